@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The integer kernels: one argument struct per operation, which is its contract, and the table that dispatch fills.
+ * A kernel allocates nothing, prints nothing, keeps no state and knows no files, models or devices. Pointers need no
+ * alignment unless a field says so; nothing is read or written outside the spans that the struct implies. Every
+ * version of a kernel gives the bits of its reference in ref/. */
+#ifndef CLQ_KERNELS_H
+#define CLQ_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* y[i] = clamp(rne(RN32(x[i] / scale)) + zero_point, qmin, qmax); NaN gives zero_point. The clamp comes before the
+ * conversion. scale: finite, positive, normal. qmin..qmax: 0..255 (u8) or -128..127 (s8), zero_point within. */
+struct clq_quantize_args {
+    const float *x;
+    void *y; /* uint8_t or int8_t [n]; must not overlap x */
+    size_t n;
+    float scale;
+    int32_t zero_point;
+};
+
+/* y[i] = RN32((x[i] - zero_point) * scale). */
+struct clq_dequantize_args {
+    const void *x; /* uint8_t or int8_t [n] */
+    float *y;
+    size_t n;
+    float scale;
+    int32_t zero_point;
+};
+
+/* Updates min, max (of the finite values; magnitudes below 2^-126 count as +0) and the counters; the caller starts them
+ * at +inf, -inf, 0. Non-finite values are found by their bits and enter neither min nor max. */
+struct clq_minmax_args {
+    const float *x;
+    size_t n;
+    float min, max;                      /* in and out */
+    uint64_t n_nan, n_pos_inf, n_neg_inf; /* in and out */
+};
+
+/* Adds to the counts of numerics.md 7: side by the sign of x (zeros and subnormals are positive zero), bin
+ * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range); values
+ * that are not finite are skipped. -64 <= exponent <= 128, 6 <= log2_bins <= 12. */
+struct clq_histogram_args {
+    const float *x;
+    size_t n;
+    int exponent;
+    unsigned log2_bins;
+    uint64_t *positive, *negative; /* [1 << log2_bins] each, in and out */
+};
+
+/* What leaves an integer product. v is the exact integer sum of (a - za) * w, plus bias. */
+enum clq_out {
+    CLQ_OUT_U8 = 0, /* clamp(rne(RN32(RN32(v) * multiplier[n])) + zero_point_y, lo, hi), limits before the conversion */
+    CLQ_OUT_S8 = 1, /* the same with signed codes */
+    CLQ_OUT_F32 = 2, /* RN32(RN32(v) * multiplier[n]) */
+    CLQ_OUT_S32 = 3 /* v modulo 2^32; multiplier is not read */
+};
+
+/* Integer matrix product y[M,N] = requantize(a[M,K] * w[N,K]^T + bias), in three calls on the same struct:
+ *   plan  reads sizes, out, zero points, lo, hi and bound; writes packed_bytes, scratch_bytes, units
+ *   pack  reads weight, bias, multiplier and the above; writes packed. Once per weight
+ *   run   reads a, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
+ * Units cut the work by shape alone and may run at the same time on different scratch. scratch and packed are 64-byte
+ * aligned. u8s8 takes a as uint8_t, s8s8 as int8_t (then za is within -128..127 and codes of w are within -127..127
+ * or -128). An implementation that cannot hold its exactness proof (bound > INT32_MAX) plans packed_bytes = 0 and runs
+ * the reference, which sums in int64. */
+struct clq_gemm_args {
+    size_t m, n, k;
+    const void *a;          /* [m][lda] */
+    size_t lda;             /* elements, >= k */
+    const int8_t *weight;   /* [n][k] */
+    const int32_t *bias;    /* [n] at scale s_a * s_w, or NULL */
+    const float *multiplier; /* [n]; not read for CLQ_OUT_S32 */
+    int32_t zero_point_a, zero_point_y;
+    int32_t lo, hi;         /* limits of the code, within the type: activation as limits */
+    enum clq_out out;
+    void *y;                /* [m][ldy] of the out type */
+    size_t ldy;             /* elements, >= n */
+    int64_t bound;          /* proven: |v| <= bound for every row, numerics.md 4 */
+    size_t packed_bytes, scratch_bytes, units;
+    void *packed;           /* written by pack, read by run */
+    void *scratch;
+    size_t unit_begin, unit_end;
+};
+
+/* Integer convolution over NHWC with u8 activations and s8 weights; padding has the value zero_point_x. The three calls
+ * are those of clq_gemm_args. Output pixel (oy, ox) reads input rows oy * stride_h - pad_top + ky * dilation_h.
+ * Depthwise is groups == ci == co; a 1x1 convolution is the product of clq_gemm_args. */
+struct clq_conv_args {
+    size_t batch, h, w, ci, oh, ow, co;
+    size_t kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups;
+    const uint8_t *x;        /* [batch][h][w][ci] */
+    const int8_t *weight;    /* [co][kh][kw][ci / groups] */
+    const int32_t *bias;     /* [co] at scale s_x * s_w, or NULL */
+    const float *multiplier; /* [co]; not read for CLQ_OUT_S32 */
+    int32_t zero_point_x, zero_point_y;
+    int32_t lo, hi;
+    enum clq_out out;        /* never CLQ_OUT_S8 */
+    void *y;                 /* [batch][oh][ow][co] */
+    int64_t bound;
+    size_t packed_bytes, scratch_bytes, units;
+    void *packed;
+    void *scratch;
+    size_t unit_begin, unit_end;
+};
+
+/* add: y = quantize(RN32(RN32((a - za) * sa) + RN32((b - zb) * sb)), sy, zy) limited to lo..hi; mul: the product of the
+ * two dequantized values, rounded once, instead. y may be a or b. */
+struct clq_binary_u8_args {
+    const uint8_t *a, *b;
+    uint8_t *y;
+    size_t n;
+    float scale_a, scale_b, scale_y;
+    int32_t zero_point_a, zero_point_b, zero_point_y;
+    int32_t lo, hi;
+};
+
+/* y[i] = table[x[i]]: any unary function, and every requantization from 8 to 8 bits. y may be x. */
+struct clq_lut_args {
+    const uint8_t *x;
+    uint8_t *y;
+    size_t n;
+    const uint8_t *table; /* [256] */
+};
+
+/* Pooling over NHWC. Output rows row_begin..row_end-1 of batch * oh are computed.
+ * max: the largest code of the window (padding never wins); scales and zero points are not read.
+ * avg: v = exact sum of (x - zx) over the window; f = RN32(RN32(RN32(v) * scale_x) / RN32(count)); y = quantize(f, sy, zy).
+ * count is the number of taps inside the image, or all taps when count_include_pad. A window covers >= 1 pixel. */
+struct clq_pool_args {
+    size_t batch, h, w, c, oh, ow;
+    size_t kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+    const uint8_t *x; /* [batch][h][w][c] */
+    uint8_t *y;       /* [batch][oh][ow][c] */
+    float scale_x, scale_y;
+    int32_t zero_point_x, zero_point_y;
+    bool count_include_pad;
+    size_t row_begin, row_end;
+};
+
+/* One entry per row of ops.def, with the variant's name ("ref", "avx2", "avx512_vnni", ...) beside it. */
+struct clq_kernels {
+#define CLQ_OP(name, args) void (*name)(struct args *);
+#include "kernels/ops.def"
+#undef CLQ_OP
+    struct {
+#define CLQ_OP(name, args) const char *name;
+#include "kernels/ops.def"
+#undef CLQ_OP
+    } variant;
+};
+
+/* CPU features, as bits of a mask. */
+enum {
+    CLQ_CPU_AVX2 = 1u << 0,        /* with FMA and F16C */
+    CLQ_CPU_AVX512 = 1u << 1,      /* F, BW, DQ, VL */
+    CLQ_CPU_VNNI = 1u << 2,        /* AVX512_VNNI */
+    CLQ_CPU_AVX_VNNI = 1u << 3,
+    CLQ_CPU_NEON_DOT = 1u << 4,
+    CLQ_CPU_NEON_I8MM = 1u << 5
+};
+
+/* What this CPU and operating system offer. */
+unsigned clq_cpu_detect(void);
+
+/* Fills the table: the reference first, then every listed version whose features are all in cpu, in ladder order. */
+void clq_kernels_init(struct clq_kernels *out, unsigned cpu);
+
+#endif
