@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""OpenVINO as a resident rival: any ONNX model (float, or with Q/DQ), or quantized by NNCF.
+
+    ov_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1]
+    ov_runner.py MODEL.onnx --inputs TEST.npz --nncf CALIB.npz [--samples 128] [--transformer]
+
+The precision hint is f32: the default on servers with bfloat16 is slower on these models. Shapes
+are made static, to those of one batch, which is to OpenVINO's advantage.
+"""
+import argparse
+import time
+
+import openvino as ov
+
+from protocol import load_inputs, peak_mb, serve
+
+
+def quantize(model, names, args):
+    import nncf
+    inputs = load_inputs(args.nncf, names)
+    count = min(args.samples, *(len(v) for v in inputs.values()))
+    samples = [{k: v[i:i + 1] for k, v in inputs.items()} for i in range(count)]
+    begin = time.perf_counter()
+    extra = {"model_type": nncf.ModelType.TRANSFORMER} if args.transformer else {}
+    model = nncf.quantize(model, nncf.Dataset(samples), subset_size=count, **extra)
+    return model, dict(nncf=nncf.__version__, samples=count,
+                       quantize_seconds=round(time.perf_counter() - begin, 2),
+                       quantize_peak_mb=peak_mb())
+
+
+class Runner:
+    def __init__(self, args):
+        model = ov.Core().read_model(args.model)
+        self.input_names = [i.any_name for i in model.inputs]
+        facts = {}
+        if args.nncf:
+            model, facts = quantize(model, self.input_names, args)
+        self.model = model
+        self.threads = args.threads
+        self.facts = dict(runtime="openvino", version=ov.__version__, model=args.model,
+                          threads=args.threads, **facts)
+
+    def describe(self):
+        return self.facts
+
+    def prepare(self, feeds):
+        self.model.reshape({k: list(v.shape) for k, v in feeds.items()})
+        compiled = ov.Core().compile_model(self.model, "CPU", {
+            "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False})
+        self.output_names = [o.any_name for o in compiled.outputs]
+        self.timed = compiled.create_infer_request()
+        self.bound = [ov.Tensor(v, shared_memory=True) for v in feeds.values()]
+        for name, tensor in zip(feeds, self.bound):
+            self.timed.set_tensor(name, tensor)
+        self.other = compiled.create_infer_request()
+
+    def run(self):
+        self.timed.infer()
+
+    def compute(self, feeds):
+        self.other.infer(feeds)
+        return {n: self.other.get_tensor(n).data.copy() for n in self.output_names}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--inputs", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--nncf", metavar="CALIB.npz")
+    parser.add_argument("--samples", type=int, default=128)
+    parser.add_argument("--transformer", action="store_true")
+    args = parser.parse_args()
+    serve(lambda: Runner(args), args.inputs, args.batch)
+
+
+if __name__ == "__main__":
+    main()
