@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Integer convolution over NHWC, the specification: sums in int64; a tap outside the image has the value zero_point_x
  * and therefore adds nothing. One unit is one output row of one image; nothing is packed. */
-#include "kernels/ref/ref.h"
+#include "kernels/functions.h"
 #include "kernels/ref/requantize.h"
 
 void clq_conv_u8s8_plan_ref(struct clq_conv_args *c)

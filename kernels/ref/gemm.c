@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Integer matrix product, the specification: sums in int64, so every K and every operand is exact. One unit is one row;
  * nothing is packed. */
-#include "kernels/ref/ref.h"
+#include "kernels/functions.h"
 #include "kernels/ref/requantize.h"
 
 static void plan(struct clq_gemm_args *g)
