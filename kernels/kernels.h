@@ -39,8 +39,8 @@ struct clq_minmax_args {
 };
 
 /* Adds to the counts of numerics.md 7: side by the sign of x (zeros and subnormals are positive zero), bin
- * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range); values
- * that are not finite are skipped. -64 <= exponent <= 128, 6 <= log2_bins <= 12. */
+ * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range; a value beyond
+ * it would land in the last bin); values that are not finite are skipped. -64 <= exponent <= 128, 6 <= log2_bins <= 12. */
 struct clq_histogram_args {
     const float *x;
     size_t n;
@@ -141,11 +141,11 @@ struct clq_pool_args {
 
 /* One entry per row of ops.def, with the variant's name ("ref", "avx2", "avx512_vnni", ...) beside it. */
 struct clq_kernels {
-#define CLQ_OP(name, args) void (*name)(struct args *);
+#define CLQ_OP(name, args, stem) void (*name)(struct args *);
 #include "kernels/ops.def"
 #undef CLQ_OP
     struct {
-#define CLQ_OP(name, args) const char *name;
+#define CLQ_OP(name, args, stem) const char *name;
 #include "kernels/ops.def"
 #undef CLQ_OP
     } variant;
@@ -163,6 +163,19 @@ enum {
 
 /* What this CPU and operating system offer. */
 unsigned clq_cpu_detect(void);
+
+/* The named steps of the ladder, lowest first: "ref" (no feature), "avx2", "avx_vnni", "avx512", "avx512_vnni". The list
+ * ends with a NULL name. Each mask holds the features of the steps that it builds on. */
+struct clq_cpu_level {
+    const char *name;
+    unsigned mask;
+};
+extern const struct clq_cpu_level clq_cpu_levels[];
+
+/* The mask of a level's name, or CLQ_CPU_UNKNOWN. "native" is clq_cpu_detect(). The caller intersects the mask with
+ * clq_cpu_detect() before it fills a table, or refuses it where a feature is missing. */
+#define CLQ_CPU_UNKNOWN (1u << 31)
+unsigned clq_cpu_parse(const char *name);
 
 /* Fills the table: the reference first, then every listed version whose features are all in cpu, in ladder order. */
 void clq_kernels_init(struct clq_kernels *out, unsigned cpu);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * CPU features: detection by CPUID and the register state that the operating system has enabled (XCR0), and the names
+ * of the ladder's steps. Nothing is cached; callers keep the mask. */
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+const struct clq_cpu_level clq_cpu_levels[] = {
+    {"ref", 0},
+    {"avx2", CLQ_CPU_AVX2},
+    {"avx_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX_VNNI},
+    {"avx512", CLQ_CPU_AVX2 | CLQ_CPU_AVX512},
+    {"avx512_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI},
+    {NULL, 0},
+};
+
+unsigned clq_cpu_parse(const char *name)
+{
+    if (strcmp(name, "native") == 0)
+        return clq_cpu_detect();
+    for (const struct clq_cpu_level *level = clq_cpu_levels; level->name; level++) {
+        if (strcmp(name, level->name) == 0)
+            return level->mask;
+    }
+    return CLQ_CPU_UNKNOWN;
+}
+
+#if defined(__x86_64__)
+static bool has(unsigned reg, unsigned bit)
+{
+    return reg >> bit & 1u;
+}
+
+unsigned clq_cpu_detect(void)
+{
+    unsigned a, b, c, d, b7, c7, xcr0, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !has(c, 27)) /* OSXSAVE */
+        return 0;
+    bool fma_f16c = has(c, 12) && has(c, 29);
+    __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d))
+        return 0;
+    unsigned leaf1 = a, mask = 0;
+    if ((xcr0 & 0x06) == 0x06 && has(b7, 5) && fma_f16c) /* SSE and AVX state */
+        mask |= CLQ_CPU_AVX2;
+    if (mask && leaf1 >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, 4))
+        mask |= CLQ_CPU_AVX_VNNI;
+    if (mask && (xcr0 & 0xe6) == 0xe6 && has(b7, 16) && has(b7, 17) && has(b7, 30) && has(b7, 31))
+        mask |= CLQ_CPU_AVX512; /* F, DQ, BW, VL, with the mask and upper register state */
+    if ((mask & CLQ_CPU_AVX512) && has(c7, 11))
+        mask |= CLQ_CPU_VNNI;
+    return mask;
+}
+#else
+unsigned clq_cpu_detect(void)
+{
+    return 0;
+}
+#endif
