@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The register tile of the AVX512-VNNI product: MR rows times NV vectors of 16 columns of one panel, with its stores.
+ * Every function here is inlined into a version with constant MR and NV; nothing may be called while a tile is live,
+ * because a call spills all vector registers. */
+#ifndef CLQ_KERNELS_AVX512_GEMM_TILE_H
+#define CLQ_KERNELS_AVX512_GEMM_TILE_H
+
+#include "kernels/avx512/gemm_epilogue.h"
+#include "kernels/panels.h"
+
+/* One instruction, not the intrinsic: gcc 12 copies the accumulator around the intrinsic and spills the tile. u is the
+ * unsigned operand; s may stay in memory. */
+CLQ_INLINE __m512i clq_dot_vnni(__m512i acc, __m512i u, __m512i s)
+{
+    __asm__("vpdpbusd %2,%1,%0" : "+v"(acc) : "v"(u), "vm"(s));
+    return acc;
+}
+
+/* One panel's pointers, and how its results are stored. */
+struct clq_tile {
+    const int8_t *data;
+    const int32_t *bias;
+    const float *multiplier, *shift;
+    const size_t *offset;
+    size_t lda, segments, steps;
+    size_t ldy;   /* bytes */
+    size_t width; /* columns that are stored */
+    bool dense;   /* the panel is the whole row and its width is a multiple of 4: rows touch each other in memory */
+    enum clq_finish finish;
+    struct clq_epilogue epilogue;
+    int32_t order[16]; /* dword of the result <- dword of the packed vector */
+};
+
+/* Dword d of a stored vector is row r of the group, columns 4e .. 4e + 3. */
+static inline void clq_tile_order(struct clq_tile *t, unsigned nv)
+{
+    const unsigned row = t->dense && nv < 3 ? (unsigned)t->width / 4 : 4 * nv;
+    for (unsigned d = 0; d < 16; d++) {
+        const unsigned r = d / row, e = d % row;
+        t->order[d] = (int32_t)((4 * (e % 4) + r * nv + e / 4) % 16);
+    }
+}
+
+/* Vector q holds the codes of rows i .. of one group; stores those of them that exist. */
+CLQ_INLINE void clq_tile_store(const struct clq_tile *t, uint8_t *y, __m512i q, const int i, const int mr, const int nv)
+{
+    const unsigned width = (unsigned)t->width;
+    const int rows = nv >= 3 ? 1 : mr - i < 4 / nv ? mr - i : 4 / nv;
+    if (nv == 4 && width == 64) {
+        _mm512_storeu_si512(y, q);
+    } else if (nv >= 3) {
+        _mm512_mask_storeu_epi8(y, (1ull << width) - 1, q);
+    } else if (t->dense) {
+        const unsigned bytes = width * (unsigned)rows;
+        _mm512_mask_storeu_epi8(y, bytes == 64 ? ~0ull : (1ull << bytes) - 1, q);
+    } else if (nv == 2) {
+        const __mmask32 mask = (__mmask32)((1ull << width) - 1);
+        _mm256_mask_storeu_epi8(y, mask, _mm512_castsi512_si256(q));
+        if (rows > 1) _mm256_mask_storeu_epi8(y + t->ldy, mask, _mm512_extracti64x4_epi64(q, 1));
+    } else {
+        const __mmask16 mask = (__mmask16)((1u << width) - 1);
+        _mm_mask_storeu_epi8(y, mask, _mm512_castsi512_si128(q));
+        if (rows > 1) _mm_mask_storeu_epi8(y + t->ldy, mask, _mm512_extracti32x4_epi32(q, 1));
+        if (rows > 2) _mm_mask_storeu_epi8(y + 2 * t->ldy, mask, _mm512_extracti32x4_epi32(q, 2));
+        if (rows > 3) _mm_mask_storeu_epi8(y + 3 * t->ldy, mask, _mm512_extracti32x4_epi32(q, 3));
+    }
+}
+
+/* Accumulators 4g .. 4g + 3 of a tile, row by row, become one vector of codes. */
+CLQ_INLINE void clq_tile_codes(const struct clq_tile *t, const __m512i *c, uint8_t *y, const int mr, const int nv,
+                               const enum clq_finish finish)
+{
+    const int per = nv == 3 ? 1 : 4 / nv; /* rows per vector */
+    CLQ_UNROLL for (int i = 0; i < mr; i += per)
+    {
+        const int last = (mr - i < per ? mr - i : per) * nv - 1; /* repeat the last one: the compiler merges it */
+        const __m512i *g = c + i * nv;
+        __m512i v[4];
+        CLQ_UNROLL for (int j = 0; j < 4; j++)
+        {
+            const __m512 m = _mm512_loadu_ps(t->multiplier + 16 * (j % nv));
+            const __m512 f = _mm512_loadu_ps(t->shift + 16 * (j % nv));
+            v[j] = clq_scale(g[last < j ? last : j], m, f, finish);
+        }
+        const __m512i q = clq_codes(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]), &t->epilogue, finish);
+        const __m512i order = _mm512_loadu_si512(t->order);
+        clq_tile_store(t, y + (size_t)i * t->ldy, _mm512_permutexvar_epi32(order, q), i, mr, nv);
+    }
+}
+
+CLQ_INLINE __mmask16 clq_tile_mask(size_t width, int j)
+{
+    const size_t left = width - 16 * (size_t)j; /* only the last vector of a panel may be ragged */
+    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+}
+
+/* F32 and S32: 4 bytes per column, one masked store per vector. */
+CLQ_INLINE void clq_tile_words(const struct clq_tile *t, const __m512i *c, uint8_t *y, const int mr, const int nv,
+                               const enum clq_finish finish)
+{
+    CLQ_UNROLL for (int j = 0; j < nv; j++)
+    {
+        const __mmask16 mask = clq_tile_mask(t->width, j);
+        const __m512 m = _mm512_loadu_ps(t->multiplier + 16 * j);
+        CLQ_UNROLL for (int i = 0; i < mr; i++)
+        {
+            __m512i v = c[i * nv + j];
+            if (finish == CLQ_FINISH_F32) v = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(v), m));
+            _mm512_mask_storeu_epi32(y + (size_t)i * t->ldy + 64 * (size_t)j, mask, v);
+        }
+    }
+}
+
+/* The row loop is inside, so a short K does not pay for calls. */
+CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t *y, size_t tiles, const int mr,
+                             const int nv)
+{
+    const size_t lda = t->lda;
+    for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
+        __m512i c[28];
+        const int8_t *b = t->data;
+        CLQ_UNROLL for (int i = 0; i < mr * nv; i++) c[i] = _mm512_loadu_si512(t->bias + 16 * (i % nv));
+        for (size_t s = 0; s < t->segments; s++) {
+            const uint8_t *p[6]; /* one pointer for 3 rows: p, p + lda, p + 2 * lda */
+            CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] = a + t->offset[s] + (size_t)i * lda;
+            for (size_t k = t->steps; k > 0; k--, b += 64 * nv) {
+                __m512i w[4];
+                CLQ_UNROLL for (int j = 0; j < nv; j++)
+                {
+                    w[j] = _mm512_loadu_si512(b + 64 * j);
+                    _mm_prefetch((const char *)b + 1024 + 64 * j, _MM_HINT_T0);
+                }
+                CLQ_UNROLL for (int i = 0; i < mr; i++)
+                {
+                    const __m512i x = _mm512_set1_epi32(*(const clq_dword *)(p[i / 3] + (size_t)(i % 3) * lda));
+                    CLQ_UNROLL for (int j = 0; j < nv; j++) c[i * nv + j] = clq_dot_vnni(c[i * nv + j], x, w[j]);
+                }
+                CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 4;
+            }
+        }
+        if (t->finish == CLQ_FINISH_SHORT) clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_SHORT);
+        else if (t->finish == CLQ_FINISH_CODES) clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_CODES);
+        else if (t->finish == CLQ_FINISH_F32) clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_F32);
+        else clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_S32);
+    }
+}
+
+#endif

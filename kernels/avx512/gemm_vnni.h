@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The AVX512-VNNI product of a strip of u8 rows with one panel, used by the matrix product and by convolutions. */
+#ifndef CLQ_KERNELS_AVX512_GEMM_VNNI_H
+#define CLQ_KERNELS_AVX512_GEMM_VNNI_H
+
+#include "kernels/panels.h"
+
+void clq_strip_vnni(const struct clq_strip *strip);
+
+#endif

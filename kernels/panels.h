@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Packed weights of an integer product, shared by the CPU versions, and how a product is cut into units. Pure address
+ * arithmetic and packing: everything is static inline, so that each ISA folder compiles its own copy.
+ *
+ *   packed:  struct clq_panels (64 bytes)
+ *            bias        int32 [groups][columns]   bias - zero_point_a * sum(w), modulo 2^32
+ *            multiplier  float [groups][columns]
+ *            shift       float [groups][columns]   -2^23 * multiplier, for the short epilogue
+ *            data        int8  [groups][panel][k4][width][4]
+ *
+ * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a last
+ * panel of 16 would follow, the last two are 48 and 32 wide, since a narrow tile is slow. K is cut into segments that
+ * are padded to 4 each, so that a convolution's kernel rows start at whole steps. */
+#ifndef CLQ_KERNELS_PANELS_H
+#define CLQ_KERNELS_PANELS_H
+
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+struct clq_panels {
+    size_t columns;   /* n of one group, rounded up to 16 */
+    size_t n;         /* columns of one group that are stored */
+    size_t groups;
+    size_t k4;        /* steps of 4 along K, all segments together */
+    size_t relu;      /* the short epilogue is proved: see clq_panels_pack */
+    size_t unused[3];
+};
+
+static inline size_t clq_panels_columns(size_t n)
+{
+    return (n + 15) / 16 * 16;
+}
+
+static inline bool clq_panels_uneven(size_t columns)
+{
+    return columns > 64 && columns % 64 == 16;
+}
+
+static inline size_t clq_panels_count(size_t columns)
+{
+    return (columns + 63) / 64;
+}
+
+/* First column of panel p; the end of the last one for p == count. */
+static inline size_t clq_panels_start(size_t columns, size_t p)
+{
+    const size_t count = clq_panels_count(columns);
+    if (p == count) return columns;
+    return p + 1 == count && clq_panels_uneven(columns) ? columns - 32 : 64 * p;
+}
+
+static inline size_t clq_panels_bytes(size_t groups, size_t n, size_t k4)
+{
+    const size_t columns = clq_panels_columns(n);
+    return sizeof(struct clq_panels) + groups * columns * (12 + 4 * k4);
+}
+
+static inline int32_t *clq_panels_bias(const struct clq_panels *p, size_t group)
+{
+    return (int32_t *)(p + 1) + group * p->columns;
+}
+
+static inline float *clq_panels_multiplier(const struct clq_panels *p, size_t group)
+{
+    return (float *)(p + 1) + (p->groups + group) * p->columns;
+}
+
+static inline float *clq_panels_shift(const struct clq_panels *p, size_t group)
+{
+    return (float *)(p + 1) + (2 * p->groups + group) * p->columns;
+}
+
+static inline int8_t *clq_panels_data(const struct clq_panels *p, size_t group, size_t column)
+{
+    return (int8_t *)(p + 1) + 12 * p->groups * p->columns + (group * p->columns + column) * 4 * p->k4;
+}
+
+/* What clq_panels_pack reads. Column c of group g is row g * n + c of weight, bias and multiplier. */
+struct clq_panels_source {
+    const int8_t *weight; /* [groups * n][segments][segment] */
+    const int32_t *bias;
+    const float *multiplier;
+    size_t groups, n, segments, segment; /* segment: elements */
+    int32_t zero_point_a;                /* 0..255, of the activations as the kernel sees them */
+    bool relu;                           /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
+};
+
+/* One column: weights into the panel, corrections into the bias. */
+static inline void clq_panels_pack_column(const struct clq_panels *p, const struct clq_panels_source *s, size_t group,
+                                          size_t c)
+{
+    const size_t count = clq_panels_count(p->columns), steps = (s->segment + 3) / 4;
+    size_t panel = c / 64;
+    if (panel + 1 < count && c >= clq_panels_start(p->columns, panel + 1)) panel++;
+    const size_t first = clq_panels_start(p->columns, panel), width = clq_panels_start(p->columns, panel + 1) - first;
+    const int8_t *w = s->weight + (group * s->n + c) * s->segments * s->segment;
+    int8_t *data = clq_panels_data(p, group, first) + 4 * (c - first);
+    int64_t sum = 0;
+    for (size_t i = 0; i < s->segments; i++, data += steps * 4 * width) {
+        for (size_t j = 0; j < s->segment; j++, w++) {
+            data[j / 4 * 4 * width + j % 4] = *w;
+            sum += *w;
+        }
+    }
+    const int32_t bias = s->bias ? s->bias[group * s->n + c] : 0;
+    const uint32_t folded = (uint32_t)bias - (uint32_t)(uint64_t)(s->zero_point_a * sum);
+    clq_panels_bias(p, group)[c] = (int32_t)folded;
+}
+
+/* Packs everything. The short epilogue (avx512/gemm_epilogue.h) needs |v| < 2^23 and lo == zero_point_y, which the caller
+ * says, and multipliers in (0, 2^8), so that 2^23 * multiplier stays inside int32: then the bias carries the bits of 2^23. */
+static inline void clq_panels_pack(void *packed, const struct clq_panels_source *s)
+{
+    struct clq_panels *p = packed;
+    const size_t k4 = s->segments * ((s->segment + 3) / 4);
+    memset(packed, 0, clq_panels_bytes(s->groups, s->n, k4));
+    *p = (struct clq_panels){.columns = clq_panels_columns(s->n), .n = s->n, .groups = s->groups, .k4 = k4};
+    bool relu = s->relu;
+    for (size_t i = 0; relu && i < s->groups * s->n; i++) relu = s->multiplier[i] > 0.0f && s->multiplier[i] < 256.0f;
+    p->relu = relu;
+    for (size_t g = 0; g < s->groups; g++) {
+        for (size_t c = 0; c < s->n; c++) {
+            clq_panels_pack_column(p, s, g, c);
+            if (s->multiplier) {
+                const float m = s->multiplier[g * s->n + c];
+                clq_panels_multiplier(p, g)[c] = m;
+                clq_panels_shift(p, g)[c] = -8388608.0f * m;
+            }
+        }
+        if (relu) {
+            uint32_t *bias = (uint32_t *)clq_panels_bias(p, g);
+            for (size_t c = 0; c < p->columns; c++) bias[c] += 0x4B000000u;
+        }
+    }
+}
+
+/* How a product of m rows is cut: blocks of rows times ranges of panels, by shape alone. A block's rows stay in half of
+ * a 1 MiB second-level cache; about 16 units or more where there is work for them. Unit u is block u / ranges, range
+ * u % ranges. */
+struct clq_grid {
+    size_t rows, blocks, panels, ranges; /* rows per block, panels per range */
+};
+
+static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
+{
+    const size_t count = clq_panels_count(columns), most = (256 * 1024) / (4 * k4 + columns + 64);
+    const size_t limit = most < 48 ? 48 : most > 768 ? 768 : most;
+    struct clq_grid grid = {.blocks = (m + limit - 1) / limit};
+    if (grid.blocks == 0 || count == 0) return (struct clq_grid){0};
+    grid.rows = (m + grid.blocks - 1) / grid.blocks;
+    grid.blocks = (m + grid.rows - 1) / grid.rows;
+    const size_t wanted = (16 + grid.blocks - 1) / grid.blocks;
+    const size_t ranges = wanted < count ? wanted : count;
+    grid.panels = (count + ranges - 1) / ranges;
+    grid.ranges = (count + grid.panels - 1) / grid.panels;
+    return grid;
+}
+
+/* A run of rows at a constant distance times one panel: the work of one call into the tiles. Row i of A is the bytes
+ * a + i * lda + offset[s] .. + 4 * steps - 1 of each segment s, all readable. */
+struct clq_strip {
+    const uint8_t *a;
+    size_t lda, rows;
+    const size_t *offset;
+    size_t segments, steps; /* steps of 4 bytes per segment */
+    const struct clq_panels *packed;
+    size_t group, panel;
+    void *y; /* row 0, column 0 of the group */
+    size_t ldy;
+    enum clq_out out;
+    int32_t zero_point_y, lo, hi;
+};
+
+#endif
