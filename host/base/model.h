@@ -72,6 +72,12 @@ struct clq_value_info {
     const char *symbol[CLQ_MAX_RANK]; /* "" or for example "batch" */
 };
 
+/* What a builder allocated last for a growing array; nobody else touches it. */
+struct clq_grown {
+    const void *array;
+    int capacity;
+};
+
 struct clq_graph {
     const char *name;
     int n_nodes, n_consts, n_inputs, n_outputs, n_infos;
@@ -80,6 +86,7 @@ struct clq_graph {
     struct clq_value_info *inputs; /* without those that are also initializers */
     struct clq_value_info *outputs;
     struct clq_value_info *infos;
+    struct clq_grown grown_nodes, grown_consts; /* zero, or as clq_graph_add_* left them */
 };
 
 struct clq_opset {
@@ -119,7 +126,9 @@ void clq_model_release(struct clq_model *model);
 /* Deep copy into out's (empty) arena; constants' data is shared with src, which must outlive out. */
 clq_status clq_model_clone(struct clq_model *out, const struct clq_model *src, struct clq_error *err);
 
-/* Builders used by readers and passes; all memory is the model's. They return NULL or false when memory is out. */
+/* Builders used by readers and passes; all memory is the model's, and names are copied. They return NULL or false when
+ * memory is out. A pointer to a node or constant is valid until the next one is added to the same graph. Adding an
+ * attribute that exists replaces its value. */
 struct clq_node *clq_graph_add_node(struct clq_model *model, struct clq_graph *graph, const char *domain,
                                     const char *op_type, const char *name);
 bool clq_node_add_input(struct clq_model *model, struct clq_node *node, const char *value);
@@ -132,7 +141,8 @@ struct clq_const *clq_graph_add_const(struct clq_model *model, struct clq_graph 
                                       clq_dtype dtype, int rank, const int64_t *shape, const void *data,
                                       size_t bytes, bool copy);
 /* Orders nodes so that every input is produced before; CLQ_ERR_FORMAT names a value of a cycle, a value that nobody
- * produces or one that is produced twice. Iterative. */
+ * produces or one that is produced twice. In a nested graph (not model->graph) an unknown value is an outer one.
+ * Nested graphs themselves are not reordered. A valid order is left as it is. Iterative. */
 clq_status clq_graph_sort(struct clq_model *model, struct clq_graph *graph, struct clq_error *err);
 
 #endif
