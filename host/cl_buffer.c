@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Device memory with canaries, and the operands of a run: device buffers, wrapped host memory where host and device
+ * share it, or staged copies. */
+#include "cl_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+
+enum { CANARY_BYTE = 0xa7, WRAP_ALIGN = 64 };
+
+static size_t canary(const struct clq_cl *cl)
+{
+    return cl->options.exact_buffers ? 0 : CLQ_CL_CANARY;
+}
+
+/* Blocking transfers, with the deadline. */
+static clq_status transfer(struct clq_cl *cl, cl_mem mem, size_t at, void *in, const void *out, size_t bytes,
+                           struct clq_error *err)
+{
+    cl_event event = NULL;
+    const char *call = in ? "clEnqueueReadBuffer" : "clEnqueueWriteBuffer";
+    if (bytes == 0) return cl->dead ? clq_cl_kill(cl, err, "%s", cl->reason) : CLQ_OK;
+    CLQ_TRY(clq_cl_count(cl, call, err));
+    cl_int code = in ? clEnqueueReadBuffer(cl->queue, mem, CL_FALSE, at, bytes, in, 0, NULL, &event)
+                     : clEnqueueWriteBuffer(cl->queue, mem, CL_FALSE, at, bytes, out, 0, NULL, &event);
+    CLQ_TRY(clq_cl_check(cl, code, call, err));
+    return clq_cl_wait(cl, event, err);
+}
+
+clq_status clq_cl_alloc(struct clq_cl_buffer *out, struct clq_cl *cl, size_t bytes, struct clq_error *err)
+{
+    const size_t edge = canary(cl);
+    size_t padded, total;
+    if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
+    if (!clq_size_add(&padded, bytes ? bytes : 1, edge) || !clq_size_add(&total, padded, edge) ||
+        total > cl->info.max_alloc || cl->used > cl->info.memory || total > cl->info.memory - cl->used)
+        return clq_fail(err, CLQ_ERR_DEVICE, "OpenCL device '%s': %zu bytes asked, %zu in use, limits %llu per buffer and %llu in all",
+                        cl->info.name, bytes, cl->used, (unsigned long long)cl->info.max_alloc,
+                        (unsigned long long)cl->info.memory);
+    cl_int code = CL_SUCCESS;
+    cl_mem mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, total, NULL, &code);
+    CLQ_TRY(clq_cl_check(cl, code, "clCreateBuffer", err));
+    struct clq_cl_buffer buffer = {mem, edge, bytes};
+    if (edge) {
+        unsigned char pattern[CLQ_CL_CANARY];
+        memset(pattern, CANARY_BYTE, sizeof pattern);
+        clq_status st = transfer(cl, mem, 0, NULL, pattern, edge, err);
+        if (st == CLQ_OK) st = transfer(cl, mem, edge + bytes, NULL, pattern, edge, err);
+        if (st != CLQ_OK) {
+            if (!cl->dead) clReleaseMemObject(mem);
+            return st;
+        }
+    }
+    cl->used += total;
+    *out = buffer;
+    return CLQ_OK;
+}
+
+/* A kernel that wrote outside of a buffer has damaged something else too: the device is turned off. */
+static clq_status check_canaries(struct clq_cl *cl, const struct clq_cl_buffer *buffer, struct clq_error *err)
+{
+    unsigned char found[2][CLQ_CL_CANARY];
+    const size_t edge = canary(cl);
+    if (!edge) return CLQ_OK;
+    CLQ_TRY(transfer(cl, buffer->mem, 0, found[0], NULL, edge, err));
+    CLQ_TRY(transfer(cl, buffer->mem, edge + buffer->bytes, found[1], NULL, edge, err));
+    for (int side = 0; side < 2; side++)
+        for (size_t i = 0; i < edge; i++)
+            if (found[side][i] != CANARY_BYTE)
+                return clq_cl_kill(cl, err, "a kernel wrote %s a buffer of %zu bytes", side ? "behind" : "before", buffer->bytes);
+    return CLQ_OK;
+}
+
+void clq_cl_release(struct clq_cl *cl, struct clq_cl_buffer *buffer)
+{
+    if (!buffer->mem) return;
+    if (!cl->dead) check_canaries(cl, buffer, NULL);
+    if (!cl->dead) clReleaseMemObject(buffer->mem);
+    cl->used -= (buffer->bytes ? buffer->bytes : 1) + 2 * canary(cl);
+    *buffer = (struct clq_cl_buffer){0};
+}
+
+clq_status clq_cl_reserve(struct clq_cl *cl, struct clq_cl_buffer *buffer, size_t bytes, struct clq_error *err)
+{
+    if (buffer->mem && buffer->bytes >= bytes) return CLQ_OK;
+    clq_cl_release(cl, buffer);
+    return clq_cl_alloc(buffer, cl, bytes, err);
+}
+
+clq_status clq_cl_upload(struct clq_cl *cl, const struct clq_cl_buffer *to, const void *from, size_t bytes,
+                         struct clq_error *err)
+{
+    if (bytes > to->bytes)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: upload of %zu bytes into a buffer of %zu", bytes, to->bytes);
+    return transfer(cl, to->mem, to->offset, NULL, from, bytes, err);
+}
+
+clq_status clq_cl_download(void *to, struct clq_cl *cl, const struct clq_cl_buffer *from, size_t bytes,
+                           struct clq_error *err)
+{
+    if (bytes > from->bytes)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: download of %zu bytes from a buffer of %zu", bytes, from->bytes);
+    return transfer(cl, from->mem, from->offset, to, NULL, bytes, err);
+}
+
+/* Wraps or stages host memory as the next operand. */
+static clq_status bind_host(struct clq_cl_binding *b, struct clq_cl_operand *o, struct clq_error *err)
+{
+    struct clq_cl *cl = b->cl;
+    cl_int code = CL_SUCCESS;
+    if (cl->info.unified && !cl->options.exact_buffers && (uintptr_t)o->host % WRAP_ALIGN == 0) {
+        o->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, o->bytes, o->host, &code);
+        o->own = code == CL_SUCCESS;
+        return clq_cl_check(cl, code, "clCreateBuffer", err);
+    }
+    struct clq_cl_buffer exact = {0}, *slot = cl->options.exact_buffers ? &exact : &cl->scratch[b->n];
+    CLQ_TRY(clq_cl_reserve(cl, slot, o->bytes, err));
+    o->mem = slot->mem;
+    o->at = slot->offset;
+    o->own = slot == &exact;
+    o->staged = true;
+    if (o->own) cl->used -= o->bytes;
+    if (o->output) return CLQ_OK;
+    CLQ_TRY(clq_cl_count(cl, "clEnqueueWriteBuffer", err));
+    code = clEnqueueWriteBuffer(cl->queue, o->mem, CL_FALSE, o->at, o->bytes, o->host, 0, NULL, NULL);
+    return clq_cl_check(cl, code, "clEnqueueWriteBuffer", err);
+}
+
+const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer,
+                                         const void *host, size_t bytes, bool output, struct clq_error *err)
+{
+    struct clq_cl_operand *o = &b->operand[b->n];
+    *o = (struct clq_cl_operand){.bytes = bytes, .output = output};
+    if (b->cl->dead) {
+        clq_cl_kill(b->cl, err, "%s", b->cl->reason);
+        return NULL;
+    }
+    if (buffer) {
+        if (!buffer->mem || bytes > buffer->bytes) {
+            clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: an operand needs %zu bytes, its buffer has %zu", bytes, buffer->bytes);
+            return NULL;
+        }
+        o->mem = buffer->mem;
+        o->at = buffer->offset;
+        b->n++;
+        return o;
+    }
+    b->host = true;
+    o->host = (void *)(uintptr_t)host;
+    for (int i = 0; i < b->n; i++) {
+        /* In place: one object per piece of host memory, since two over the same bytes are undefined. */
+        const struct clq_cl_operand *first = &b->operand[i];
+        if (first->host != host) continue;
+        o->mem = first->mem;
+        o->at = first->at;
+        o->staged = first->staged;
+        b->n++;
+        return o;
+    }
+    clq_status st = bind_host(b, o, err);
+    b->n++;
+    return st == CLQ_OK ? o : NULL;
+}
+
+/* Queues what brings an output to the host; *event is the last command of the run. */
+static clq_status fetch(struct clq_cl *cl, struct clq_cl_operand *o, cl_event *event, struct clq_error *err)
+{
+    cl_int code = CL_SUCCESS;
+    if (*event) clReleaseEvent(*event);
+    *event = NULL;
+    if (o->staged) {
+        CLQ_TRY(clq_cl_count(cl, "clEnqueueReadBuffer", err));
+        code = clEnqueueReadBuffer(cl->queue, o->mem, CL_FALSE, o->at, o->bytes, o->host, 0, NULL, event);
+        return clq_cl_check(cl, code, "clEnqueueReadBuffer", err);
+    }
+    CLQ_TRY(clq_cl_count(cl, "clEnqueueMapBuffer", err));
+    void *p = clEnqueueMapBuffer(cl->queue, o->mem, CL_FALSE, CL_MAP_READ, 0, o->bytes, 0, NULL, NULL, &code);
+    CLQ_TRY(clq_cl_check(cl, code, "clEnqueueMapBuffer", err));
+    CLQ_TRY(clq_cl_count(cl, "clEnqueueUnmapMemObject", err));
+    code = clEnqueueUnmapMemObject(cl->queue, o->mem, p, 0, NULL, event);
+    return clq_cl_check(cl, code, "clEnqueueUnmapMemObject", err);
+}
+
+clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq_error *err)
+{
+    struct clq_cl *cl = b->cl;
+    cl_event event = NULL;
+    for (int i = 0; i < b->n && status == CLQ_OK; i++)
+        if (b->operand[i].output && b->operand[i].host) status = fetch(cl, &b->operand[i], &event, err);
+    if (status == CLQ_OK && event) {
+        status = clq_cl_wait(cl, event, err);
+        event = NULL;
+    } else if (status == CLQ_OK && !b->host) {
+        status = clq_cl_check(cl, clFlush(cl->queue), "clFlush", err);
+    } else if (b->host && !cl->dead) {
+        /* Something may still read or write host memory that the caller is about to reuse. */
+        clq_status waited = clq_cl_finish(cl, status == CLQ_OK ? err : NULL);
+        if (status == CLQ_OK) status = waited;
+    }
+    if (cl->dead) return status;
+    if (event) clReleaseEvent(event);
+    for (int i = 0; i < b->n; i++)
+        if (b->operand[i].own) clReleaseMemObject(b->operand[i].mem);
+    return status;
+}

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Integer products and convolutions: packing weights once, and runs. The packed object is drawn in kernels/cl/gemm.cl
+ * and conv.cl. */
+#include "cl_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+
+enum { PANEL = 64, MAX_SIDE = 1 << 24 };
+
+struct clq_cl_weight {
+    enum clq_cl_family family; /* GEMM, CONV, GROUPED or DEPTHWISE: the kernel; a 1x1 convolution is a product */
+    bool conv, signed_a;
+    struct clq_conv_args shape; /* of a convolution; a product has ci = k, co = n */
+    struct clq_cl_buffer buffer;
+    int32_t zero_point_y, lo, hi;
+    enum clq_out out;
+};
+
+static const struct clq_cl_io no_io;
+
+static size_t round_up(size_t n, size_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static bool limits_ok(enum clq_out out, int32_t zero_point, int32_t lo, int32_t hi)
+{
+    const int32_t least = out == CLQ_OUT_S8 ? -128 : 0, most = out == CLQ_OUT_S8 ? 127 : 255;
+    if (out == CLQ_OUT_F32 || out == CLQ_OUT_S32) return true;
+    return zero_point >= least && zero_point <= most && lo >= least && hi <= most && lo <= hi;
+}
+
+bool clq_cl_supports_gemm(const struct clq_cl *cl, const struct clq_gemm_args *args)
+{
+    size_t bytes, products;
+    (void)cl;
+    return args->n > 0 && args->k > 0 && args->n <= MAX_SIDE && args->k <= MAX_SIDE && args->m <= INT32_MAX &&
+           clq_size_mul(&products, round_up(args->n, PANEL), round_up(args->k, 4)) &&
+           clq_size_mul(&bytes, args->m, args->lda) && args->bound <= INT32_MAX && args->bound >= 0 &&
+           limits_ok(args->out, args->zero_point_y, args->lo, args->hi);
+}
+
+bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *args)
+{
+    const size_t sizes[] = {args->h, args->w, args->oh, args->ow, args->kh, args->kw, args->stride_h, args->stride_w,
+                            args->pad_top, args->pad_left, args->dilation_h, args->dilation_w};
+    size_t pixels, k;
+    (void)cl;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] > 1u << 15) return false;
+    return args->groups > 0 && args->ci > 0 && args->co > 0 && args->kh > 0 && args->kw > 0 && args->ci % args->groups == 0 &&
+           args->co % args->groups == 0 && args->ci <= MAX_SIDE && args->co <= MAX_SIDE &&
+           clq_size_mul(&pixels, args->batch, args->oh) && clq_size_mul(&pixels, pixels, args->ow) && pixels <= INT32_MAX / 64 &&
+           clq_size_mul(&k, args->kh * args->kw, round_up(args->ci / args->groups, 4)) && k <= MAX_SIDE &&
+           args->bound <= INT32_MAX && args->bound >= 0 && args->out != CLQ_OUT_S8 &&
+           limits_ok(args->out, args->zero_point_y, args->lo, args->hi);
+}
+
+enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *c)
+{
+    if (c->groups == c->ci && c->groups == c->co && c->groups > 1) return CLQ_CL_DEPTHWISE;
+    if (c->groups > 1) return CLQ_CL_GROUPED;
+    const bool point = c->kh == 1 && c->kw == 1 && c->stride_h == 1 && c->stride_w == 1 && c->pad_top == 0 &&
+                       c->pad_left == 0 && c->oh == c->h && c->ow == c->w;
+    return point ? CLQ_CL_GEMM : CLQ_CL_CONV;
+}
+
+/* What packing needs, for products and convolutions alike: weight [n][taps][cg]. */
+struct source {
+    size_t n, taps, cg;
+    const int8_t *weight;
+    const int32_t *bias;
+    const float *multiplier; /* NULL: none */
+    int32_t zero_point;      /* that fold takes from the column sums; of a depthwise layer the kernel takes it */
+    uint8_t pad;             /* value of the row behind the scales */
+    bool depthwise;
+};
+
+/* k of a column, each tap padded to a multiple of 4. */
+static size_t packed_k(const struct source *s)
+{
+    return s->depthwise ? s->taps : s->taps * round_up(s->cg, 4);
+}
+
+static void pack_column(int8_t *panels, const struct source *s, size_t n)
+{
+    const size_t np = round_up(s->n, PANEL), step = round_up(s->cg, 4), kp = packed_k(s);
+    const int8_t *w = s->weight + n * s->taps * s->cg;
+    for (size_t tap = 0; tap < s->taps; tap++) {
+        for (size_t c = 0; c < s->cg; c++) {
+            const size_t k = tap * step + c;
+            const size_t at = s->depthwise ? tap * np + n : n / PANEL * PANEL * kp + k / 4 * 256 + n % PANEL * 4 + k % 4;
+            panels[at] = w[tap * s->cg + c];
+        }
+    }
+}
+
+static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struct source *s, struct clq_error *err)
+{
+    const size_t np = round_up(s->n, PANEL), pad = round_up(s->cg, 64);
+    size_t panels, total;
+    if (!clq_size_mul(&panels, np, packed_k(s)) || !clq_size_add(&total, panels, np * 8 + pad))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: a packed weight of %zu columns does not fit into memory", s->n);
+    unsigned char *data = calloc(1, total);
+    if (!data) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a packed weight of %zu bytes", total);
+    int32_t *fold = (int32_t *)(void *)(data + panels);
+    float *scale = (float *)(void *)(fold + np);
+    for (size_t n = 0; n < s->n; n++) {
+        const int8_t *w = s->weight + n * s->taps * s->cg;
+        uint32_t sum = 0;
+        for (size_t i = 0; i < s->taps * s->cg; i++) sum += (uint32_t)(int32_t)w[i];
+        const uint32_t bias = s->bias ? (uint32_t)s->bias[n] : 0;
+        const uint32_t folded = s->depthwise ? bias : bias - (uint32_t)s->zero_point * sum;
+        memcpy(&fold[n], &folded, sizeof folded);
+        if (s->multiplier) scale[n] = s->multiplier[n];
+        pack_column((int8_t *)data, s, n);
+    }
+    memset(scale + np, s->pad, pad);
+    clq_status st = clq_cl_alloc(out, cl, total, err);
+    if (st == CLQ_OK) st = clq_cl_upload(cl, out, data, total, err);
+    if (st != CLQ_OK) clq_cl_release(cl, out);
+    free(data);
+    return st;
+}
+
+static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_cl_weight *like,
+                         const struct source *s, struct clq_error *err)
+{
+    struct clq_cl_launch l;
+    /* Multipliers below the smallest normal number would differ on devices that flush; the contract forbids them. */
+    for (size_t n = 0; s->multiplier && n < s->n; n++)
+        if (!(s->multiplier[n] >= 0x1p-126f) || !isfinite(s->multiplier[n]))
+            return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: multiplier %g of column %zu is not a normal number",
+                            (double)s->multiplier[n], n);
+    CLQ_TRY(clq_cl_begin(&l, cl, like->family, err));
+    struct clq_cl_weight *w = malloc(sizeof *w);
+    if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a weight");
+    *w = *like;
+    clq_status st = pack(&w->buffer, cl, s, err);
+    if (st != CLQ_OK) {
+        free(w);
+        return st;
+    }
+    *out = w;
+    return CLQ_OK;
+}
+
+clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bool signed_a,
+                               const struct clq_gemm_args *args, struct clq_error *err)
+{
+    if (!clq_cl_supports_gemm(cl, args))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': product n=%zu k=%zu bound=%lld is out of its range",
+                        cl->info.name, args->n, args->k, (long long)args->bound);
+    if (signed_a) {
+        struct clq_cl_launch l;
+        CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
+    }
+    struct clq_cl_weight like = {.family = CLQ_CL_GEMM, .signed_a = signed_a, .zero_point_y = args->zero_point_y,
+                                 .lo = args->lo, .hi = args->hi, .out = args->out};
+    like.shape.ci = args->k;
+    like.shape.co = args->n;
+    /* int8 activations run as uint8 codes whose zero point is 128 higher; bits and bound stay the same. */
+    const struct source s = {.n = args->n, .taps = 1, .cg = args->k, .weight = args->weight, .bias = args->bias,
+                             .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
+                             .zero_point = args->zero_point_a + (signed_a ? 128 : 0)};
+    return create(out, cl, &like, &s, err);
+}
+
+clq_status clq_cl_prepare_conv(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_conv_args *args,
+                               struct clq_error *err)
+{
+    if (!clq_cl_supports_conv(cl, args))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': convolution %zux%zux%zu to %zu, groups %zu, bound %lld is out of its range",
+                        cl->info.name, args->h, args->w, args->ci, args->co, args->groups, (long long)args->bound);
+    struct clq_cl_weight like = {.family = clq_cl_conv_family(args), .conv = true, .shape = *args,
+                                 .zero_point_y = args->zero_point_y, .lo = args->lo, .hi = args->hi, .out = args->out};
+    const struct source s = {.n = args->co, .taps = args->kh * args->kw, .cg = args->ci / args->groups,
+                             .weight = args->weight, .bias = args->bias,
+                             .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
+                             .zero_point = args->zero_point_x, .pad = (uint8_t)args->zero_point_x,
+                             .depthwise = like.family == CLQ_CL_DEPTHWISE};
+    return create(out, cl, &like, &s, err);
+}
+
+void clq_cl_weight_free(struct clq_cl *cl, struct clq_cl_weight *weight)
+{
+    if (!weight) return;
+    clq_cl_release(cl, &weight->buffer);
+    free(weight);
+}
+
+size_t clq_cl_weight_bytes(const struct clq_cl_weight *weight)
+{
+    return weight->buffer.bytes;
+}
+
+static size_t element(enum clq_out out)
+{
+    return out == CLQ_OUT_F32 || out == CLQ_OUT_S32 ? 4 : 1;
+}
+
+/* int8 rows become dense uint8 rows in the device's own buffer. */
+static clq_status flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda,
+                       struct clq_error *err)
+{
+    struct clq_cl_launch l;
+    CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
+    CLQ_TRY(clq_cl_reserve(cl, &cl->flipped, m * k, err));
+    clq_cl_arg_mem(&l, a->mem, a->at);
+    clq_cl_arg_u64(&l, lda);
+    clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
+    clq_cl_arg_u64(&l, k);
+    clq_cl_arg_u64(&l, m);
+    clq_cl_arg_u64(&l, k);
+    return clq_cl_enqueue(&l, clq_cl_span_items(cl, l.family->variant, m * ((k + 15) / 16)), 1, err);
+}
+
+/* Work-items for rows x columns of a product. */
+static clq_status launch(struct clq_cl_launch *l, size_t rows, size_t columns, struct clq_error *err)
+{
+    const struct clq_cl_variant *v = l->family->variant;
+    const size_t r = (rows + v->cover[0] - 1) / v->cover[0], c = (columns + v->cover[1] - 1) / v->cover[1];
+    if (v->local[1] > 1) return clq_cl_enqueue(l, r * v->local[0], c * v->local[1], err);
+    if (v->local[0] == 1) return clq_cl_enqueue(l, r, c, err);
+    /* The generic kernels count columns first, cover names {columns, rows}. */
+    return clq_cl_enqueue(l, columns, (rows + v->cover[1] - 1) / v->cover[1], err);
+}
+
+static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, const struct clq_gemm_args *g,
+                          const struct clq_cl_io *io, struct clq_error *err)
+{
+    struct clq_cl_launch l;
+    struct clq_cl_binding b = {.cl = cl};
+    const size_t n = w->shape.co, k = w->shape.ci, unit = element(w->out);
+    size_t in = g->m - 1, out = g->m - 1;
+    if (!clq_size_mul(&in, in, g->lda) || !clq_size_add(&in, in, k) || !clq_size_mul(&out, out, g->ldy) ||
+        !clq_size_add(&out, out, n) || !clq_size_mul(&out, out, unit) || g->lda < k || g->ldy < n || g->m > INT32_MAX)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range", g->m,
+                        g->lda, g->ldy);
+    CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_GEMM, err));
+    const struct clq_cl_operand *a = clq_cl_bind(&b, io->x, g->a, in, false, err);
+    /* Bytes between the rows of a staged output would be overwritten with stale ones: such a run needs them in. */
+    const bool gaps = !io->y && g->ldy > n;
+    const struct clq_cl_operand *y = a ? clq_cl_bind(&b, io->y, g->y, out, !gaps, err) : NULL;
+    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (gaps) b.operand[1].output = true;
+    clq_status st = w->signed_a ? flip(cl, a, g->m, k, g->lda, err) : CLQ_OK;
+    if (w->signed_a) clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
+    else clq_cl_arg_mem(&l, a->mem, a->at);
+    clq_cl_arg_u64(&l, w->signed_a ? k : g->lda);
+    clq_cl_arg_mem(&l, w->buffer.mem, w->buffer.offset);
+    clq_cl_arg_mem(&l, y->mem, y->at / unit);
+    clq_cl_arg_u64(&l, g->ldy);
+    const int64_t rest[] = {(int64_t)g->m, (int64_t)n, (int64_t)k, w->out, w->zero_point_y, w->lo, w->hi};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
+    if (st == CLQ_OK) st = launch(&l, g->m, n, err);
+    return clq_cl_unbind(&b, st, err);
+}
+
+clq_status clq_cl_gemm(struct clq_cl *cl, const struct clq_cl_weight *weight, const struct clq_gemm_args *args,
+                       const struct clq_cl_io *io, struct clq_error *err)
+{
+    if (args->m == 0) return CLQ_OK;
+    return product(cl, weight, args, io ? io : &no_io, err);
+}
+
+clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const struct clq_conv_args *args,
+                       const struct clq_cl_io *io, struct clq_error *err)
+{
+    const struct clq_conv_args *s = &w->shape;
+    const size_t pixels = args->batch * s->oh * s->ow, unit = element(w->out);
+    struct clq_cl_launch l;
+    struct clq_cl_binding b = {.cl = cl};
+    if (!io) io = &no_io;
+    if (args->batch == 0 || pixels == 0) return CLQ_OK;
+    if (args->batch > INT32_MAX / 64 / (s->oh * s->ow))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: a batch of %zu images is too large", args->batch);
+    if (w->family == CLQ_CL_GEMM) {
+        struct clq_gemm_args g = {.m = pixels, .a = args->x, .lda = s->ci, .y = args->y, .ldy = s->co};
+        return product(cl, w, &g, io, err);
+    }
+    CLQ_TRY(clq_cl_begin(&l, cl, w->family, err));
+    const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->batch * s->h * s->w * s->ci, false, err);
+    const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, pixels * s->co * unit, true, err) : NULL;
+    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    clq_cl_arg_mem(&l, x->mem, x->at);
+    clq_cl_arg_mem(&l, w->buffer.mem, w->buffer.offset);
+    clq_cl_arg_mem(&l, y->mem, y->at / unit);
+    const size_t sizes[] = {pixels, s->h, s->w, s->ci, s->oh, s->ow, s->co, s->kh, s->kw, s->stride_h, s->stride_w,
+                            s->pad_top, s->pad_left, s->dilation_h, s->dilation_w, s->groups};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) clq_cl_arg_int(&l, (int64_t)sizes[i]);
+    const int64_t rest[] = {s->zero_point_x, w->out, w->zero_point_y, w->lo, w->hi};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
+    clq_status st;
+    if (w->family == CLQ_CL_DEPTHWISE) {
+        const size_t lanes = l.family->variant->needs & CLQ_CL_CAP_CPU ? 16 : 4;
+        st = clq_cl_enqueue(&l, pixels * ((s->co + lanes - 1) / lanes), 1, err);
+    } else {
+        st = launch(&l, pixels, s->co, err);
+    }
+    return clq_cl_unbind(&b, st, err);
+}

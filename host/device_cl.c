@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Opening a device, and which kernel variant serves each family: capability, then exact self-test. */
+#include "cl_internal.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_TIMEOUT_MS = 10000 };
+
+const char *clq_cl_family_name(enum clq_cl_family family)
+{
+    static const char *const names[CLQ_CL_FAMILIES] = {
+        [CLQ_CL_QUANTIZE_U8] = "quantize_f32_u8",     [CLQ_CL_QUANTIZE_S8] = "quantize_f32_s8",
+        [CLQ_CL_DEQUANTIZE_U8] = "dequantize_u8_f32", [CLQ_CL_DEQUANTIZE_S8] = "dequantize_s8_f32",
+        [CLQ_CL_MINMAX] = "minmax_f32",               [CLQ_CL_HISTOGRAM] = "histogram_f32",
+        [CLQ_CL_GEMM] = "gemm_u8s8",                  [CLQ_CL_FLIP] = "flip_s8",
+        [CLQ_CL_CONV] = "conv_u8s8",                  [CLQ_CL_GROUPED] = "conv_grouped_u8s8",
+        [CLQ_CL_DEPTHWISE] = "conv_depthwise_u8s8",   [CLQ_CL_ADD] = "add_u8",
+        [CLQ_CL_MUL] = "mul_u8",                      [CLQ_CL_LUT] = "lut_u8",
+        [CLQ_CL_MAXPOOL] = "maxpool_u8",              [CLQ_CL_AVGPOOL] = "avgpool_u8",
+    };
+    return (unsigned)family < CLQ_CL_FAMILIES ? names[family] : "unknown";
+}
+
+static clq_status create(struct clq_cl *cl, cl_device_id device, struct clq_error *err)
+{
+    cl_int code = CL_SUCCESS;
+    cl->device = device;
+    CLQ_TRY(clq_cl_check(cl, clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof cl->platform, &cl->platform, NULL),
+                         "clGetDeviceInfo", err));
+    if (clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof cl->max_group, &cl->max_group, NULL) != CL_SUCCESS ||
+        cl->max_group == 0)
+        cl->max_group = 1;
+    cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
+    cl->context = clCreateContext(properties, 1, &device, NULL, NULL, &code);
+    CLQ_TRY(clq_cl_check(cl, code, "clCreateContext", err));
+    cl->queue = clCreateCommandQueue(cl->context, device, 0, &code);
+    return clq_cl_check(cl, code, "clCreateCommandQueue", err);
+}
+
+static char *copy_text(const char *text, bool *ok)
+{
+    char *copy = text ? strdup(text) : NULL;
+    if (text && !copy) *ok = false;
+    return copy;
+}
+
+clq_status clq_cl_open(struct clq_cl **out, int index, const struct clq_cl_options *options, struct clq_error *err)
+{
+    /* Creating queues is not safe to do from two threads in every driver. */
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    cl_device_id *devices = NULL;
+    int n = 0;
+    bool ok = true;
+    CLQ_TRY(clq_cl_devices(&devices, &n, err));
+    if (index < 0 || index >= n) {
+        free(devices);
+        return clq_fail(err, CLQ_ERR_NO_DEVICE, "OpenCL device %d: there are %d devices", index, n);
+    }
+    cl_device_id device = devices[index];
+    free(devices);
+    struct clq_cl *cl = calloc(1, sizeof *cl);
+    if (!cl) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL device %d: out of memory", index);
+    if (options) cl->options = *options;
+    if (cl->options.timeout_ms == 0) cl->options.timeout_ms = DEFAULT_TIMEOUT_MS;
+    cl->cache_dir = copy_text(cl->options.cache_dir, &ok);
+    cl->only = copy_text(cl->options.only, &ok);
+    clq_cl_query_info(&cl->info, device, index);
+    cl->caps = clq_cl_query_caps(&cl->info, device, cl->options.cpu);
+    clq_status st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL device %d: out of memory", index);
+    if (ok) {
+        pthread_mutex_lock(&lock);
+        st = create(cl, device, err);
+        pthread_mutex_unlock(&lock);
+    }
+    if (st != CLQ_OK) {
+        clq_cl_close(cl);
+        return st;
+    }
+    *out = cl;
+    return CLQ_OK;
+}
+
+void clq_cl_close(struct clq_cl *cl)
+{
+    if (!cl) return;
+    for (int i = 0; i < CLQ_CL_SLOTS; i++) clq_cl_release(cl, &cl->scratch[i]);
+    clq_cl_release(cl, &cl->flipped);
+    if (cl->queue && !cl->dead) clq_cl_finish(cl, NULL);
+    if (!cl->dead) {
+        for (int i = 0; i < CLQ_CL_FAMILIES; i++)
+            if (cl->family[i].kernel) clReleaseKernel(cl->family[i].kernel);
+        for (int i = 0; i < cl->programs; i++)
+            if (cl->program[i].program) clReleaseProgram(cl->program[i].program);
+        if (cl->queue) clReleaseCommandQueue(cl->queue);
+        if (cl->context) clReleaseContext(cl->context);
+    }
+    free(cl->cache_dir);
+    free(cl->only);
+    free(cl);
+}
+
+const struct clq_cl_info *clq_cl_describe(const struct clq_cl *cl)
+{
+    return &cl->info;
+}
+
+const char *clq_cl_dead(const struct clq_cl *cl)
+{
+    return cl->dead ? cl->reason : NULL;
+}
+
+const char *clq_cl_variant(const struct clq_cl *cl, enum clq_cl_family family)
+{
+    const struct clq_cl_family_state *f = &cl->family[family];
+    return f->verdict == CLQ_CL_PASSED ? f->variant->name : NULL;
+}
+
+const char *clq_cl_refused(const struct clq_cl *cl, enum clq_cl_family family)
+{
+    return cl->family[family].refused;
+}
+
+clq_status clq_cl_begin(struct clq_cl_launch *l, struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
+{
+    const struct clq_cl_family_state *f = &cl->family[family];
+    *l = (struct clq_cl_launch){.cl = cl, .family = f};
+    return f->kernel ? CLQ_OK : clq_cl_ready(cl, family, err);
+}
+
+/* Builds one variant and tests it; leaves the family with its kernel or without one. */
+static clq_status try_variant(struct clq_cl *cl, enum clq_cl_family family, const struct clq_cl_variant *v,
+                              struct clq_error *err)
+{
+    struct clq_cl_family_state *f = &cl->family[family];
+    CLQ_TRY(clq_cl_kernel(&f->kernel, cl, v, err));
+    f->variant = v;
+    clq_status st = clq_cl_selftest(cl, family, err);
+    if (st == CLQ_OK) return CLQ_OK;
+    if (!cl->dead) clReleaseKernel(f->kernel);
+    f->kernel = NULL;
+    f->variant = NULL;
+    return st;
+}
+
+/* The option "only" binds the families that have a variant of that name; the others keep all of theirs. */
+static bool allowed(const struct clq_cl *cl, const struct clq_cl_variant *v)
+{
+    if (v->needs & ~cl->caps) return false;
+    if (!cl->only || strcmp(cl->only, v->name) == 0) return true;
+    for (size_t i = 0; i < clq_cl_variant_count; i++)
+        if (strcmp(clq_cl_variants[i].op, v->op) == 0 && strcmp(clq_cl_variants[i].name, cl->only) == 0) return false;
+    return true;
+}
+
+/* The self-test runs on the very kernel object that is used afterwards. */
+clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
+{
+    struct clq_cl_family_state *f = &cl->family[family];
+    const char *name = clq_cl_family_name(family);
+    clq_status st = CLQ_ERR_UNSUPPORTED;
+    if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
+    if (f->verdict == CLQ_CL_PASSED) return CLQ_OK;
+    for (size_t i = 0; i < clq_cl_variant_count && f->verdict == CLQ_CL_UNTRIED && !cl->dead; i++) {
+        const struct clq_cl_variant *v = &clq_cl_variants[i];
+        struct clq_error why = {""};
+        if (strcmp(v->op, name) != 0 || !allowed(cl, v)) continue;
+        st = try_variant(cl, family, v, &why);
+        if (st == CLQ_OK) {
+            f->verdict = CLQ_CL_PASSED;
+            return CLQ_OK;
+        }
+        size_t used = strlen(f->refused);
+        snprintf(f->refused + used, sizeof f->refused - used, "%s%s: %.300s", used ? "\n" : "", v->name, why.text);
+    }
+    f->verdict = CLQ_CL_FAILED;
+    if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
+    if (!f->refused[0])
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': no variant of %s fits the device", cl->info.name, name);
+    return clq_fail(err, CLQ_ERR_BUILD, "OpenCL device '%s': %s refused: %.700s", cl->info.name, name, f->refused);
+}
