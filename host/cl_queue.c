@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,10 +99,7 @@ static void waiter_sleep(struct waiter *w)
         if (pthread_cond_timedwait(&w->done, &w->lock, &t) == ETIMEDOUT) break;
     const bool fired = w->fired;
     pthread_mutex_unlock(&w->lock);
-    if (!fired) return;
-    /* The status may lag behind the callback by an instant. */
-    const struct timespec instant = {0, 1000};
-    nanosleep(&instant, NULL);
+    if (fired) sched_yield(); /* the status may lag behind the callback by an instant */
 }
 
 /* True when the event has ended; *status is its execution status. A GPU is polled for a short while first, because a

@@ -35,33 +35,80 @@ static inline int clq_tail(global const uchar *a, uint n)
     return v;
 }
 
-static inline void clq_store16(const struct epilogue *e, uint row, uint column, int16 v)
+static inline int16 clq_code16(const struct epilogue *e, int16 v, float16 scale)
+{
+    const float16 low = (float)(e->lo - e->zp), high = (float)(e->hi - e->zp);
+    const float16 f = min(max(convert_float16(v) * scale, low), high);
+    return as_int16(f + CLQ_MAGIC) - (CLQ_MAGIC_BITS - e->zp);
+}
+
+/* The first n < 16 bytes of q. */
+static void clq_store_part(global uchar *y, uchar16 q, int n)
+{
+    uchar8 eight = q.lo;
+    uchar4 four;
+    if (n & 8) {
+        vstore8(eight, 0, y);
+        y += 8;
+        eight = q.hi;
+    }
+    four = eight.lo;
+    if (n & 4) {
+        vstore4(four, 0, y);
+        y += 4;
+        four = eight.hi;
+    }
+    if (n & 2) {
+        vstore2(four.lo, 0, y);
+        y += 2;
+        four.lo = four.hi;
+    }
+    if (n & 1) y[0] = four.x;
+}
+
+/* Any row, column and type; 16 columns. */
+static void clq_store16(const struct epilogue *e, uint row, uint column, int16 v)
 {
     if (row >= e->m || (int)column >= e->columns) return;
     const ulong at = e->y_at + row * e->ldy + column;
     const int rest = e->columns - (int)column;
-    float16 f = 0.0f;
     int16 q = v;
-    if (e->out != CLQ_OUT_S32) f = convert_float16(v) * vload16(0, e->scale + column);
+    if (e->out == CLQ_OUT_F32) q = as_int16(convert_float16(v) * vload16(0, e->scale + column));
     if (e->out <= CLQ_OUT_S8) {
-        const float16 low = (float)(e->lo - e->zp), high = (float)(e->hi - e->zp);
-        q = as_int16(min(max(f, low), high) + CLQ_MAGIC) - (CLQ_MAGIC_BITS - e->zp);
+        const uchar16 code = convert_uchar16(clq_code16(e, v, vload16(0, e->scale + column)));
+        if (rest >= 16) vstore16(code, 0, e->y + at);
+        else clq_store_part(e->y + at, code, rest);
+        return;
     }
     if (rest >= 16) {
-        if (e->out == CLQ_OUT_S32) vstore16(v, 0, (global int *)e->y + at);
-        else if (e->out == CLQ_OUT_F32) vstore16(f, 0, (global float *)e->y + at);
-        else vstore16(convert_uchar16(q), 0, e->y + at);
+        vstore16(q, 0, (global int *)e->y + at);
         return;
     }
     int part[16];
-    vstore16(e->out == CLQ_OUT_F32 ? as_int16(f) : q, 0, part);
-    for (int i = 0; i < rest; i++) {
-        if (e->out >= CLQ_OUT_F32) ((global int *)e->y)[at + i] = part[i];
-        else e->y[at + i] = (uchar)part[i];
-    }
+    vstore16(q, 0, part);
+    for (int i = 0; i < rest; i++) ((global int *)e->y)[at + i] = part[i];
 }
 
-/* One step of four k: accumulators += a[i] (u8, four bytes of the row) x panel columns (s8). */
+/* Stores a tile: straight vector code for whole rows of codes, the general store for the rest. */
+#define CLQ_STORE_TILE(R, NB)                                                                          \
+    if (e->out <= CLQ_OUT_S8 && row + R <= e->m && (int)column + 16 * NB - 15 <= e->columns) {         \
+        CLQ_UNROLL for (int j = 0; j < NB; j++) {                                                      \
+            global uchar *y = e->y + e->y_at + row * e->ldy + column + 16 * j;                         \
+            const float16 scale = vload16(j, e->scale + column);                                       \
+            const int rest = e->columns - (int)column - 16 * j;                                        \
+            if (rest >= 16)                                                                            \
+                CLQ_UNROLL for (int i = 0; i < R; i++)                                                 \
+                    vstore16(convert_uchar16(clq_code16(e, acc[i][j], scale)), 0, y + i * e->ldy);     \
+            else                                                                                       \
+                CLQ_UNROLL for (int i = 0; i < R; i++)                                                 \
+                    clq_store_part(y + i * e->ldy, convert_uchar16(clq_code16(e, acc[i][j], scale)), rest); \
+        }                                                                                              \
+    } else {                                                                                           \
+        CLQ_UNROLL for (int i = 0; i < R; i++)                                                         \
+            CLQ_UNROLL for (int j = 0; j < NB; j++) clq_store16(e, row + i, column + 16 * j, acc[i][j]); \
+    }
+
+/* One step of four k: accumulators += word (u8, four bytes of row i) x panel columns (s8). */
 #define CLQ_STEP(R, NB, word)                                                                          \
     do {                                                                                               \
         int16 b[NB];                                                                                   \
@@ -74,20 +121,26 @@ static inline void clq_store16(const struct epilogue *e, uint row, uint column, 
         panel += 4;                                                                                    \
     } while (0)
 
+#define CLQ_WORD(p) (*(global const int *)(p))
+
+/* The last step of a row whose length is no multiple of 4 reads a whole word where the operand has one (its weights
+ * are 0 there), else byte by byte; safe(i) decides per row. */
+#define CLQ_LAST_STEP(R, NB, at, n, safe) CLQ_STEP(R, NB, safe(i) ? CLQ_WORD(from[i] + (at)) : clq_tail(from[i] + (at), n))
+
+#define CLQ_SAFE_ROW(i) (from[i] + k + 3 < end)
 #define CLQ_DEFINE_GEMM_TILE(name, R, NB)                                                              \
     static inline void name(global const uchar *a, ulong lda, global const int16 *panel, uint row, uint column, \
                             uint k, const struct epilogue *e)                                          \
     {                                                                                                  \
         int16 acc[R][NB];                                                                              \
-        global const uchar *from[R];                                                                   \
+        global const uchar *from[R], *end = a + (e->m - 1) * lda + k;                                  \
         CLQ_UNROLL for (int i = 0; i < R; i++) {                                                       \
             from[i] = a + min(row + i, e->m - 1) * lda;                                                \
             CLQ_UNROLL for (int j = 0; j < NB; j++) acc[i][j] = vload16(j, e->fold + column);          \
         }                                                                                              \
-        for (uint at = 0; at + 4 <= k; at += 4) CLQ_STEP(R, NB, *(global const int *)(from[i] + at));  \
-        if (k & 3) CLQ_STEP(R, NB, clq_tail(from[i] + (k & ~3u), k & 3));                              \
-        CLQ_UNROLL for (int i = 0; i < R; i++)                                                         \
-            CLQ_UNROLL for (int j = 0; j < NB; j++) clq_store16(e, row + i, column + 16 * j, acc[i][j]); \
+        for (uint at = 0; at + 4 <= k; at += 4) CLQ_STEP(R, NB, CLQ_WORD(from[i] + at));               \
+        if (k & 3) CLQ_LAST_STEP(R, NB, k & ~3u, k & 3, CLQ_SAFE_ROW);                                 \
+        CLQ_STORE_TILE(R, NB)                                                                          \
     }
 
 CLQ_DEFINE_GEMM_TILE(clq_gemm_6x64, 6, 4)
@@ -115,37 +168,51 @@ kernel void gemm_u8s8(global const uchar *a, ulong a_at, ulong lda, global const
 
 struct image {
     global const uchar *x, *pad;
+    long image, end; /* bytes of an image and of all */
     int h, w, ci, oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
 };
 
+/* safe: a whole word may be read at the end of the pixel's channels. Consecutive rows are consecutive pixels, so one
+ * division per tile finds the first and counting finds the others. */
+#define CLQ_SAFE_PIXEL(i) safe[i]
 #define CLQ_DEFINE_CONV_TILE(name, R, NB)                                                              \
     static inline void name(const struct image *g, global const int16 *panel, uint row, uint column,   \
                             const struct epilogue *e)                                                  \
     {                                                                                                  \
         int16 acc[R][NB];                                                                              \
-        global const uchar *image[R];                                                                  \
+        long image[R];                                                                                 \
         int iy[R], ix[R];                                                                              \
+        uint ox = row % (uint)g->ow, oy = row / (uint)g->ow % (uint)g->oh;                             \
+        long at_image = (long)(row / (uint)g->ow / (uint)g->oh) * g->image;                            \
         CLQ_UNROLL for (int i = 0; i < R; i++) {                                                       \
-            const uint pixel = min(row + i, e->m - 1), line = pixel / (uint)g->ow;                     \
-            iy[i] = (int)(line % (uint)g->oh) * g->stride_h - g->pad_top;                              \
-            ix[i] = (int)(pixel % (uint)g->ow) * g->stride_w - g->pad_left;                            \
-            image[i] = g->x + (ulong)(line / (uint)g->oh) * g->h * g->w * g->ci;                       \
+            iy[i] = (int)oy * g->stride_h - g->pad_top;                                                \
+            ix[i] = (int)ox * g->stride_w - g->pad_left;                                               \
+            image[i] = at_image;                                                                       \
+            if (row + i + 1 < e->m && ++ox == (uint)g->ow) {                                           \
+                ox = 0;                                                                                \
+                if (++oy == (uint)g->oh) {                                                             \
+                    oy = 0;                                                                            \
+                    at_image += g->image;                                                              \
+                }                                                                                      \
+            }                                                                                          \
             CLQ_UNROLL for (int j = 0; j < NB; j++) acc[i][j] = vload16(j, e->fold + column);          \
         }                                                                                              \
         for (int ky = 0; ky < g->kh; ky++) {                                                           \
             for (int kx = 0; kx < g->kw; kx++) {                                                       \
                 global const uchar *from[R];                                                           \
+                int safe[R];                                                                           \
                 CLQ_UNROLL for (int i = 0; i < R; i++) {                                               \
                     const int sy = iy[i] + ky * g->dilation_h, sx = ix[i] + kx * g->dilation_w;        \
-                    const int inside = (uint)sy < (uint)g->h & (uint)sx < (uint)g->w;                  \
-                    from[i] = inside ? image[i] + ((long)sy * g->w + sx) * g->ci : g->pad;             \
+                    const int inside = ((uint)sy < (uint)g->h) & ((uint)sx < (uint)g->w);              \
+                    const long pixel = image[i] + ((long)sy * g->w + sx) * g->ci;                      \
+                    from[i] = inside ? g->x + pixel : g->pad;                                          \
+                    safe[i] = !inside | (pixel + g->ci + 3 < g->end);                                  \
                 }                                                                                      \
-                for (int at = 0; at + 4 <= g->ci; at += 4) CLQ_STEP(R, NB, *(global const int *)(from[i] + at)); \
-                if (g->ci & 3) CLQ_STEP(R, NB, clq_tail(from[i] + (g->ci & ~3), g->ci & 3));           \
+                for (int at = 0; at + 4 <= g->ci; at += 4) CLQ_STEP(R, NB, CLQ_WORD(from[i] + at));    \
+                if (g->ci & 3) CLQ_LAST_STEP(R, NB, g->ci & ~3, g->ci & 3, CLQ_SAFE_PIXEL);            \
             }                                                                                          \
         }                                                                                              \
-        CLQ_UNROLL for (int i = 0; i < R; i++)                                                         \
-            CLQ_UNROLL for (int j = 0; j < NB; j++) clq_store16(e, row + i, column + 16 * j, acc[i][j]); \
+        CLQ_STORE_TILE(R, NB)                                                                          \
     }
 
 CLQ_DEFINE_CONV_TILE(clq_conv_6x64, 6, 4)
@@ -163,7 +230,8 @@ kernel void conv_u8s8(global const uchar *x, ulong x_at, global const char *w, u
     global const int *fold = (global const int *)(w + w_at + np * kp);
     global const float *scale = (global const float *)(fold + np);
     const struct epilogue e = {fold, scale, y, y_at, (ulong)co, pixels, co, out, zp, lo, hi};
-    const struct image g = {x + x_at, (global const uchar *)(scale + np), h, width, ci, oh, ow, kh, kw,
+    const long bytes = (long)h * width * ci, images = pixels / (uint)(oh * ow);
+    const struct image g = {x + x_at, (global const uchar *)(scale + np), bytes, bytes * images, h, width, ci, oh, ow, kh, kw,
                             stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w};
     global const int16 *panel = (global const int16 *)(w + w_at + column * kp);
     if (co - column <= 16) {
