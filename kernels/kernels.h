@@ -39,8 +39,9 @@ struct clq_minmax_args {
 };
 
 /* Adds to the counts of numerics.md 7: side by the sign of x (zeros and subnormals are positive zero), bin
- * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range; a value beyond
- * it would land in the last bin); values that are not finite are skipped. -64 <= exponent <= 128, 6 <= log2_bins <= 12. */
+ * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range; a value
+ * beyond it would land in the last bin); values that are not finite are skipped. -64 <= exponent <= 128,
+ * 6 <= log2_bins <= 12. */
 struct clq_histogram_args {
     const float *x;
     size_t n;
@@ -126,8 +127,9 @@ struct clq_lut_args {
 
 /* Pooling over NHWC. Output rows row_begin..row_end-1 of batch * oh are computed.
  * max: the largest code of the window (padding never wins); scales and zero points are not read.
- * avg: v = exact sum of (x - zx) over the window; f = RN32(RN32(RN32(v) * scale_x) / RN32(count)); y = quantize(f, sy, zy).
- * count is the number of taps inside the image, or all taps when count_include_pad. A window covers >= 1 pixel. */
+ * avg: v = exact sum of (x - zx) over the window; f = RN32(RN32(RN32(v) * scale_x) / RN32(count));
+ * y = quantize(f, sy, zy). count is the number of taps inside the image, or all taps when count_include_pad. A window
+ * covers >= 1 pixel. */
 struct clq_pool_args {
     size_t batch, h, w, c, oh, ow;
     size_t kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
@@ -164,8 +166,8 @@ enum {
 /* What this CPU and operating system offer. */
 unsigned clq_cpu_detect(void);
 
-/* The named steps of the ladder, lowest first: "ref" (no feature), "avx2", "avx_vnni", "avx512", "avx512_vnni". The list
- * ends with a NULL name. Each mask holds the features of the steps that it builds on. */
+/* The named steps of the ladder, lowest first: "ref" (no feature), "avx2", "avx_vnni", "avx512", "avx512_vnni". The
+ * list ends with a NULL name. Each mask holds the features of the steps that it builds on. */
 struct clq_cpu_level {
     const char *name;
     unsigned mask;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What tests and benches of kernels share: a seeded generator with biased inputs, buffers that end at a guard page, the
- * description of one case, and the list of CPU targets. Knows no test framework: it reports by return value and text. */
+ * description of one case, and the list of CPU targets. It knows no test framework: it reports by return value and
+ * text. */
 #ifndef CLQ_TESTS_HARNESS_H
 #define CLQ_TESTS_HARNESS_H
 
@@ -101,12 +102,15 @@ struct clq_case {
 
 /* The description of one operation: cases/<stem>.c defines clq_family_<op>, cases/cases.def lists it. */
 struct clq_family {
-    const char *op;                                       /* the row of ops.def that run calls */
+    const char *op; /* the row of ops.def that run calls */
     size_t n_tests, n_benches;
-    void (*prepare)(struct clq_case *c, size_t index);       /* test index < n_tests: label, args, operands, their data */
-    void (*prepare_bench)(struct clq_case *c, size_t index); /* the same for bench index < n_benches */
-    void (*setup)(struct clq_case *c, const struct clq_kernels *k); /* or NULL: once per target (plan, pack); not timed */
-    void (*run)(struct clq_case *c, const struct clq_kernels *k);   /* must leave args as setup left them */
+    /* Sets label, args and operands with their data, for a test index < n_tests or a bench index < n_benches. */
+    void (*prepare)(struct clq_case *c, size_t index);
+    void (*prepare_bench)(struct clq_case *c, size_t index);
+    /* Or NULL: what happens once per target, such as plan and pack; not timed. */
+    void (*setup)(struct clq_case *c, const struct clq_kernels *k);
+    /* Must leave args as setup left them. */
+    void (*run)(struct clq_case *c, const struct clq_kernels *k);
     /* Or NULL: writes the inputs of element `at` of the output operand as text, floats in hexadecimal. */
     void (*explain)(const struct clq_case *c, size_t operand, size_t at, char *text, size_t bytes);
 };

@@ -5,7 +5,8 @@
 
 #include "tests/harness.h"
 
-static const size_t sizes[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 19, 31, 32, 33, 35, 63, 64, 65, 67, 131, 256, 1009, 100003};
+static const size_t sizes[] = {0,  1,  3,  7,  8,  9,  15, 16,  17,  19,   31,
+                               32, 33, 35, 63, 64, 65, 67, 131, 256, 1009, 100003};
 static const float scales[] = {0.05f, 1.0f, 0x1p-126f, 0x1.fffffep127f, 0x1.8p-120f, 1 / 127.5f, 3.7f};
 static const int zero_points_u8[] = {0, 128, 255, 3}, zero_points_s8[] = {0, -128, 127, -5};
 enum { N_SIZES = sizeof sizes / sizeof *sizes, N_SCALES = sizeof scales / sizeof *scales, PER_SIZE = 8 };
@@ -33,8 +34,8 @@ static void describe(struct clq_case *c, size_t n, enum clq_fill_codes fill, siz
 static void prepare(struct clq_case *c, size_t index, const int zero_points[4], enum clq_elem elem)
 {
     const size_t kind = index % PER_SIZE, size = index / PER_SIZE;
-    describe(c, sizes[size], (enum clq_fill_codes)(kind % CLQ_CODES_COUNT), index % 4, scales[(index + size) % N_SCALES],
-             zero_points[(kind + size / 2) % 4], elem);
+    describe(c, sizes[size], (enum clq_fill_codes)(kind % CLQ_CODES_COUNT), index % 4,
+             scales[(index + size) % N_SCALES], zero_points[(kind + size / 2) % 4], elem);
 }
 
 static void prepare_u8(struct clq_case *c, size_t index)

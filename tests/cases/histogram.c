@@ -33,7 +33,8 @@ static void describe_minmax(struct clq_case *c, size_t n, enum clq_fill fill, si
 
 static void prepare_minmax(struct clq_case *c, size_t index)
 {
-    describe_minmax(c, sizes[index / CLQ_FILL_COUNT], (enum clq_fill)(index % CLQ_FILL_COUNT), index % 4, index % 5 != 0);
+    const enum clq_fill fill = (enum clq_fill)(index % CLQ_FILL_COUNT);
+    describe_minmax(c, sizes[index / CLQ_FILL_COUNT], fill, index % 4, index % 5 != 0);
 }
 
 static const size_t bench_sizes[] = {(size_t)1 << 18, (size_t)1 << 24};
@@ -102,7 +103,8 @@ static void prepare_histogram(struct clq_case *c, size_t index)
     const int exponent = exponents[index % 7];
     const float scale = index % 11 == 0 ? 1.0f : ldexpf(1, exponent - 9);
     const enum clq_fill fill = (enum clq_fill)(index % CLQ_FILL_COUNT);
-    describe_histogram(c, sizes[index / CLQ_FILL_COUNT], fill, index % 4, 6 + (unsigned)(index / 3 % 7), exponent, scale);
+    const unsigned log2_bins = 6 + (unsigned)(index / 3 % 7);
+    describe_histogram(c, sizes[index / CLQ_FILL_COUNT], fill, index % 4, log2_bins, exponent, scale);
 }
 
 static void bench_histogram(struct clq_case *c, size_t index)

@@ -4,7 +4,8 @@
 
 #include "tests/harness.h"
 
-static const size_t sizes[] = {0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 35, 63, 64, 65, 67, 127, 128, 129, 131, 256, 1009, 100003};
+static const size_t sizes[] = {0,  1,  2,  3,  15, 16,  17,  31,  32,  33,  35,
+                               63, 64, 65, 67, 127, 128, 129, 131, 256, 1009, 100003};
 enum { N_SIZES = sizeof sizes / sizeof *sizes, PER_SIZE = 6 };
 
 static void describe(struct clq_case *c, size_t n, size_t slack, size_t kind)

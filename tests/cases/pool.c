@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of maxpool_u8 and avgpool_u8: every channel count around the vector widths, padding on both sides, strides,
- * dilation, part of the rows, global windows, and windows of more than 257 codes of 255, where a 16-bit sum overflows. */
+ * dilation, part of the rows, global windows, and windows of more than 257 codes, where a 16-bit sum overflows. */
 #include <stdio.h>
 
 #include "tests/harness.h"
@@ -53,7 +53,7 @@ static void describe(struct clq_case *c, const struct geometry *g, size_t channe
         .row_begin = variation % 5 == 4 ? rows / 3 : 0, .row_end = variation % 5 == 3 ? rows - rows / 3 : rows,
     };
     const enum clq_fill_codes fill = (enum clq_fill_codes)(variation % CLQ_CODES_COUNT);
-    clq_case_label(c, "%zux%zux%zux%zu window %zux%zu stride %zu pad %zu,%zu dilation %zu rows %zu..%zu sx=%a sy=%a zx=%d %s",
+    clq_case_label(c, "%zux%zux%zux%zu k=%zux%zu stride=%zu pad=%zu,%zu dilation=%zu rows=%zu..%zu sx=%a sy=%a zx=%d %s",
                    g->batch, g->h, g->w, channel_count, g->kh, g->kw, g->stride, g->pad_top, g->pad_left, g->dilation,
                    p->row_begin, p->row_end, (double)p->scale_x, (double)p->scale_y, p->zero_point_x,
                    clq_codes_name(fill));

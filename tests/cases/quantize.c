@@ -11,7 +11,11 @@ static const size_t sizes[] = {0,  1,  2,  3,   7,   8,   9,   15,  16,  17,   1
 static const float scales[] = {0.05f,      1.0f,        0.37f, 1 / 127.5f, 0x1p-64f, 0x1p64f, 0x1.fffffep-65f,
                                0x1.8p64f, 0x1.p-126f, 3e36f, 2.5e-7f,    0x1.fffffep-1f};
 static const int zero_points_u8[] = {0, 128, 255, 3}, zero_points_s8[] = {0, -128, 127, -5};
-enum { N_SIZES = sizeof sizes / sizeof *sizes, N_SCALES = sizeof scales / sizeof *scales, PER_SIZE = CLQ_FILL_COUNT * 2 };
+enum {
+    N_SIZES = sizeof sizes / sizeof *sizes,
+    N_SCALES = sizeof scales / sizeof *scales,
+    PER_SIZE = CLQ_FILL_COUNT * 2
+};
 
 /* Scale, zero point and offset walk through their lists at different paces, so that neighbors differ in all of them. */
 static void describe(struct clq_case *c, size_t n, enum clq_fill fill, size_t slack, float scale, int zero_point,

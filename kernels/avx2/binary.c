@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sum and product of two quantized tensors, 32 codes at a time; bits of ref/binary.c. The quotient is the repaired
+ * product with the reciprocal, numerics.md 1. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/functions.h"
+
+struct binary {
+    __m256 offset_a, offset_b; /* 2^23 + zero point */
+    __m256 scale_a, scale_b, scale_y, reciprocal;
+    __m256i zero_point; /* 16-bit lanes */
+    __m256i lo, hi;     /* 8-bit lanes */
+};
+
+/* Between these bounds no step of the repair can overflow or be subnormal, and no quotient leaves the range of the
+ * conversion, so the limits may be applied to the bytes: saturation to 16 and then 8 bits is monotone. */
+static bool fits(const struct clq_binary_u8_args *v, double largest)
+{
+    const float low = 0x1p-30f, high = 0x1p30f;
+    return v->scale_a >= low && v->scale_a <= high && v->scale_b >= low && v->scale_b <= high && v->scale_y >= low &&
+           v->scale_y <= high && largest / (double)v->scale_y < 0x1p30;
+}
+
+/* Four codes in the low bytes of 16-bit lanes become binary32 without a conversion: 0x4b000000 | code is 2^23 + code,
+ * and subtracting 2^23 + zero_point is exact. */
+static inline __m256 value(__m256i words, bool high, __m256 offset, __m256 scale)
+{
+    const __m256i exponent = _mm256_set1_epi16(0x4b00);
+    const __m256i bits = high ? _mm256_unpackhi_epi16(words, exponent) : _mm256_unpacklo_epi16(words, exponent);
+    return _mm256_mul_ps(_mm256_sub_ps(_mm256_castsi256_ps(bits), offset), scale);
+}
+
+static inline __attribute__((always_inline)) __m256i codes(__m256i a, __m256i b, bool high, const struct binary *p,
+                                                           bool multiply)
+{
+    const __m256 x = value(a, high, p->offset_a, p->scale_a), y = value(b, high, p->offset_b, p->scale_b);
+    const __m256 f = multiply ? _mm256_mul_ps(x, y) : _mm256_add_ps(x, y);
+    const __m256 guess = _mm256_mul_ps(f, p->reciprocal);
+    const __m256 error = _mm256_fnmadd_ps(guess, p->scale_y, f);
+    return _mm256_cvtps_epi32(_mm256_fmadd_ps(error, p->reciprocal, guess));
+}
+
+/* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
+static inline __attribute__((always_inline)) void block(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y,
+                                                        const struct binary *p, bool multiply)
+{
+    const __m256i a = _mm256_loadu_si256((const __m256i *)at_a), b = _mm256_loadu_si256((const __m256i *)at_b);
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i a0 = _mm256_unpacklo_epi8(a, zero), a1 = _mm256_unpackhi_epi8(a, zero);
+    const __m256i b0 = _mm256_unpacklo_epi8(b, zero), b1 = _mm256_unpackhi_epi8(b, zero);
+    const __m256i w0 = _mm256_packs_epi32(codes(a0, b0, false, p, multiply), codes(a0, b0, true, p, multiply));
+    const __m256i w1 = _mm256_packs_epi32(codes(a1, b1, false, p, multiply), codes(a1, b1, true, p, multiply));
+    const __m256i y = _mm256_packus_epi16(_mm256_adds_epi16(w0, p->zero_point), _mm256_adds_epi16(w1, p->zero_point));
+    _mm256_storeu_si256((__m256i *)at_y, _mm256_min_epu8(_mm256_max_epu8(y, p->lo), p->hi));
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = {
+        .offset_a = _mm256_set1_ps((float)(0x800000 + v->zero_point_a)),
+        .offset_b = _mm256_set1_ps((float)(0x800000 + v->zero_point_b)),
+        .scale_a = _mm256_set1_ps(v->scale_a),
+        .scale_b = _mm256_set1_ps(v->scale_b),
+        .scale_y = _mm256_set1_ps(v->scale_y),
+        .reciprocal = _mm256_set1_ps(1 / v->scale_y),
+        .zero_point = _mm256_set1_epi16((short)v->zero_point_y),
+        .lo = _mm256_set1_epi8((char)v->lo),
+        .hi = _mm256_set1_epi8((char)v->hi),
+    };
+    size_t i = 0;
+    for (; i + 32 <= v->n; i += 32) block(v->a + i, v->b + i, v->y + i, &p, multiply);
+    if (i < v->n) {
+        uint8_t a[32] = {0}, b[32] = {0}, y[32];
+        memcpy(a, v->a + i, v->n - i);
+        memcpy(b, v->b + i, v->n - i);
+        block(a, b, y, &p, multiply);
+        memcpy(v->y + i, y, v->n - i);
+    }
+}
+
+void clq_add_u8_avx2(struct clq_binary_u8_args *v)
+{
+    if (fits(v, 255 * ((double)v->scale_a + (double)v->scale_b)))
+        binary(v, false);
+    else
+        clq_add_u8_ref(v);
+}
+
+void clq_mul_u8_avx2(struct clq_binary_u8_args *v)
+{
+    if (fits(v, 65025 * (double)v->scale_a * (double)v->scale_b))
+        binary(v, true);
+    else
+        clq_mul_u8_ref(v);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Maximum and mean over windows of an NHWC image of codes, 32 channels at a time; bits of ref/pool.c. The last channels
+ * are read and written as bytes through a buffer, or as an overlapping step where there are 32 or more. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/functions.h"
+#include "kernels/pool_window.h"
+
+/* 32 channels from x, of which the first `lanes` exist. */
+static inline __m256i load(const uint8_t *x, size_t lanes)
+{
+    uint8_t part[32];
+    if (lanes >= 32) return _mm256_loadu_si256((const __m256i *)x);
+    if (lanes == 16) return _mm256_zextsi128_si256(_mm_loadu_si128((const __m128i *)x));
+    _mm256_storeu_si256((__m256i *)part, _mm256_setzero_si256());
+    for (size_t i = 0; i < lanes; i++) part[i] = x[i];
+    return _mm256_loadu_si256((const __m256i *)part);
+}
+
+static inline void store(uint8_t *y, size_t lanes, __m256i v)
+{
+    uint8_t part[32];
+    if (lanes >= 32) {
+        _mm256_storeu_si256((__m256i *)y, v);
+        return;
+    }
+    _mm256_storeu_si256((__m256i *)part, v);
+    memcpy(y, part, lanes);
+}
+
+/* Where the step for channel c really starts: the last one is moved down to be a full one if it can. */
+static inline size_t step_start(size_t c, size_t channels)
+{
+    return channels >= 32 && channels - c < 32 ? channels - 32 : c;
+}
+
+static inline __attribute__((always_inline)) __m256i largest(const struct clq_pool_window *w, size_t channel,
+                                                             size_t lanes)
+{
+    __m256i best = _mm256_setzero_si256();
+    for (size_t ky = 0; ky < w->rows; ky++) {
+        const uint8_t *x = w->x + ky * w->row_step + channel;
+        for (size_t kx = 0; kx < w->columns; kx++, x += w->column_step) best = _mm256_max_epu8(best, load(x, lanes));
+    }
+    return best;
+}
+
+void clq_maxpool_u8_avx2(struct clq_pool_args *p)
+{
+    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
+    for (size_t row = p->row_begin; row < p->row_end; row++) {
+        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
+            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
+            for (size_t c = 0; c < p->c; c += 32) {
+                const size_t at = step_start(c, p->c), lanes = p->c - at;
+                store(y + at, lanes, lanes >= 32 ? largest(&w, at, 32) : largest(&w, at, lanes));
+            }
+        }
+    }
+}
+
+/* Sums of 32 channels: 16-bit lanes hold up to 257 codes of 255, then they are emptied into 32-bit lanes.
+ * wide[j] lane i belongs to channel 4 * i + j. */
+struct sums {
+    __m256i all; /* even + 256 * odd channel, modulo 2^16 */
+    __m256i odd; /* odd channel */
+    __m256i wide[4];
+};
+
+static inline void empty(struct sums *s)
+{
+    const __m256i low = _mm256_set1_epi32(0xffff);
+    const __m256i even = _mm256_sub_epi16(s->all, _mm256_slli_epi16(s->odd, 8));
+    s->wide[0] = _mm256_add_epi32(s->wide[0], _mm256_and_si256(even, low));
+    s->wide[1] = _mm256_add_epi32(s->wide[1], _mm256_and_si256(s->odd, low));
+    s->wide[2] = _mm256_add_epi32(s->wide[2], _mm256_srli_epi32(even, 16));
+    s->wide[3] = _mm256_add_epi32(s->wide[3], _mm256_srli_epi32(s->odd, 16));
+    s->all = s->odd = _mm256_setzero_si256();
+}
+
+static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w,
+                                                         size_t channel, size_t lanes)
+{
+    size_t room = 257;
+    *s = (struct sums){0};
+    for (size_t ky = 0; ky < w->rows; ky++) {
+        const uint8_t *x = w->x + ky * w->row_step + channel;
+        for (size_t left = w->columns; left;) {
+            const size_t now = left < room ? left : room;
+            for (size_t kx = 0; kx < now; kx++, x += w->column_step) {
+                const __m256i codes = load(x, lanes);
+                s->all = _mm256_add_epi16(s->all, codes);
+                s->odd = _mm256_add_epi16(s->odd, _mm256_srli_epi16(codes, 8));
+            }
+            left -= now;
+            room -= now;
+            if (!room) {
+                empty(s);
+                room = 257;
+            }
+        }
+    }
+    empty(s);
+}
+
+/* Two true divisions: few results per tap, and no condition on the scales. */
+static inline __m256i mean(const struct clq_pool_args *p, __m256i sum, int32_t offset, float count)
+{
+    const __m256 low = _mm256_set1_ps((float)(0 - p->zero_point_y));
+    const __m256 high = _mm256_set1_ps((float)(255 - p->zero_point_y));
+    __m256 f = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(offset)));
+    f = _mm256_div_ps(_mm256_mul_ps(f, _mm256_set1_ps(p->scale_x)), _mm256_set1_ps(count));
+    f = _mm256_div_ps(f, _mm256_set1_ps(p->scale_y));
+    f = _mm256_min_ps(_mm256_max_ps(f, low), high);
+    return _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(p->zero_point_y));
+}
+
+static __m256i means(const struct clq_pool_args *p, const struct sums *s, size_t taps)
+{
+    const int32_t offset = (int32_t)taps * p->zero_point_x;
+    const float count = (float)(p->count_include_pad ? p->kh * p->kw : taps);
+    const __m256i a = mean(p, s->wide[0], offset, count), b = mean(p, s->wide[1], offset, count);
+    const __m256i c = mean(p, s->wide[2], offset, count), d = mean(p, s->wide[3], offset, count);
+    return _mm256_or_si256(_mm256_or_si256(a, _mm256_slli_epi32(b, 8)),
+                           _mm256_or_si256(_mm256_slli_epi32(c, 16), _mm256_slli_epi32(d, 24)));
+}
+
+void clq_avgpool_u8_avx2(struct clq_pool_args *p)
+{
+    if (p->kh > INT32_MAX / 255 / p->kw) { /* a sum could leave 32 bits */
+        clq_avgpool_u8_ref(p);
+        return;
+    }
+    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
+    for (size_t row = p->row_begin; row < p->row_end; row++) {
+        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
+            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
+            for (size_t c = 0; c < p->c; c += 32) {
+                const size_t at = step_start(c, p->c), lanes = p->c - at;
+                struct sums s;
+                if (lanes >= 32)
+                    add_up(&s, &w, at, 32);
+                else
+                    add_up(&s, &w, at, lanes);
+                store(y + at, lanes, means(p, &s, w.rows * w.columns));
+            }
+        }
+    }
+}

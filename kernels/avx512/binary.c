@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sum and product of two quantized tensors, 64 codes at a time; bits of ref/binary.c. The quotient is the repaired
+ * product with the reciprocal, numerics.md 1. */
+#include <immintrin.h>
+
+#include "kernels/functions.h"
+
+struct binary {
+    __m512 offset_a, offset_b; /* 2^23 + zero point */
+    __m512 scale_a, scale_b, scale_y, reciprocal;
+    __m512i zero_point; /* 16-bit lanes */
+    __m512i lo, hi;     /* 8-bit lanes */
+};
+
+/* Between these bounds no step of the repair can overflow or be subnormal, and no quotient leaves the range of the
+ * conversion, so the limits may be applied to the bytes: saturation to 16 and then 8 bits is monotone. */
+static bool fits(const struct clq_binary_u8_args *v, double largest)
+{
+    const float low = 0x1p-30f, high = 0x1p30f;
+    return v->scale_a >= low && v->scale_a <= high && v->scale_b >= low && v->scale_b <= high && v->scale_y >= low &&
+           v->scale_y <= high && largest / (double)v->scale_y < 0x1p30;
+}
+
+/* Four codes in the low bytes of 16-bit lanes become binary32 without a conversion: 0x4b000000 | code is 2^23 + code,
+ * and subtracting 2^23 + zero_point is exact. */
+static inline __m512 value(__m512i words, bool high, __m512 offset, __m512 scale)
+{
+    const __m512i exponent = _mm512_set1_epi16(0x4b00);
+    const __m512i bits = high ? _mm512_unpackhi_epi16(words, exponent) : _mm512_unpacklo_epi16(words, exponent);
+    return _mm512_mul_ps(_mm512_sub_ps(_mm512_castsi512_ps(bits), offset), scale);
+}
+
+static inline __attribute__((always_inline)) __m512i codes(__m512i a, __m512i b, bool high, const struct binary *p,
+                                                           bool multiply)
+{
+    const __m512 x = value(a, high, p->offset_a, p->scale_a), y = value(b, high, p->offset_b, p->scale_b);
+    const __m512 f = multiply ? _mm512_mul_ps(x, y) : _mm512_add_ps(x, y);
+    const __m512 guess = _mm512_mul_ps(f, p->reciprocal);
+    const __m512 error = _mm512_fnmadd_ps(guess, p->scale_y, f);
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(error, p->reciprocal, guess));
+}
+
+/* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
+static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b, const struct binary *p, bool multiply)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i a0 = _mm512_unpacklo_epi8(a, zero), a1 = _mm512_unpackhi_epi8(a, zero);
+    const __m512i b0 = _mm512_unpacklo_epi8(b, zero), b1 = _mm512_unpackhi_epi8(b, zero);
+    const __m512i w0 = _mm512_packs_epi32(codes(a0, b0, false, p, multiply), codes(a0, b0, true, p, multiply));
+    const __m512i w1 = _mm512_packs_epi32(codes(a1, b1, false, p, multiply), codes(a1, b1, true, p, multiply));
+    const __m512i y = _mm512_packus_epi16(_mm512_adds_epi16(w0, p->zero_point), _mm512_adds_epi16(w1, p->zero_point));
+    return _mm512_min_epu8(_mm512_max_epu8(y, p->lo), p->hi);
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = {
+        .offset_a = _mm512_set1_ps((float)(0x800000 + v->zero_point_a)),
+        .offset_b = _mm512_set1_ps((float)(0x800000 + v->zero_point_b)),
+        .scale_a = _mm512_set1_ps(v->scale_a),
+        .scale_b = _mm512_set1_ps(v->scale_b),
+        .scale_y = _mm512_set1_ps(v->scale_y),
+        .reciprocal = _mm512_set1_ps(1 / v->scale_y),
+        .zero_point = _mm512_set1_epi16((short)v->zero_point_y),
+        .lo = _mm512_set1_epi8((char)v->lo),
+        .hi = _mm512_set1_epi8((char)v->hi),
+    };
+    size_t i = 0;
+    for (; i + 64 <= v->n; i += 64) {
+        const __m512i a = _mm512_loadu_si512(v->a + i), b = _mm512_loadu_si512(v->b + i);
+        _mm512_storeu_si512(v->y + i, block(a, b, &p, multiply));
+    }
+    if (i < v->n) {
+        const __mmask64 mask = ~0ull >> (64 - (v->n - i));
+        const __m512i a = _mm512_maskz_loadu_epi8(mask, v->a + i), b = _mm512_maskz_loadu_epi8(mask, v->b + i);
+        _mm512_mask_storeu_epi8(v->y + i, mask, block(a, b, &p, multiply));
+    }
+}
+
+void clq_add_u8_avx512(struct clq_binary_u8_args *v)
+{
+    if (fits(v, 255 * ((double)v->scale_a + (double)v->scale_b)))
+        binary(v, false);
+    else
+        clq_add_u8_ref(v);
+}
+
+void clq_mul_u8_avx512(struct clq_binary_u8_args *v)
+{
+    if (fits(v, 65025 * (double)v->scale_a * (double)v->scale_b))
+        binary(v, true);
+    else
+        clq_mul_u8_ref(v);
+}

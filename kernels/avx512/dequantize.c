@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * 8-bit codes to binary32, 16 at a time; bits of ref/dequantize.c. */
+#include <immintrin.h>
+
+#include "kernels/functions.h"
+
+static inline __attribute__((always_inline)) __m512 values(__m128i codes, __m512i zero_point, __m512 scale,
+                                                           bool is_signed)
+{
+    const __m512i wide = is_signed ? _mm512_cvtepi8_epi32(codes) : _mm512_cvtepu8_epi32(codes);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(wide, zero_point)), scale);
+}
+
+static inline __attribute__((always_inline)) void dequantize(const struct clq_dequantize_args *d, bool is_signed)
+{
+    const __m512i zero_point = _mm512_set1_epi32(d->zero_point);
+    const __m512 scale = _mm512_set1_ps(d->scale);
+    const char *x = d->x;
+    char *y = (char *)d->y;
+    size_t left = d->n;
+    for (; left >= 64; left -= 64, x += 64, y += 256) {
+        for (int i = 0; i < 4; i++) {
+            const __m128i codes = _mm_loadu_si128((const __m128i *)(x + 16 * i));
+            _mm512_storeu_ps(y + 64 * i, values(codes, zero_point, scale, is_signed));
+        }
+    }
+    for (; left; x += 16, y += 64) {
+        const size_t now = left < 16 ? left : 16;
+        const __mmask16 mask = (__mmask16)(0xffffu >> (16 - now));
+        _mm512_mask_storeu_ps(y, mask, values(_mm_maskz_loadu_epi8(mask, x), zero_point, scale, is_signed));
+        left -= now;
+    }
+}
+
+void clq_dequantize_u8_f32_avx512(struct clq_dequantize_args *d)
+{
+    dequantize(d, false);
+}
+
+void clq_dequantize_s8_f32_avx512(struct clq_dequantize_args *d)
+{
+    dequantize(d, true);
+}
