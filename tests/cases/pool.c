@@ -53,7 +53,8 @@ static void describe(struct clq_case *c, const struct geometry *g, size_t channe
         .row_begin = variation % 5 == 4 ? rows / 3 : 0, .row_end = variation % 5 == 3 ? rows - rows / 3 : rows,
     };
     const enum clq_fill_codes fill = (enum clq_fill_codes)(variation % CLQ_CODES_COUNT);
-    clq_case_label(c, "%zux%zux%zux%zu k=%zux%zu stride=%zu pad=%zu,%zu dilation=%zu rows=%zu..%zu sx=%a sy=%a zx=%d %s",
+    clq_case_label(c,
+                   "%zux%zux%zux%zu k=%zux%zu stride=%zu pad=%zu,%zu dilation=%zu rows=%zu..%zu sx=%a sy=%a zx=%d %s",
                    g->batch, g->h, g->w, channel_count, g->kh, g->kw, g->stride, g->pad_top, g->pad_left, g->dilation,
                    p->row_begin, p->row_end, (double)p->scale_x, (double)p->scale_y, p->zero_point_x,
                    clq_codes_name(fill));
