@@ -8,4 +8,6 @@ function(clq_scheduler_test name)
   set_tests_properties(${name} PROPERTIES LABELS "quick")
 endfunction()
 
+clq_scheduler_test(test_compare)
+clq_scheduler_test(test_error)
 clq_scheduler_test(test_solve)
