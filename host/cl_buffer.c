@@ -10,10 +10,7 @@
 
 enum { CANARY_BYTE = 0xa7, WRAP_ALIGN = 64 };
 
-static size_t canary(const struct clq_cl *cl)
-{
-    return cl->options.exact_buffers ? 0 : CLQ_CL_CANARY;
-}
+static size_t canary(const struct clq_cl *cl) { return cl->options.exact_buffers ? 0 : CLQ_CL_CANARY; }
 
 /* Blocking transfers, with the deadline. */
 static clq_status transfer(struct clq_cl *cl, cl_mem mem, size_t at, void *in, const void *out, size_t bytes,
@@ -36,7 +33,8 @@ clq_status clq_cl_alloc(struct clq_cl_buffer *out, struct clq_cl *cl, size_t byt
     if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
     if (!clq_size_add(&padded, bytes ? bytes : 1, edge) || !clq_size_add(&total, padded, edge) ||
         total > cl->info.max_alloc || cl->used > cl->info.memory || total > cl->info.memory - cl->used)
-        return clq_fail(err, CLQ_ERR_DEVICE, "OpenCL device '%s': %zu bytes asked, %zu in use, limits %llu per buffer and %llu in all",
+        return clq_fail(err, CLQ_ERR_DEVICE,
+                        "OpenCL device '%s': %zu bytes asked, %zu in use, limits %llu per buffer and %llu in all",
                         cl->info.name, bytes, cl->used, (unsigned long long)cl->info.max_alloc,
                         (unsigned long long)cl->info.memory);
     cl_int code = CL_SUCCESS;
@@ -69,7 +67,8 @@ static clq_status check_canaries(struct clq_cl *cl, const struct clq_cl_buffer *
     for (int side = 0; side < 2; side++)
         for (size_t i = 0; i < edge; i++)
             if (found[side][i] != CANARY_BYTE)
-                return clq_cl_kill(cl, err, "a kernel wrote %s a buffer of %zu bytes", side ? "behind" : "before", buffer->bytes);
+                return clq_cl_kill(cl, err, "a kernel wrote %s a buffer of %zu bytes", side ? "behind" : "before",
+                                   buffer->bytes);
     return CLQ_OK;
 }
 
@@ -93,7 +92,8 @@ clq_status clq_cl_upload(struct clq_cl *cl, const struct clq_cl_buffer *to, cons
                          struct clq_error *err)
 {
     if (bytes > to->bytes)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: upload of %zu bytes into a buffer of %zu", bytes, to->bytes);
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: upload of %zu bytes into a buffer of %zu", bytes,
+                        to->bytes);
     return transfer(cl, to->mem, to->offset, NULL, from, bytes, err);
 }
 
@@ -101,7 +101,8 @@ clq_status clq_cl_download(void *to, struct clq_cl *cl, const struct clq_cl_buff
                            struct clq_error *err)
 {
     if (bytes > from->bytes)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: download of %zu bytes from a buffer of %zu", bytes, from->bytes);
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: download of %zu bytes from a buffer of %zu", bytes,
+                        from->bytes);
     return transfer(cl, from->mem, from->offset, to, NULL, bytes, err);
 }
 
@@ -128,18 +129,19 @@ static clq_status bind_host(struct clq_cl_binding *b, struct clq_cl_operand *o, 
     return clq_cl_check(cl, code, "clEnqueueWriteBuffer", err);
 }
 
-const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer,
-                                         const void *host, size_t bytes, bool output, struct clq_error *err)
+const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer, const void *host,
+                                         size_t bytes, bool output, struct clq_error *err)
 {
     struct clq_cl_operand *o = &b->operand[b->n];
     *o = (struct clq_cl_operand){.bytes = bytes, .output = output};
     if (b->cl->dead) {
-        clq_cl_kill(b->cl, err, "%s", b->cl->reason);
+        b->status = clq_cl_kill(b->cl, err, "%s", b->cl->reason);
         return NULL;
     }
     if (buffer) {
         if (!buffer->mem || bytes > buffer->bytes) {
-            clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: an operand needs %zu bytes, its buffer has %zu", bytes, buffer->bytes);
+            b->status = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT,
+                                 "OpenCL: an operand needs %zu bytes, its buffer has %zu", bytes, buffer->bytes);
             return NULL;
         }
         o->mem = buffer->mem;
@@ -159,9 +161,9 @@ const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct 
         b->n++;
         return o;
     }
-    clq_status st = bind_host(b, o, err);
+    b->status = bind_host(b, o, err);
     b->n++;
-    return st == CLQ_OK ? o : NULL;
+    return b->status == CLQ_OK ? o : NULL;
 }
 
 /* Queues what brings an output to the host; *event is the last command of the run. */

@@ -23,7 +23,8 @@ static const char MAGIC[8] = {'C', 'L', 'Q', 'B', 'I', 'N', '0', '1'};
 void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes)
 {
     const unsigned char *p = data;
-    uint64_t a = key->hash[0] ? key->hash[0] : 0xcbf29ce484222325u, b = key->hash[1] ? key->hash[1] : 0x9ae16a3b2f90404fu;
+    uint64_t a = key->hash[0] ? key->hash[0] : 0xcbf29ce484222325u,
+             b = key->hash[1] ? key->hash[1] : 0x9ae16a3b2f90404fu;
     for (size_t i = 0; i < bytes; i++) {
         a = (a ^ p[i]) * 0x100000001b3u;
         b = (b + p[i]) * 0x100000001b3u ^ b >> 29;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What devices exist and what they say they can do. Nothing here is trusted beyond offering a kernel to its self-test. */
+ * What devices exist and what they say they can do. Nothing here is trusted beyond offering a kernel to its test. */
 #include "cl_internal.h"
 
 #include <stdio.h>
@@ -16,17 +16,40 @@ const char *clq_cl_error_name(cl_int code)
         cl_int code;
         const char *name;
     } names[] = {
-        {-1, "device not found"}, {-2, "device not available"}, {-3, "compiler not available"},
-        {-4, "memory object allocation failure"}, {-5, "out of resources"}, {-6, "out of host memory"},
-        {-11, "build program failure"}, {-12, "map failure"}, {-14, "execution status error in wait list"},
-        {-15, "compile program failure"}, {-30, "invalid value"}, {-33, "invalid device"}, {-34, "invalid context"},
-        {-36, "invalid command queue"}, {-38, "invalid memory object"}, {-42, "invalid binary"},
-        {-43, "invalid build options"}, {-44, "invalid program"}, {-45, "invalid program executable"},
-        {-46, "invalid kernel name"}, {-48, "invalid kernel"}, {-49, "invalid argument index"},
-        {-50, "invalid argument value"}, {-51, "invalid argument size"}, {-52, "invalid kernel arguments"},
-        {-53, "invalid work dimension"}, {-54, "invalid work-group size"}, {-55, "invalid work-item size"},
-        {-58, "invalid event"}, {-59, "invalid operation"}, {-61, "invalid buffer size"},
-        {-63, "invalid global work size"}, {NO_PLATFORM, "no platform"}, {-9999, "device fault"},
+        {-1, "device not found"},
+        {-2, "device not available"},
+        {-3, "compiler not available"},
+        {-4, "memory object allocation failure"},
+        {-5, "out of resources"},
+        {-6, "out of host memory"},
+        {-11, "build program failure"},
+        {-12, "map failure"},
+        {-14, "execution status error in wait list"},
+        {-15, "compile program failure"},
+        {-30, "invalid value"},
+        {-33, "invalid device"},
+        {-34, "invalid context"},
+        {-36, "invalid command queue"},
+        {-38, "invalid memory object"},
+        {-42, "invalid binary"},
+        {-43, "invalid build options"},
+        {-44, "invalid program"},
+        {-45, "invalid program executable"},
+        {-46, "invalid kernel name"},
+        {-48, "invalid kernel"},
+        {-49, "invalid argument index"},
+        {-50, "invalid argument value"},
+        {-51, "invalid argument size"},
+        {-52, "invalid kernel arguments"},
+        {-53, "invalid work dimension"},
+        {-54, "invalid work-group size"},
+        {-55, "invalid work-item size"},
+        {-58, "invalid event"},
+        {-59, "invalid operation"},
+        {-61, "invalid buffer size"},
+        {-63, "invalid global work size"},
+        {NO_PLATFORM, "no platform"},
+        {-9999, "device fault"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].code == code) return names[i].name;
@@ -95,7 +118,10 @@ void clq_cl_query_info(struct clq_cl_info *info, cl_device_id device, int index)
     clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof max_alloc, &max_alloc, NULL);
     clGetDeviceInfo(device, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, NULL);
     info->is_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
-    info->type = info->is_cpu ? "cpu" : type & CL_DEVICE_TYPE_GPU ? "gpu" : type & CL_DEVICE_TYPE_ACCELERATOR ? "accelerator" : "other";
+    info->type = info->is_cpu                        ? "cpu"
+                 : type & CL_DEVICE_TYPE_GPU         ? "gpu"
+                 : type & CL_DEVICE_TYPE_ACCELERATOR ? "accelerator"
+                                                     : "other";
     info->unified = unified == CL_TRUE;
     info->compute_units = units ? units : 1;
     info->memory = memory;
@@ -116,9 +142,11 @@ unsigned clq_cl_query_caps(const struct clq_cl_info *info, cl_device_id device, 
     if (fp & CL_FP_DENORM) caps |= CLQ_CL_CAP_DENORM;
     if (info->is_cpu) {
         caps |= CLQ_CL_CAP_CPU;
-        if ((cpu & CLQ_CPU_AVX512) && (cpu & CLQ_CPU_VNNI) && (clq_cpu_detect() & CLQ_CPU_VNNI)) caps |= CLQ_CL_CAP_VNNI;
+        if ((cpu & CLQ_CPU_AVX512) && (cpu & CLQ_CPU_VNNI) && (clq_cpu_detect() & CLQ_CPU_VNNI))
+            caps |= CLQ_CL_CAP_VNNI;
     }
-    if (group >= 256 && info->local_memory >= 16384) caps |= CLQ_CL_CAP_LOCAL_ANY | (info->is_cpu ? 0 : CLQ_CL_CAP_LOCAL);
+    if (group >= 256 && info->local_memory >= 16384)
+        caps |= CLQ_CL_CAP_LOCAL_ANY | (info->is_cpu ? 0 : CLQ_CL_CAP_LOCAL);
     if (extensions && clq_cl_device_text(device, CL_DEVICE_EXTENSIONS, extensions, EXTENSIONS)) {
         cl_uint major = 0, minor = 0;
         if (strstr(extensions, "cl_khr_integer_dot_product")) caps |= CLQ_CL_CAP_DOT_KHR;

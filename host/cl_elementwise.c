@@ -43,8 +43,9 @@ bool clq_cl_supports_binary(const struct clq_cl *cl, const struct clq_binary_u8_
 /* Kernels index windows with 32-bit integers. */
 bool clq_cl_supports_pool(const struct clq_cl *cl, const struct clq_pool_args *args, bool average)
 {
-    const size_t sizes[] = {args->h, args->w, args->c, args->oh, args->ow, args->kh, args->kw, args->stride_h,
-                            args->stride_w, args->pad_top, args->pad_left, args->dilation_h, args->dilation_w};
+    const size_t sizes[] = {args->h,        args->w,          args->c,         args->oh,       args->ow,
+                            args->kh,       args->kw,         args->stride_h,  args->stride_w, args->pad_top,
+                            args->pad_left, args->dilation_h, args->dilation_w};
     size_t items = args->batch, taps;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i] > 1u << 15) return false;
@@ -76,11 +77,12 @@ clq_status clq_cl_quantize(struct clq_cl *cl, bool to_signed, const struct clq_q
     size_t bytes;
     if (args->n == 0) return CLQ_OK;
     if (!io) io = &no_io;
-    if (!clq_cl_supports_quantize(cl, args) || !clq_size_mul(&bytes, args->n, sizeof(float))) return unsupported(cl, family, err);
+    if (!clq_cl_supports_quantize(cl, args) || !clq_size_mul(&bytes, args->n, sizeof(float)))
+        return unsupported(cl, family, err);
     CLQ_TRY(clq_cl_begin(&l, cl, family, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, bytes, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, args->n, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (!y) return clq_cl_unbind(&b, b.status, err);
     clq_cl_arg_mem(&l, x->mem, x->at / sizeof(float));
     clq_cl_arg_mem(&l, y->mem, y->at);
     clq_cl_arg_u64(&l, args->n);
@@ -104,7 +106,7 @@ clq_status clq_cl_dequantize(struct clq_cl *cl, bool from_signed, const struct c
     CLQ_TRY(clq_cl_begin(&l, cl, family, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->n, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, bytes, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (!y) return clq_cl_unbind(&b, b.status, err);
     clq_cl_arg_mem(&l, x->mem, x->at);
     clq_cl_arg_mem(&l, y->mem, y->at / sizeof(float));
     clq_cl_arg_u64(&l, args->n);
@@ -114,8 +116,8 @@ clq_status clq_cl_dequantize(struct clq_cl *cl, bool from_signed, const struct c
 }
 
 /* One launch of minmax over at most 2^30 elements: 32-bit counters. */
-static clq_status minmax_part(struct clq_cl *cl, struct clq_minmax_args *args, const struct clq_cl_operand *x, size_t begin,
-                              size_t n, struct clq_error *err)
+static clq_status minmax_part(struct clq_cl *cl, struct clq_minmax_args *args, const struct clq_cl_operand *x,
+                              size_t begin, size_t n, struct clq_error *err)
 {
     enum { WORDS = 8, MAX_ITEMS = 2048 };
     static const uint32_t idle[5] = {0x7f800000u, 0xff800000u, 0, 0, 0};
@@ -161,7 +163,7 @@ clq_status clq_cl_minmax(struct clq_cl *cl, struct clq_minmax_args *args, const 
     if (!clq_size_mul(&bytes, args->n, sizeof(float))) return unsupported(cl, CLQ_CL_MINMAX, err);
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_MINMAX, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io ? io->x : NULL, args->x, bytes, false, err);
-    clq_status st = x ? CLQ_OK : CLQ_ERR_DEVICE;
+    clq_status st = b.status;
     for (size_t at = 0; at < args->n && st == CLQ_OK; at += CHUNK)
         st = minmax_part(cl, &result, x, at, args->n - at < CHUNK ? args->n - at : CHUNK, err);
     CLQ_TRY(clq_cl_unbind(&b, st, err));
@@ -185,8 +187,9 @@ clq_status clq_cl_histogram(struct clq_cl *cl, const struct clq_histogram_args *
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_HISTOGRAM, err));
     CLQ_TRY(clq_cl_alloc(&bins, cl, sizeof counts, err));
     clq_status st = clq_cl_upload(cl, &bins, counts, sizeof counts, err);
-    const struct clq_cl_operand *x = st == CLQ_OK ? clq_cl_bind(&b, io ? io->x : NULL, args->x, bytes, false, err) : NULL;
-    if (st == CLQ_OK && !x) st = CLQ_ERR_DEVICE;
+    const struct clq_cl_operand *x =
+        st == CLQ_OK ? clq_cl_bind(&b, io ? io->x : NULL, args->x, bytes, false, err) : NULL;
+    if (st == CLQ_OK) st = b.status;
     if (st == CLQ_OK) {
         size_t items = span(&l, args->n);
         const size_t groups = cl->info.compute_units * 8 * l.family->variant->local[0];
@@ -219,7 +222,7 @@ static clq_status binary(struct clq_cl *cl, enum clq_cl_family family, const str
     const struct clq_cl_operand *a = clq_cl_bind(&bind, io->x, args->a, args->n, false, err);
     const struct clq_cl_operand *b = a ? clq_cl_bind(&bind, io->b, args->b, args->n, false, err) : NULL;
     const struct clq_cl_operand *y = b ? clq_cl_bind(&bind, io->y, args->y, args->n, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&bind, CLQ_ERR_DEVICE, err);
+    if (!y) return clq_cl_unbind(&bind, bind.status, err);
     clq_cl_arg_mem(&l, a->mem, a->at);
     clq_cl_arg_mem(&l, b->mem, b->at);
     clq_cl_arg_mem(&l, y->mem, y->at);
@@ -260,7 +263,7 @@ clq_status clq_cl_lut(struct clq_cl *cl, const struct clq_lut_args *args, const 
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->n, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, args->n, true, err) : NULL;
     const struct clq_cl_operand *table = y ? clq_cl_bind(&b, io->b, args->table, 256, false, err) : NULL;
-    if (!table) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (!table) return clq_cl_unbind(&b, b.status, err);
     clq_cl_arg_mem(&l, x->mem, x->at);
     clq_cl_arg_mem(&l, y->mem, y->at);
     clq_cl_arg_u64(&l, args->n);
@@ -277,8 +280,8 @@ static clq_status pool(struct clq_cl *cl, enum clq_cl_family family, const struc
     size_t in = args->batch;
     if (args->row_end <= args->row_begin || args->ow == 0 || args->c == 0) return CLQ_OK;
     if (!io) io = &no_io;
-    if (!clq_cl_supports_pool(cl, args, average) || !clq_size_mul(&in, in, args->h) || !clq_size_mul(&in, in, args->w) ||
-        !clq_size_mul(&in, in, args->c))
+    if (!clq_cl_supports_pool(cl, args, average) || !clq_size_mul(&in, in, args->h) ||
+        !clq_size_mul(&in, in, args->w) || !clq_size_mul(&in, in, args->c))
         return unsupported(cl, family, err);
     CLQ_TRY(clq_cl_begin(&l, cl, family, err));
     const size_t row = args->ow * args->c, rows = args->row_end - args->row_begin;
@@ -290,9 +293,10 @@ static clq_status pool(struct clq_cl *cl, enum clq_cl_family family, const struc
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, in, false, err);
     const struct clq_cl_operand *y =
         x ? clq_cl_bind(&b, io->y ? &part : NULL, args->y + args->row_begin * row, rows * row, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
-    const size_t sizes[] = {args->h, args->w, args->c, args->oh, args->ow, args->kh, args->kw, args->stride_h,
-                            args->stride_w, args->pad_top, args->pad_left, args->dilation_h, args->dilation_w};
+    if (!y) return clq_cl_unbind(&b, b.status, err);
+    const size_t sizes[] = {args->h,        args->w,          args->c,         args->oh,       args->ow,
+                            args->kh,       args->kw,         args->stride_h,  args->stride_w, args->pad_top,
+                            args->pad_left, args->dilation_h, args->dilation_w};
     clq_cl_arg_mem(&l, x->mem, x->at);
     clq_cl_arg_mem(&l, y->mem, y->at);
     clq_cl_arg_int(&l, (int64_t)(args->row_begin * args->ow));

@@ -96,12 +96,13 @@ struct clq_cl_operand {
 struct clq_cl_binding {
     struct clq_cl *cl;
     int n;
-    bool host; /* at least one operand is host memory: the run waits */
+    bool host;         /* at least one operand is host memory: the run waits */
+    clq_status status; /* of the binds so far */
     struct clq_cl_operand operand[CLQ_CL_SLOTS];
 };
-/* Adds operand n: buffer if not NULL, else host memory. NULL when it failed; err says why. */
-const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer,
-                                         const void *host, size_t bytes, bool output, struct clq_error *err);
+/* Adds operand n: buffer if not NULL, else host memory. NULL when it failed; b->status and err say why. */
+const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer, const void *host,
+                                         size_t bytes, bool output, struct clq_error *err);
 /* Ends the run: fetches outputs and waits if an operand is host memory, then releases the wraps. status is that of
  * the launch; the first failure is returned. */
 clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq_error *err);
@@ -109,7 +110,8 @@ clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq
 clq_status clq_cl_reserve(struct clq_cl *cl, struct clq_cl_buffer *buffer, size_t bytes, struct clq_error *err);
 
 /* cl_program.c. Builds (or takes from memory or disk) the variant's program and creates its kernel. */
-clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl *cl, const struct clq_cl_variant *variant, struct clq_error *err);
+clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl *cl, const struct clq_cl_variant *variant,
+                         struct clq_error *err);
 
 /* cl_cache.c. A compiled program on disk; false when there is none that is whole. */
 struct clq_cl_key {

@@ -22,10 +22,7 @@ struct clq_cl_weight {
 
 static const struct clq_cl_io no_io;
 
-static size_t round_up(size_t n, size_t step)
-{
-    return (n + step - 1) / step * step;
-}
+static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
 static bool limits_ok(enum clq_out out, int32_t zero_point, int32_t lo, int32_t hi)
 {
@@ -46,15 +43,17 @@ bool clq_cl_supports_gemm(const struct clq_cl *cl, const struct clq_gemm_args *a
 
 bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *args)
 {
-    const size_t sizes[] = {args->h, args->w, args->oh, args->ow, args->kh, args->kw, args->stride_h, args->stride_w,
+    const size_t sizes[] = {args->h,       args->w,        args->oh,         args->ow,
+                            args->kh,      args->kw,       args->stride_h,   args->stride_w,
                             args->pad_top, args->pad_left, args->dilation_h, args->dilation_w};
     size_t pixels, k;
     (void)cl;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i] > 1u << 15) return false;
-    return args->groups > 0 && args->ci > 0 && args->co > 0 && args->kh > 0 && args->kw > 0 && args->ci % args->groups == 0 &&
-           args->co % args->groups == 0 && args->ci <= MAX_SIDE && args->co <= MAX_SIDE &&
-           clq_size_mul(&pixels, args->batch, args->oh) && clq_size_mul(&pixels, pixels, args->ow) && pixels <= INT32_MAX / 64 &&
+    return args->groups > 0 && args->ci > 0 && args->co > 0 && args->kh > 0 && args->kw > 0 &&
+           args->ci % args->groups == 0 && args->co % args->groups == 0 && args->ci <= MAX_SIDE &&
+           args->co <= MAX_SIDE && clq_size_mul(&pixels, args->batch, args->oh) &&
+           clq_size_mul(&pixels, pixels, args->ow) && pixels <= INT32_MAX / 64 &&
            clq_size_mul(&k, args->kh * args->kw, round_up(args->ci / args->groups, 4)) && k <= MAX_SIDE &&
            args->bound <= INT32_MAX && args->bound >= 0 && args->out != CLQ_OUT_S8 &&
            limits_ok(args->out, args->zero_point_y, args->lo, args->hi);
@@ -81,10 +80,7 @@ struct source {
 };
 
 /* k of a column, each tap padded to a multiple of 4. */
-static size_t packed_k(const struct source *s)
-{
-    return s->depthwise ? s->taps : s->taps * round_up(s->cg, 4);
-}
+static size_t packed_k(const struct source *s) { return s->depthwise ? s->taps : s->taps * round_up(s->cg, 4); }
 
 static void pack_column(int8_t *panels, const struct source *s, size_t n)
 {
@@ -93,7 +89,8 @@ static void pack_column(int8_t *panels, const struct source *s, size_t n)
     for (size_t tap = 0; tap < s->taps; tap++) {
         for (size_t c = 0; c < s->cg; c++) {
             const size_t k = tap * step + c;
-            const size_t at = s->depthwise ? tap * np + n : n / PANEL * PANEL * kp + k / 4 * 256 + n % PANEL * 4 + k % 4;
+            const size_t at =
+                s->depthwise ? tap * np + n : n / PANEL * PANEL * kp + k / 4 * 256 + n % PANEL * 4 + k % 4;
             panels[at] = w[tap * s->cg + c];
         }
     }
@@ -104,9 +101,11 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
     const size_t np = round_up(s->n, PANEL), pad = round_up(s->cg, 64);
     size_t panels, total;
     if (!clq_size_mul(&panels, np, packed_k(s)) || !clq_size_add(&total, panels, np * 8 + pad))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: a packed weight of %zu columns does not fit into memory", s->n);
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: a packed weight of %zu columns does not fit into memory",
+                        s->n);
     unsigned char *data = calloc(1, total);
-    if (!data) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a packed weight of %zu bytes", total);
+    if (!data)
+        return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a packed weight of %zu bytes", total);
     int32_t *fold = (int32_t *)(void *)(data + panels);
     float *scale = (float *)(void *)(fold + np);
     for (size_t n = 0; n < s->n; n++) {
@@ -153,18 +152,27 @@ clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bo
                                const struct clq_gemm_args *args, struct clq_error *err)
 {
     if (!clq_cl_supports_gemm(cl, args))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': product n=%zu k=%zu bound=%lld is out of its range",
-                        cl->info.name, args->n, args->k, (long long)args->bound);
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED,
+                        "OpenCL device '%s': product n=%zu k=%zu bound=%lld is out of its range", cl->info.name,
+                        args->n, args->k, (long long)args->bound);
     if (signed_a) {
         struct clq_cl_launch l;
         CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
     }
-    struct clq_cl_weight like = {.family = CLQ_CL_GEMM, .signed_a = signed_a, .zero_point_y = args->zero_point_y,
-                                 .lo = args->lo, .hi = args->hi, .out = args->out};
+    struct clq_cl_weight like = {.family = CLQ_CL_GEMM,
+                                 .signed_a = signed_a,
+                                 .zero_point_y = args->zero_point_y,
+                                 .lo = args->lo,
+                                 .hi = args->hi,
+                                 .out = args->out};
     like.shape.ci = args->k;
     like.shape.co = args->n;
     /* int8 activations run as uint8 codes whose zero point is 128 higher; bits and bound stay the same. */
-    const struct source s = {.n = args->n, .taps = 1, .cg = args->k, .weight = args->weight, .bias = args->bias,
+    const struct source s = {.n = args->n,
+                             .taps = 1,
+                             .cg = args->k,
+                             .weight = args->weight,
+                             .bias = args->bias,
                              .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
                              .zero_point = args->zero_point_a + (signed_a ? 128 : 0)};
     return create(out, cl, &like, &s, err);
@@ -174,14 +182,25 @@ clq_status clq_cl_prepare_conv(struct clq_cl_weight **out, struct clq_cl *cl, co
                                struct clq_error *err)
 {
     if (!clq_cl_supports_conv(cl, args))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': convolution %zux%zux%zu to %zu, groups %zu, bound %lld is out of its range",
-                        cl->info.name, args->h, args->w, args->ci, args->co, args->groups, (long long)args->bound);
-    struct clq_cl_weight like = {.family = clq_cl_conv_family(args), .conv = true, .shape = *args,
-                                 .zero_point_y = args->zero_point_y, .lo = args->lo, .hi = args->hi, .out = args->out};
-    const struct source s = {.n = args->co, .taps = args->kh * args->kw, .cg = args->ci / args->groups,
-                             .weight = args->weight, .bias = args->bias,
+        return clq_fail(
+            err, CLQ_ERR_UNSUPPORTED,
+            "OpenCL device '%s': convolution %zux%zux%zu to %zu, groups %zu, bound %lld is out of its range",
+            cl->info.name, args->h, args->w, args->ci, args->co, args->groups, (long long)args->bound);
+    struct clq_cl_weight like = {.family = clq_cl_conv_family(args),
+                                 .conv = true,
+                                 .shape = *args,
+                                 .zero_point_y = args->zero_point_y,
+                                 .lo = args->lo,
+                                 .hi = args->hi,
+                                 .out = args->out};
+    const struct source s = {.n = args->co,
+                             .taps = args->kh * args->kw,
+                             .cg = args->ci / args->groups,
+                             .weight = args->weight,
+                             .bias = args->bias,
                              .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
-                             .zero_point = args->zero_point_x, .pad = (uint8_t)args->zero_point_x,
+                             .zero_point = args->zero_point_x,
+                             .pad = (uint8_t)args->zero_point_x,
                              .depthwise = like.family == CLQ_CL_DEPTHWISE};
     return create(out, cl, &like, &s, err);
 }
@@ -193,15 +212,9 @@ void clq_cl_weight_free(struct clq_cl *cl, struct clq_cl_weight *weight)
     free(weight);
 }
 
-size_t clq_cl_weight_bytes(const struct clq_cl_weight *weight)
-{
-    return weight->buffer.bytes;
-}
+size_t clq_cl_weight_bytes(const struct clq_cl_weight *weight) { return weight->buffer.bytes; }
 
-static size_t element(enum clq_out out)
-{
-    return out == CLQ_OUT_F32 || out == CLQ_OUT_S32 ? 4 : 1;
-}
+static size_t element(enum clq_out out) { return out == CLQ_OUT_F32 || out == CLQ_OUT_S32 ? 4 : 1; }
 
 /* int8 rows become dense uint8 rows in the device's own buffer. */
 static clq_status flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda,
@@ -239,14 +252,14 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
     size_t in = g->m - 1, out = g->m - 1;
     if (!clq_size_mul(&in, in, g->lda) || !clq_size_add(&in, in, k) || !clq_size_mul(&out, out, g->ldy) ||
         !clq_size_add(&out, out, n) || !clq_size_mul(&out, out, unit) || g->lda < k || g->ldy < n || g->m > INT32_MAX)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range", g->m,
-                        g->lda, g->ldy);
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range",
+                        g->m, g->lda, g->ldy);
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_GEMM, err));
     const struct clq_cl_operand *a = clq_cl_bind(&b, io->x, g->a, in, false, err);
     /* Bytes between the rows of a staged output would be overwritten with stale ones: such a run needs them in. */
     const bool gaps = !io->y && g->ldy > n;
     const struct clq_cl_operand *y = a ? clq_cl_bind(&b, io->y, g->y, out, !gaps, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (!y) return clq_cl_unbind(&b, b.status, err);
     if (gaps) b.operand[1].output = true;
     clq_status st = w->signed_a ? flip(cl, a, g->m, k, g->lda, err) : CLQ_OK;
     if (w->signed_a) clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
@@ -286,12 +299,13 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
     CLQ_TRY(clq_cl_begin(&l, cl, w->family, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->batch * s->h * s->w * s->ci, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, pixels * s->co * unit, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, CLQ_ERR_DEVICE, err);
+    if (!y) return clq_cl_unbind(&b, b.status, err);
     clq_cl_arg_mem(&l, x->mem, x->at);
     clq_cl_arg_mem(&l, w->buffer.mem, w->buffer.offset);
     clq_cl_arg_mem(&l, y->mem, y->at / unit);
-    const size_t sizes[] = {pixels, s->h, s->w, s->ci, s->oh, s->ow, s->co, s->kh, s->kw, s->stride_h, s->stride_w,
-                            s->pad_top, s->pad_left, s->dilation_h, s->dilation_w, s->groups};
+    const size_t sizes[] = {pixels,      s->h,          s->w,          s->ci,       s->oh,       s->ow,
+                            s->co,       s->kh,         s->kw,         s->stride_h, s->stride_w, s->pad_top,
+                            s->pad_left, s->dilation_h, s->dilation_w, s->groups};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) clq_cl_arg_int(&l, (int64_t)sizes[i]);
     const int64_t rest[] = {s->zero_point_x, w->out, w->zero_point_y, w->lo, w->hi};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);

@@ -36,7 +36,9 @@ static void first_error(char *out, size_t size, cl_program program, cl_device_id
 {
     size_t n = 0;
     out[0] = 0;
-    if (clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) != CL_SUCCESS || n == 0 || n > MAX_LOG) return;
+    if (clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) != CL_SUCCESS || n == 0 ||
+        n > MAX_LOG)
+        return;
     char *log = calloc(1, n + 1);
     if (log && clGetProgramBuildInfo(program, device, CL_PROGRAM_BUILD_LOG, n, log, NULL) == CL_SUCCESS) {
         char *at = strstr(log, "error");
@@ -50,7 +52,8 @@ static void first_error(char *out, size_t size, cl_program program, cl_device_id
 static struct clq_cl_key program_key(const struct clq_cl *cl, const struct clq_cl_variant *v, const char *options)
 {
     const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh");
-    const char *names[] = {cl->info.platform, cl->info.name, cl->info.vendor, cl->info.driver, cl->info.version, options};
+    const char *names[] = {cl->info.platform, cl->info.name,    cl->info.vendor,
+                           cl->info.driver,   cl->info.version, options};
     const unsigned cpu = clq_cpu_detect();
     struct clq_cl_key key = {{0, 0}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) clq_cl_key_add(&key, names[i], strlen(names[i]) + 1);
@@ -88,7 +91,8 @@ static bool build_cached(cl_program *out, struct clq_cl *cl, struct clq_cl_key k
 static void store(struct clq_cl *cl, cl_program program, struct clq_cl_key key)
 {
     size_t bytes = 0;
-    if (!cl->cache_dir || clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes)
+    if (!cl->cache_dir ||
+        clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes)
         return;
     unsigned char *data = malloc(bytes);
     if (data && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof data, &data, NULL) == CL_SUCCESS)
@@ -102,7 +106,8 @@ static clq_status build_source(cl_program *out, struct clq_cl *cl, const struct 
     const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh");
     char line[96];
     snprintf(line, sizeof line, "\n#line 1 \"kernels/cl/%s\"\n", source->name);
-    const char *text[] = {"#line 1 \"kernels/cl/common.clh\"\n", (const char *)common->text, line, (const char *)source->text};
+    const char *text[] = {"#line 1 \"kernels/cl/common.clh\"\n", (const char *)common->text, line,
+                          (const char *)source->text};
     const size_t length[] = {strlen(text[0]), common->bytes, strlen(line), source->bytes};
     cl_int code = CL_SUCCESS;
     *out = clCreateProgramWithSource(cl->context, 4, (const char **)(uintptr_t)text, length, &code);
@@ -121,7 +126,8 @@ static clq_status find_program(struct clq_cl_program **out, struct clq_cl *cl, c
         return p->program ? CLQ_OK : clq_fail(err, p->status, "%s", p->text);
     }
     if (!find_source(v->source, ".cl") || cl->programs == CLQ_CL_MAX_PROGRAMS)
-        return clq_fail(err, CLQ_ERR_INTERNAL, "OpenCL: no source '%s.cl' or more than %d programs", v->source, CLQ_CL_MAX_PROGRAMS);
+        return clq_fail(err, CLQ_ERR_INTERNAL, "OpenCL: no source '%s.cl' or more than %d programs", v->source,
+                        CLQ_CL_MAX_PROGRAMS);
     char options[MAX_OPTIONS];
     struct clq_error why = {""};
     write_options(options, sizeof options, cl, v);

@@ -145,7 +145,8 @@ clq_status clq_cl_finish(struct clq_cl *cl, struct clq_error *err)
 {
     cl_event event = NULL;
     CLQ_TRY(clq_cl_count(cl, "clEnqueueMarkerWithWaitList", err));
-    CLQ_TRY(clq_cl_check(cl, clEnqueueMarkerWithWaitList(cl->queue, 0, NULL, &event), "clEnqueueMarkerWithWaitList", err));
+    CLQ_TRY(
+        clq_cl_check(cl, clEnqueueMarkerWithWaitList(cl->queue, 0, NULL, &event), "clEnqueueMarkerWithWaitList", err));
     return clq_cl_wait(cl, event, err);
 }
 

@@ -50,7 +50,8 @@ clq_status clq_cl_trial_end(struct clq_cl_trial *t, clq_status st, const void *e
     if (st == CLQ_OK && t->cl->dead) st = clq_cl_kill(t->cl, err, "%s", t->cl->reason);
     for (size_t i = 0; st == CLQ_OK && i < bytes; i++)
         if (got[i] != want[i])
-            st = clq_fail(err, CLQ_ERR_NUMERIC, "self-test %s: byte %zu of %zu is %u, expected %u", what, i, bytes, got[i], want[i]);
+            st = clq_fail(err, CLQ_ERR_NUMERIC, "self-test %s: byte %zu of %zu is %u, expected %u", what, i, bytes,
+                          got[i], want[i]);
     free(got);
     return st;
 }
@@ -67,7 +68,8 @@ static float widen(unsigned half)
 /* Half-way points of every code and their neighbors, then what numbers can be at worst, then all binary16 values. */
 static size_t hard_floats(float *out, float scale)
 {
-    const float ends[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, -NAN, 0x1p-149f, -0x1p-149f, 0x1p-126f, 3.4e38f, -3.4e38f};
+    const float ends[] = {0.0f,      -0.0f,      INFINITY,  -INFINITY, NAN,     -NAN,
+                          0x1p-149f, -0x1p-149f, 0x1p-126f, 3.4e38f,   -3.4e38f};
     size_t n = 0;
     for (int h = -260; h <= 260; h++) {
         float f = (float)(((double)h + 0.5) * (double)scale), low = f, high = f;
@@ -166,16 +168,18 @@ static clq_status test_binary(struct clq_cl *cl, struct work *w, bool multiply, 
     static const struct {
         float a, b, y;
         int32_t za, zb, zy, lo, hi;
-    } cases[] = {{0.05f, 0.037f, 0.11f, 128, 3, 77, 0, 255},   {1.0f, 0.5f, 1.0f, 0, 255, 128, 0, 255},
-                 {0.3f, 0.3f, 0.1f, 12, 200, 0, 0, 64},        {0x1p-30f, 0x1.2p20f, 0x1.7p18f, 1, 2, 255, 9, 255}};
+    } cases[] = {{0.05f, 0.037f, 0.11f, 128, 3, 77, 0, 255},
+                 {1.0f, 0.5f, 1.0f, 0, 255, 128, 0, 255},
+                 {0.3f, 0.3f, 0.1f, 12, 200, 0, 0, 64},
+                 {0x1p-30f, 0x1.2p20f, 0x1.7p18f, 1, 2, 255, 9, 255}};
     for (size_t i = 0; i < PAIRS; i++) {
         w->a[i] = (unsigned char)i;
         w->b[i] = (unsigned char)(i >> 8);
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct clq_cl_trial t;
-        struct clq_binary_u8_args q = {w->a,        w->b,        w->expected, PAIRS - i,   cases[i].a,  cases[i].b, cases[i].y,
-                                       cases[i].za, cases[i].zb, cases[i].zy, cases[i].lo, cases[i].hi};
+        struct clq_binary_u8_args q = {w->a,       w->b,        w->expected, PAIRS - i,   cases[i].a,  cases[i].b,
+                                       cases[i].y, cases[i].za, cases[i].zb, cases[i].zy, cases[i].lo, cases[i].hi};
         if (multiply) w->reference.mul_u8(&q);
         else w->reference.add_u8(&q);
         clq_status st = clq_cl_trial_begin(&t, cl, w->a, q.n, w->b, q.n, q.n, err);

@@ -9,9 +9,9 @@
 
 /* How operands are filled. */
 enum fill {
-    RANDOM,  /* with many extremes */
-    PAIRS,   /* row m is all m, column n all n: every pair of codes with k = 1 */
-    EXTREME  /* codes at the largest distance from za, times -128 or 127 by column */
+    RANDOM, /* with many extremes */
+    PAIRS,  /* row m is all m, column n all n: every pair of codes with k = 1 */
+    EXTREME /* codes at the largest distance from za, times -128 or 127 by column */
 };
 
 struct gemm_case {
@@ -72,11 +72,13 @@ static void free_gemm(struct gemm_data *d)
 
 static bool alloc_gemm(struct gemm_data *d, size_t a, size_t weight, size_t n, size_t y)
 {
-    *d = (struct gemm_data){calloc(a, 1), calloc(y, 4), calloc(weight, 1), calloc(n, sizeof(int32_t)), calloc(n, sizeof(float))};
+    *d = (struct gemm_data){calloc(a, 1), calloc(y, 4), calloc(weight, 1), calloc(n, sizeof(int32_t)),
+                            calloc(n, sizeof(float))};
     return d->a && d->y && d->weight && d->bias && d->multiplier;
 }
 
-static clq_status run_gemm(struct clq_cl *cl, struct gemm_data *d, struct clq_gemm_args *g, bool signed_a, struct clq_error *err)
+static clq_status run_gemm(struct clq_cl *cl, struct gemm_data *d, struct clq_gemm_args *g, bool signed_a,
+                           struct clq_error *err)
 {
     const size_t unit = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1, bytes = g->m * g->ldy * unit;
     struct clq_cl_weight *w = NULL;
@@ -113,9 +115,21 @@ static clq_status test_gemm(struct clq_cl *cl, const struct gemm_case *c, bool s
         st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL self-test: out of memory");
     } else {
         fill_gemm(&d, c, signed_a);
-        struct clq_gemm_args g = {.m = c->m, .n = c->n, .k = c->k, .a = d.a, .lda = lda, .weight = d.weight, .bias = d.bias,
-                                  .multiplier = d.multiplier, .zero_point_a = signed_a ? c->za - 128 : c->za,
-                                  .zero_point_y = c->zy, .lo = c->lo, .hi = c->hi, .out = c->out, .y = d.y, .ldy = ldy,
+        struct clq_gemm_args g = {.m = c->m,
+                                  .n = c->n,
+                                  .k = c->k,
+                                  .a = d.a,
+                                  .lda = lda,
+                                  .weight = d.weight,
+                                  .bias = d.bias,
+                                  .multiplier = d.multiplier,
+                                  .zero_point_a = signed_a ? c->za - 128 : c->za,
+                                  .zero_point_y = c->zy,
+                                  .lo = c->lo,
+                                  .hi = c->hi,
+                                  .out = c->out,
+                                  .y = d.y,
+                                  .ldy = ldy,
                                   .bound = INT32_MAX};
         st = run_gemm(cl, &d, &g, signed_a, err);
     }
@@ -125,19 +139,32 @@ static clq_status test_gemm(struct clq_cl *cl, const struct gemm_case *c, bool s
 
 /* batch, h, w, ci, oh, ow, co, kh, kw, strides, pads, dilations, groups. */
 static const unsigned char conv_cases[][16] = {
-    {2, 9, 7, 3, 5, 4, 20, 3, 3, 2, 2, 1, 1, 1, 1, 1},    {1, 8, 8, 16, 8, 8, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1},
-    {1, 11, 6, 37, 4, 4, 70, 3, 2, 2, 1, 0, 0, 2, 2, 1},  {1, 7, 7, 24, 4, 4, 33, 1, 1, 2, 2, 0, 0, 1, 1, 1},
-    {1, 5, 40, 4, 5, 40, 129, 5, 5, 1, 1, 2, 2, 1, 1, 1}, {1, 3, 3, 5, 2, 2, 9, 4, 4, 1, 1, 1, 1, 1, 1, 1},
-    {2, 6, 5, 12, 6, 5, 20, 3, 3, 1, 1, 1, 1, 1, 1, 4},   {1, 7, 7, 6, 4, 4, 66, 3, 3, 2, 2, 1, 1, 1, 1, 2},
-    {2, 9, 7, 37, 9, 7, 37, 3, 3, 1, 1, 1, 1, 1, 1, 37},  {1, 14, 14, 64, 7, 7, 64, 3, 3, 2, 2, 1, 1, 1, 1, 64},
+    {2, 9, 7, 3, 5, 4, 20, 3, 3, 2, 2, 1, 1, 1, 1, 1},       {1, 8, 8, 16, 8, 8, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1},
+    {1, 11, 6, 37, 4, 4, 70, 3, 2, 2, 1, 0, 0, 2, 2, 1},     {1, 7, 7, 24, 4, 4, 33, 1, 1, 2, 2, 0, 0, 1, 1, 1},
+    {1, 5, 40, 4, 5, 40, 129, 5, 5, 1, 1, 2, 2, 1, 1, 1},    {1, 3, 3, 5, 2, 2, 9, 4, 4, 1, 1, 1, 1, 1, 1, 1},
+    {2, 6, 5, 12, 6, 5, 20, 3, 3, 1, 1, 1, 1, 1, 1, 4},      {1, 7, 7, 6, 4, 4, 66, 3, 3, 2, 2, 1, 1, 1, 1, 2},
+    {2, 9, 7, 37, 9, 7, 37, 3, 3, 1, 1, 1, 1, 1, 1, 37},     {1, 14, 14, 64, 7, 7, 64, 3, 3, 2, 2, 1, 1, 1, 1, 64},
     {1, 12, 12, 20, 12, 12, 20, 5, 5, 1, 1, 2, 2, 1, 1, 20}, {1, 9, 9, 19, 5, 5, 19, 3, 3, 1, 1, 0, 0, 2, 2, 19},
 };
 
 static struct clq_conv_args conv_shape(const unsigned char *c)
 {
-    struct clq_conv_args a = {.batch = c[0], .h = c[1], .w = c[2], .ci = c[3], .oh = c[4], .ow = c[5], .co = c[6], .kh = c[7],
-                              .kw = c[8], .stride_h = c[9], .stride_w = c[10], .pad_top = c[11], .pad_left = c[12],
-                              .dilation_h = c[13], .dilation_w = c[14], .groups = c[15]};
+    struct clq_conv_args a = {.batch = c[0],
+                              .h = c[1],
+                              .w = c[2],
+                              .ci = c[3],
+                              .oh = c[4],
+                              .ow = c[5],
+                              .co = c[6],
+                              .kh = c[7],
+                              .kw = c[8],
+                              .stride_h = c[9],
+                              .stride_w = c[10],
+                              .pad_top = c[11],
+                              .pad_left = c[12],
+                              .dilation_h = c[13],
+                              .dilation_w = c[14],
+                              .groups = c[15]};
     return a;
 }
 
@@ -156,8 +183,8 @@ static clq_status run_conv(struct clq_cl *cl, struct gemm_data *d, struct clq_co
     clq_status st = clq_cl_trial_begin(&t, cl, d->a, c->batch * c->h * c->w * c->ci, NULL, 0, bytes, err);
     if (st == CLQ_OK) st = clq_cl_conv(cl, w, c, &t.io, err);
     char what[96];
-    snprintf(what, sizeof what, "convolution %zux%zux%zu to %zu, %zux%zu, groups %zu, out %d", c->h, c->w, c->ci, c->co, c->kh,
-             c->kw, c->groups, (int)c->out);
+    snprintf(what, sizeof what, "convolution %zux%zux%zu to %zu, %zux%zu, groups %zu, out %d", c->h, c->w, c->ci, c->co,
+             c->kh, c->kw, c->groups, (int)c->out);
     st = clq_cl_trial_end(&t, st, d->y, bytes, what, err);
     clq_cl_weight_free(cl, w);
     return st;

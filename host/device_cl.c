@@ -12,14 +12,22 @@ enum { DEFAULT_TIMEOUT_MS = 10000 };
 const char *clq_cl_family_name(enum clq_cl_family family)
 {
     static const char *const names[CLQ_CL_FAMILIES] = {
-        [CLQ_CL_QUANTIZE_U8] = "quantize_f32_u8",     [CLQ_CL_QUANTIZE_S8] = "quantize_f32_s8",
-        [CLQ_CL_DEQUANTIZE_U8] = "dequantize_u8_f32", [CLQ_CL_DEQUANTIZE_S8] = "dequantize_s8_f32",
-        [CLQ_CL_MINMAX] = "minmax_f32",               [CLQ_CL_HISTOGRAM] = "histogram_f32",
-        [CLQ_CL_GEMM] = "gemm_u8s8",                  [CLQ_CL_FLIP] = "flip_s8",
-        [CLQ_CL_CONV] = "conv_u8s8",                  [CLQ_CL_GROUPED] = "conv_grouped_u8s8",
-        [CLQ_CL_DEPTHWISE] = "conv_depthwise_u8s8",   [CLQ_CL_ADD] = "add_u8",
-        [CLQ_CL_MUL] = "mul_u8",                      [CLQ_CL_LUT] = "lut_u8",
-        [CLQ_CL_MAXPOOL] = "maxpool_u8",              [CLQ_CL_AVGPOOL] = "avgpool_u8",
+        [CLQ_CL_QUANTIZE_U8] = "quantize_f32_u8",
+        [CLQ_CL_QUANTIZE_S8] = "quantize_f32_s8",
+        [CLQ_CL_DEQUANTIZE_U8] = "dequantize_u8_f32",
+        [CLQ_CL_DEQUANTIZE_S8] = "dequantize_s8_f32",
+        [CLQ_CL_MINMAX] = "minmax_f32",
+        [CLQ_CL_HISTOGRAM] = "histogram_f32",
+        [CLQ_CL_GEMM] = "gemm_u8s8",
+        [CLQ_CL_FLIP] = "flip_s8",
+        [CLQ_CL_CONV] = "conv_u8s8",
+        [CLQ_CL_GROUPED] = "conv_grouped_u8s8",
+        [CLQ_CL_DEPTHWISE] = "conv_depthwise_u8s8",
+        [CLQ_CL_ADD] = "add_u8",
+        [CLQ_CL_MUL] = "mul_u8",
+        [CLQ_CL_LUT] = "lut_u8",
+        [CLQ_CL_MAXPOOL] = "maxpool_u8",
+        [CLQ_CL_AVGPOOL] = "avgpool_u8",
     };
     return (unsigned)family < CLQ_CL_FAMILIES ? names[family] : "unknown";
 }
@@ -30,7 +38,8 @@ static clq_status create(struct clq_cl *cl, cl_device_id device, struct clq_erro
     cl->device = device;
     CLQ_TRY(clq_cl_check(cl, clGetDeviceInfo(device, CL_DEVICE_PLATFORM, sizeof cl->platform, &cl->platform, NULL),
                          "clGetDeviceInfo", err));
-    if (clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof cl->max_group, &cl->max_group, NULL) != CL_SUCCESS ||
+    if (clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof cl->max_group, &cl->max_group, NULL) !=
+            CL_SUCCESS ||
         cl->max_group == 0)
         cl->max_group = 1;
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)cl->platform, 0};
@@ -69,6 +78,7 @@ clq_status clq_cl_open(struct clq_cl **out, int index, const struct clq_cl_optio
     cl->only = copy_text(cl->options.only, &ok);
     clq_cl_query_info(&cl->info, device, index);
     cl->caps = clq_cl_query_caps(&cl->info, device, cl->options.cpu);
+    if (cl->options.skip_selftest) cl->caps |= CLQ_CL_CAP_DIVIDE;
     clq_status st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL device %d: out of memory", index);
     if (ok) {
         pthread_mutex_lock(&lock);
@@ -102,15 +112,9 @@ void clq_cl_close(struct clq_cl *cl)
     free(cl);
 }
 
-const struct clq_cl_info *clq_cl_describe(const struct clq_cl *cl)
-{
-    return &cl->info;
-}
+const struct clq_cl_info *clq_cl_describe(const struct clq_cl *cl) { return &cl->info; }
 
-const char *clq_cl_dead(const struct clq_cl *cl)
-{
-    return cl->dead ? cl->reason : NULL;
-}
+const char *clq_cl_dead(const struct clq_cl *cl) { return cl->dead ? cl->reason : NULL; }
 
 const char *clq_cl_variant(const struct clq_cl *cl, enum clq_cl_family family)
 {
@@ -118,10 +122,7 @@ const char *clq_cl_variant(const struct clq_cl *cl, enum clq_cl_family family)
     return f->verdict == CLQ_CL_PASSED ? f->variant->name : NULL;
 }
 
-const char *clq_cl_refused(const struct clq_cl *cl, enum clq_cl_family family)
-{
-    return cl->family[family].refused;
-}
+const char *clq_cl_refused(const struct clq_cl *cl, enum clq_cl_family family) { return cl->family[family].refused; }
 
 clq_status clq_cl_begin(struct clq_cl_launch *l, struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
 {
@@ -137,7 +138,7 @@ static clq_status try_variant(struct clq_cl *cl, enum clq_cl_family family, cons
     struct clq_cl_family_state *f = &cl->family[family];
     CLQ_TRY(clq_cl_kernel(&f->kernel, cl, v, err));
     f->variant = v;
-    clq_status st = clq_cl_selftest(cl, family, err);
+    clq_status st = cl->options.skip_selftest ? CLQ_OK : clq_cl_selftest(cl, family, err);
     if (st == CLQ_OK) return CLQ_OK;
     if (!cl->dead) clReleaseKernel(f->kernel);
     f->kernel = NULL;
@@ -178,6 +179,7 @@ clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq
     f->verdict = CLQ_CL_FAILED;
     if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
     if (!f->refused[0])
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': no variant of %s fits the device", cl->info.name, name);
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': no variant of %s fits the device", cl->info.name,
+                        name);
     return clq_fail(err, CLQ_ERR_BUILD, "OpenCL device '%s': %s refused: %.700s", cl->info.name, name, f->refused);
 }

@@ -41,6 +41,7 @@ struct clq_cl_options {
     unsigned cpu;            /* CLQ_CPU_* bits that CPU-shaped variants may use; 0: none of them */
     const char *only;        /* families with a variant of this name ("generic", "x86_vnni") use only it; NULL: all */
     bool exact_buffers;      /* no canaries: lets a simulator see every access outside of a buffer */
+    bool skip_selftest;      /* tests: for a simulator, under which a self-test would take hours; division is trusted */
     uint64_t fail_at;        /* tests: the n-th enqueued command fails, counted from 1; 0: none */
     uint64_t hang_at;        /* tests: the n-th wait never ends before its deadline; 0: none */
 };
