@@ -7,6 +7,7 @@
  *            multiplier  float [groups][columns]
  *            shift       float [groups][columns]   -2^23 * multiplier, for the short epilogue
  *            data        int8  [groups][panel][k4][width][4]
+ *            pairs       uint8 [groups][columns / 16]   1: a u8 pair times any weight pair (2i, 2i + 1) fits 16 bits
  *
  * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a last
  * panel of 16 would follow, the last two are 48 and 32 wide, since a narrow tile is slow. K is cut into segments that
@@ -52,8 +53,8 @@ static inline size_t clq_panels_start(size_t columns, size_t p)
 
 static inline size_t clq_panels_bytes(size_t groups, size_t n, size_t k4)
 {
-    const size_t columns = clq_panels_columns(n);
-    return sizeof(struct clq_panels) + groups * columns * (12 + 4 * k4);
+    const size_t columns = clq_panels_columns(n), pairs = (groups * columns / 16 + 63) / 64 * 64;
+    return sizeof(struct clq_panels) + groups * columns * (12 + 4 * k4) + pairs;
 }
 
 static inline int32_t *clq_panels_bias(const struct clq_panels *p, size_t group)
@@ -74,6 +75,11 @@ static inline float *clq_panels_shift(const struct clq_panels *p, size_t group)
 static inline int8_t *clq_panels_data(const struct clq_panels *p, size_t group, size_t column)
 {
     return (int8_t *)(p + 1) + 12 * p->groups * p->columns + (group * p->columns + column) * 4 * p->k4;
+}
+
+static inline uint8_t *clq_panels_pairs(const struct clq_panels *p, size_t group)
+{
+    return (uint8_t *)clq_panels_data(p, p->groups, 0) + group * p->columns / 16;
 }
 
 /* What clq_panels_pack reads. Column c of group g is row g * n + c of weight, bias and multiplier. */
@@ -97,12 +103,16 @@ static inline void clq_panels_pack_column(const struct clq_panels *p, const stru
     const int8_t *w = s->weight + (group * s->n + c) * s->segments * s->segment;
     int8_t *data = clq_panels_data(p, group, first) + 4 * (c - first);
     int64_t sum = 0;
+    int pair = 0, largest = 0;
     for (size_t i = 0; i < s->segments; i++, data += steps * 4 * width) {
         for (size_t j = 0; j < s->segment; j++, w++) {
             data[j / 4 * 4 * width + j % 4] = *w;
             sum += *w;
+            pair = (j % 2 ? pair : 0) + (*w < 0 ? -*w : *w);
+            if (pair > largest) largest = pair;
         }
     }
+    if (255 * largest > INT16_MAX) clq_panels_pairs(p, group)[c / 16] = 0;
     const int32_t bias = s->bias ? s->bias[group * s->n + c] : 0;
     const uint32_t folded = (uint32_t)bias - (uint32_t)(uint64_t)(s->zero_point_a * sum);
     clq_panels_bias(p, group)[c] = (int32_t)folded;
@@ -119,6 +129,7 @@ static inline void clq_panels_pack(void *packed, const struct clq_panels_source 
     bool relu = s->relu;
     for (size_t i = 0; relu && i < s->groups * s->n; i++) relu = s->multiplier[i] > 0.0f && s->multiplier[i] < 256.0f;
     p->relu = relu;
+    memset(clq_panels_pairs(p, 0), 1, p->groups * p->columns / 16);
     for (size_t g = 0; g < s->groups; g++) {
         for (size_t c = 0; c < s->n; c++) {
             clq_panels_pack_column(p, s, g, c);

@@ -34,7 +34,8 @@ static inline bool clq_product_plan(struct clq_gemm_args *g, bool is_signed)
     return true;
 }
 
-static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g, bool is_signed)
+/* relu: the tiles know the short epilogue. */
+static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g, bool is_signed, bool relu)
 {
     return (struct clq_panels_source){
         .weight = g->weight,
@@ -45,7 +46,7 @@ static inline struct clq_panels_source clq_product_source(const struct clq_gemm_
         .segments = 1,
         .segment = g->k,
         .zero_point_a = g->zero_point_a + (is_signed ? 128 : 0),
-        .relu = g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
+        .relu = relu && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
     };
 }
 
@@ -65,6 +66,13 @@ static inline void clq_product_copy_row(uint8_t *restrict to, const uint8_t *res
         memcpy(to + i, &v, 8);
     }
     for (; i < k; i++) to[i] = from[i] ^ (uint8_t)flip;
+}
+
+static inline void clq_product_pack(const struct clq_gemm_args *g, bool is_signed, bool relu)
+{
+    if (g->packed_bytes == 0) return;
+    const struct clq_panels_source source = clq_product_source(g, is_signed, relu);
+    clq_panels_pack(g->packed, &source);
 }
 
 /* Rows first .. first + rows - 1 into scratch, 4 * k4 bytes each. The padding meets weights of 0. */

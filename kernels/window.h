@@ -124,17 +124,17 @@ static inline struct clq_band clq_window_band(const struct clq_conv_args *c)
 
 static inline void clq_window_plan(struct clq_conv_args *c)
 {
-    c->packed_bytes = sizeof(struct clq_panels);
+    const size_t steps = (c->kw * (c->ci / c->groups) + 3) / 4;
+    c->packed_bytes = clq_panels_bytes(c->groups, c->co / c->groups, c->kh * steps);
     c->scratch_bytes = 0;
     c->units = 0;
     if (c->batch == 0 || c->oh == 0 || c->ow == 0 || c->co == 0) return;
     const struct clq_band b = clq_window_band(c);
-    c->packed_bytes = clq_panels_bytes(c->groups, b.ng, c->kh * b.steps);
     c->scratch_bytes = b.scratch_bytes;
     c->units = c->batch * b.bands * c->groups * b.ranges;
 }
 
-static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c)
+static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c, bool relu)
 {
     return (struct clq_panels_source){
         .weight = c->weight,
@@ -145,7 +145,7 @@ static inline struct clq_panels_source clq_window_source(const struct clq_conv_a
         .segments = c->kh,
         .segment = c->kw * (c->ci / c->groups),
         .zero_point_a = c->zero_point_x,
-        .relu = c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
+        .relu = relu && c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
     };
 }
 
@@ -283,6 +283,56 @@ static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *s
             .hi = c->hi,
         };
         clq_window_products(c, &b, s, first, rows, range, strip);
+    }
+}
+
+/* Plan, pack and run of any convolution; an ISA passes its strip function and its depthwise calls. */
+struct clq_conv_way {
+    clq_strip_fn *strip;
+    bool relu; /* the tiles know the short epilogue */
+    void (*depthwise_plan)(struct clq_conv_args *c);
+    void (*depthwise_pack)(struct clq_conv_args *c);
+    void (*depthwise_run)(const struct clq_conv_args *c);
+};
+
+/* False where the sum does not provably fit 32 bits: then the reference plans. */
+static inline bool clq_conv_plan(struct clq_conv_args *c, const struct clq_conv_way *way)
+{
+    if (c->bound > INT32_MAX) return false;
+    if (clq_conv_is_product(c)) {
+        struct clq_gemm_args g = clq_conv_product(c);
+        clq_product_plan(&g, false);
+        c->packed_bytes = g.packed_bytes;
+        c->scratch_bytes = g.scratch_bytes;
+        c->units = g.units;
+    } else if (clq_conv_is_depthwise(c)) {
+        way->depthwise_plan(c);
+    } else {
+        clq_window_plan(c);
+    }
+    return true;
+}
+
+static inline void clq_conv_pack(struct clq_conv_args *c, const struct clq_conv_way *way)
+{
+    if (c->packed_bytes == 0) return;
+    if (clq_conv_is_depthwise(c)) {
+        way->depthwise_pack(c);
+    } else {
+        const struct clq_panels_source source = clq_window_source(c, way->relu);
+        clq_panels_pack(c->packed, &source);
+    }
+}
+
+static inline void clq_conv_run(const struct clq_conv_args *c, const struct clq_conv_way *way)
+{
+    if (clq_conv_is_product(c)) {
+        const struct clq_gemm_args g = clq_conv_product(c);
+        clq_product_run(&g, way->strip, false);
+    } else if (clq_conv_is_depthwise(c)) {
+        way->depthwise_run(c);
+    } else {
+        clq_window_run(c, way->strip);
     }
 }
 

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Depthwise convolution without VNNI: plan, pack and run for groups == ci == co. */
+#ifndef CLQ_KERNELS_AVX512_DWCONV_NARROW_H
+#define CLQ_KERNELS_AVX512_DWCONV_NARROW_H
+
+#include "kernels/kernels.h"
+
+void clq_dwconv_plan_avx512(struct clq_conv_args *c);
+void clq_dwconv_pack_avx512(struct clq_conv_args *c);
+void clq_dwconv_run_avx512(const struct clq_conv_args *c);
+
+#endif
