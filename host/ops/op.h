@@ -21,6 +21,7 @@ struct clq_op_call {
     clq_tensor *out; /* an output that nobody reads may have data NULL during eval */
     int threads;
     struct clq_error *err;
+    bool needs_value; /* infer sets it when it failed only because a value that decides a shape is not known yet */
 };
 
 typedef clq_status clq_op_fn(struct clq_op_call *call);
@@ -47,14 +48,21 @@ struct clq_op {
 /* The row that holds at an opset version, or NULL when the operator is not supported there. */
 const struct clq_op *clq_op_find(const char *domain, const char *op_type, int64_t opset);
 
-/* Checks the number of inputs and outputs against the row, then infers. Messages name node and operator. */
+/* All rows, for tests and lists. A row without eval ends its operator's range. */
+size_t clq_op_table(const struct clq_op **out);
+
+/* Checks the number of inputs and outputs against the row, then infers. Messages name node and operator. A NULL op
+ * gives CLQ_ERR_UNSUPPORTED. */
 clq_status clq_op_infer(const struct clq_op *op, struct clq_op_call *call);
 
-/* Checks as above, then evaluates. */
+/* Checks as above, infers again and compares with the outputs' types and shapes, then evaluates. The elementwise
+ * operators allow an output to be exactly one of their inputs' memory when the shapes are equal. */
 clq_status clq_op_eval(const struct clq_op *op, struct clq_op_call *call);
 
 /* Convolution and pooling geometry, for shape inference and for the fast paths: reads kernel_shape, strides, pads,
- * dilations, auto_pad, ceil_mode, output_padding and output_shape of a node with nd spatial axes. */
+ * dilations, auto_pad, ceil_mode, output_padding and output_shape of a node with nd spatial axes. pad_begin and out
+ * place every window; with ceil_mode or output_padding the last ones may reach past pad_end. Entries from nd on are 1
+ * (pads 0). */
 struct clq_window {
     int nd; /* 1 .. 3 */
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad_begin[3], pad_end[3];
