@@ -251,7 +251,7 @@ clq_status clq_sqnr_lower(struct clq_sqnr_bound *out, const struct clq_sample_er
     clq_error_combine(&total, samples, n);
     b.sqnr_db = b.lower_db = total.sqnr_db;
     struct studentized state = {.samples = samples};
-    double deviation, lo, hi;
+    double deviation = 0, lo = 0, hi = 0;
     if (n >= 2 && isfinite(b.sqnr_db) && b.sqnr_db > CLQ_SQNR_WORST && log_noise(&state.center, &deviation, samples, NULL, n)) {
         CLQ_TRY(clq_bootstrap(&lo, &hi, studentized_metric, &state, n, 2 * confidence - 1, 2000, seed, err));
         b.lower_db = b.sqnr_db + fmin(0, lo) * deviation * 10 / log(10);
