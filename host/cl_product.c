@@ -68,29 +68,47 @@ enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *c)
     return point ? CLQ_CL_GEMM : CLQ_CL_CONV;
 }
 
+/* How weights lie in the packed object. */
+enum layout {
+    PANELS,     /* gemm.cl, conv.cl: [np/64][k/4][64][4], each tap of k padded to a multiple of 4 */
+    TAPS,       /* depthwise of conv.cl: [taps][np]; the kernel subtracts the zero point */
+    LANE_ORDER, /* depthwise_x86.cl: four taps per lane, channels in the order of its lanes */
+};
+
 /* What packing needs, for products and convolutions alike: weight [n][taps][cg]. */
 struct source {
     size_t n, taps, cg;
     const int8_t *weight;
     const int32_t *bias;
     const float *multiplier; /* NULL: none */
-    int32_t zero_point;      /* that fold takes from the column sums; of a depthwise layer the kernel takes it */
+    int32_t zero_point;      /* that fold takes from the column sums */
     uint8_t pad;             /* value of the row behind the scales */
-    bool depthwise;
+    enum layout layout;
 };
 
-/* k of a column, each tap padded to a multiple of 4. */
-static size_t packed_k(const struct source *s) { return s->depthwise ? s->taps : s->taps * round_up(s->cg, 4); }
+/* k of a column. */
+static size_t packed_k(const struct source *s)
+{
+    if (s->layout == PANELS) return s->taps * round_up(s->cg, 4);
+    return s->layout == TAPS ? s->taps : round_up(s->taps, 4);
+}
+
+/* Where column n's folded bias and scale lie: its own place, or lane 4 l + i of vector j for channel 16 l + 4 j + i. */
+static size_t lane(const struct source *s, size_t n)
+{
+    return s->layout == LANE_ORDER ? n / 64 * 64 + n % 16 / 4 * 16 + n % 64 / 16 * 4 + n % 4 : n;
+}
 
 static void pack_column(int8_t *panels, const struct source *s, size_t n)
 {
-    const size_t np = round_up(s->n, PANEL), step = round_up(s->cg, 4), kp = packed_k(s);
+    const size_t np = round_up(s->n, PANEL), step = round_up(s->cg, 4), kp = packed_k(s),
+                 in_panel = n / PANEL * PANEL * kp;
     const int8_t *w = s->weight + n * s->taps * s->cg;
     for (size_t tap = 0; tap < s->taps; tap++) {
         for (size_t c = 0; c < s->cg; c++) {
-            const size_t k = tap * step + c;
-            const size_t at =
-                s->depthwise ? tap * np + n : n / PANEL * PANEL * kp + k / 4 * 256 + n % PANEL * 4 + k % 4;
+            const size_t k = s->layout == PANELS ? tap * step + c : tap;
+            size_t at = in_panel + k / 4 * 256 + lane(s, n) % PANEL * 4 + k % 4;
+            if (s->layout == TAPS) at = tap * np + n;
             panels[at] = w[tap * s->cg + c];
         }
     }
@@ -113,9 +131,9 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
         uint32_t sum = 0;
         for (size_t i = 0; i < s->taps * s->cg; i++) sum += (uint32_t)(int32_t)w[i];
         const uint32_t bias = s->bias ? (uint32_t)s->bias[n] : 0;
-        const uint32_t folded = s->depthwise ? bias : bias - (uint32_t)s->zero_point * sum;
-        memcpy(&fold[n], &folded, sizeof folded);
-        if (s->multiplier) scale[n] = s->multiplier[n];
+        const uint32_t folded = s->layout == TAPS ? bias : bias - (uint32_t)s->zero_point * sum;
+        memcpy(&fold[lane(s, n)], &folded, sizeof folded);
+        if (s->multiplier) scale[lane(s, n)] = s->multiplier[n];
         pack_column((int8_t *)data, s, n);
     }
     memset(scale + np, s->pad, pad);
@@ -127,7 +145,7 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
 }
 
 static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_cl_weight *like,
-                         const struct source *s, struct clq_error *err)
+                         struct source *s, struct clq_error *err)
 {
     struct clq_cl_launch l;
     /* Multipliers below the smallest normal number would differ on devices that flush; the contract forbids them. */
@@ -136,6 +154,7 @@ static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const st
             return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: multiplier %g of column %zu is not a normal number",
                             (double)s->multiplier[n], n);
     CLQ_TRY(clq_cl_begin(&l, cl, like->family, err));
+    if (like->family == CLQ_CL_DEPTHWISE) s->layout = l.family->variant->cover[1] ? LANE_ORDER : TAPS;
     struct clq_cl_weight *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a weight");
     *w = *like;
@@ -168,13 +187,13 @@ clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bo
     like.shape.ci = args->k;
     like.shape.co = args->n;
     /* int8 activations run as uint8 codes whose zero point is 128 higher; bits and bound stay the same. */
-    const struct source s = {.n = args->n,
-                             .taps = 1,
-                             .cg = args->k,
-                             .weight = args->weight,
-                             .bias = args->bias,
-                             .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
-                             .zero_point = args->zero_point_a + (signed_a ? 128 : 0)};
+    struct source s = {.n = args->n,
+                       .taps = 1,
+                       .cg = args->k,
+                       .weight = args->weight,
+                       .bias = args->bias,
+                       .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
+                       .zero_point = args->zero_point_a + (signed_a ? 128 : 0)};
     return create(out, cl, &like, &s, err);
 }
 
@@ -193,15 +212,14 @@ clq_status clq_cl_prepare_conv(struct clq_cl_weight **out, struct clq_cl *cl, co
                                  .lo = args->lo,
                                  .hi = args->hi,
                                  .out = args->out};
-    const struct source s = {.n = args->co,
-                             .taps = args->kh * args->kw,
-                             .cg = args->ci / args->groups,
-                             .weight = args->weight,
-                             .bias = args->bias,
-                             .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
-                             .zero_point = args->zero_point_x,
-                             .pad = (uint8_t)args->zero_point_x,
-                             .depthwise = like.family == CLQ_CL_DEPTHWISE};
+    struct source s = {.n = args->co,
+                       .taps = args->kh * args->kw,
+                       .cg = args->ci / args->groups,
+                       .weight = args->weight,
+                       .bias = args->bias,
+                       .multiplier = args->out == CLQ_OUT_S32 ? NULL : args->multiplier,
+                       .zero_point = args->zero_point_x,
+                       .pad = (uint8_t)args->zero_point_x};
     return create(out, cl, &like, &s, err);
 }
 
@@ -310,7 +328,9 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
     const int64_t rest[] = {s->zero_point_x, w->out, w->zero_point_y, w->lo, w->hi};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
     clq_status st;
-    if (w->family == CLQ_CL_DEPTHWISE) {
+    if (w->family == CLQ_CL_DEPTHWISE && l.family->variant->cover[1]) {
+        st = clq_cl_enqueue(&l, args->batch * s->oh, (s->co + 63) / 64, err);
+    } else if (w->family == CLQ_CL_DEPTHWISE) {
         const size_t lanes = l.family->variant->needs & CLQ_CL_CAP_CPU ? 16 : 4;
         st = clq_cl_enqueue(&l, pixels * ((s->co + lanes - 1) / lanes), 1, err);
     } else {

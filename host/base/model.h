@@ -110,6 +110,9 @@ struct clq_model {
     void *mapping;     /* the file's bytes, released by clq_model_release */
     size_t mapping_bytes;
     bool has_external_data;
+    const char *path;  /* of the file it was loaded from, or NULL */
+    char sha256[65];   /* of that file's bytes, "" when unknown */
+    size_t file_bytes;
 };
 
 /* Lookups. They return NULL when there is nothing. */

@@ -128,9 +128,15 @@ CLQ_CLONES static double sum_run(const float *x, int64_t n)
 }
 
 /* Adds n rows of at most COLUMNS columns into acc. */
-CLQ_CLONES static void sum_rows(double *acc, const float *x, int64_t rows, int64_t stride, int64_t columns)
+CLQ_CLONES static void sum_rows(double *restrict acc, const float *restrict x, int64_t rows, int64_t stride, int64_t columns)
 {
-    for (int64_t r = 0; r < rows; r++)
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        const float *p = x + r * stride, *q = p + stride, *s = q + stride, *t = s + stride;
+        for (int64_t c = 0; c < columns; c++)
+            acc[c] = (((acc[c] + (double)p[c]) + (double)q[c]) + (double)s[c]) + (double)t[c];
+    }
+    for (; r < rows; r++)
         for (int64_t c = 0; c < columns; c++) acc[c] += (double)x[r * stride + c];
 }
 

@@ -17,9 +17,14 @@ struct job {
 
 CLQ_CLONES static float largest(const float *x, int64_t n)
 {
-    float m = x[0];
-    for (int64_t i = 1; i < n; i++) m = x[i] > m ? x[i] : m;
-    return m;
+    float lane[16];
+    int64_t i = 0;
+    for (int k = 0; k < 16; k++) lane[k] = x[0];
+    for (; i + 16 <= n; i += 16)
+        for (int k = 0; k < 16; k++) lane[k] = x[i + k] > lane[k] ? x[i + k] : lane[k];
+    for (; i < n; i++) lane[0] = x[i] > lane[0] ? x[i] : lane[0];
+    for (int k = 1; k < 16; k++) lane[0] = lane[k] > lane[0] ? lane[k] : lane[0];
+    return lane[0];
 }
 
 CLQ_CLONES static void exponents(float *y, const float *x, int64_t n, float top)

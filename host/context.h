@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a context holds inside: the kernel table, the thread count, oneDNN, the opened OpenCL devices and the last error. */
+#ifndef CLQ_CONTEXT_H
+#define CLQ_CONTEXT_H
+
+#include <clquant/context.h>
+
+#include "base/error.h"
+#include "cpu_dnnl.h"
+#include "kernels/kernels.h"
+
+struct clq_cl;
+
+struct clq_context {
+    struct clq_kernels kernels;
+    unsigned cpu;
+    int threads;
+    struct clq_dnnl *dnnl;
+    struct clq_cl *cl;        /* the OpenCL device in use, or NULL */
+    bool cl_dead;             /* it failed: the rest runs on the CPU */
+    char device_note[256];    /* why a fallback happened, "" when none did */
+    bool require_device;
+    clq_log_fn *log;
+    clq_progress_fn *progress;
+    clq_cancel_fn *cancel;
+    void *user;
+    struct clq_error error;
+};
+
+/* Reports progress (fraction 0..1 of a named phase); returns false when the caller asked to stop. */
+bool clq_context_progress(struct clq_context *ctx, const char *phase, double fraction);
+void clq_context_log(struct clq_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

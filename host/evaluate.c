@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Evaluation of a model against a reference and labels, and interleaved timing of two models. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <clquant/quantize.h>
+
+#include "context.h"
+#include "runner.h"
+#include "scheduler/compare.h"
+#include "scheduler/stats.h"
+
+struct sums {
+    double signal, energy, dot, noise;
+    size_t rows, agree, correct, correct_reference, values;
+};
+
+static size_t elements(const clq_tensor *t)
+{
+    size_t n = 0;
+    return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
+}
+
+static size_t argmax(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static void add_errors(struct sums *s, const clq_tensor *y, const clq_tensor *r)
+{
+    if (y->dtype != CLQ_DTYPE_F32 || r->dtype != CLQ_DTYPE_F32) return;
+    size_t n = elements(y) < elements(r) ? elements(y) : elements(r);
+    const float *a = r->data, *b = y->data;
+    s->values += n;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)a[i] - (double)b[i];
+        s->signal += (double)a[i] * (double)a[i];
+        s->energy += (double)b[i] * (double)b[i];
+        s->dot += (double)a[i] * (double)b[i];
+        s->noise += d * d;
+    }
+}
+
+/* Rows of the first output are samples with classes on the last axis. */
+static clq_status add_classes(struct sums *s, const clq_tensor *y, const clq_tensor *r, const int64_t *labels, size_t n_labels, struct clq_error *err)
+{
+    size_t classes = y->dtype == CLQ_DTYPE_F32 && y->rank >= 2 ? (size_t)y->shape[y->rank - 1] : 0;
+    size_t rows = classes > 1 ? elements(y) / classes : 0;
+    for (size_t i = 0; i < rows; i++) {
+        size_t at = s->rows + i, got = argmax((const float *)y->data + i * classes, classes);
+        size_t want = r ? argmax((const float *)r->data + i * classes, classes) : 0;
+        if (r) s->agree += got == want;
+        if (!labels) continue;
+        if (at >= n_labels) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given, the data has more samples", n_labels);
+        s->correct += (int64_t)got == labels[at];
+        s->correct_reference += r && (int64_t)want == labels[at];
+    }
+    s->rows += rows;
+    return CLQ_OK;
+}
+
+struct evaluation {
+    clq_session *model, *reference;
+    clq_tensor *in, *y, *r;
+    int n_in, n_out;
+};
+
+static clq_status evaluate_one(struct evaluation *e, struct sums *s, struct clq_context *ctx, clq_data *data, size_t i, const int64_t *labels, size_t n_labels)
+{
+    CLQ_TRY(clq_data_get(data, i, e->in));
+    memset(e->y, 0, (size_t)e->n_out * sizeof *e->y);
+    CLQ_TRY(clq_session_run(e->model, e->in, e->n_in, e->y, e->n_out));
+    if (e->reference) {
+        memset(e->r, 0, (size_t)e->n_out * sizeof *e->r);
+        CLQ_TRY(clq_session_run(e->reference, e->in, e->n_in, e->r, e->n_out));
+        for (int k = 0; k < e->n_out; k++) add_errors(s, &e->y[k], &e->r[k]);
+    }
+    return add_classes(s, &e->y[0], e->reference ? &e->r[0] : NULL, labels, n_labels, &ctx->error);
+}
+
+static void finish(clq_evaluation *out, const struct sums *s, size_t samples, bool reference, bool labels)
+{
+    *out = (clq_evaluation){.samples = s->rows ? s->rows : samples, .top1 = -1, .top1_reference = -1, .agreement = -1, .sqnr_db = NAN, .cosine = NAN};
+    double rows = s->rows ? (double)s->rows : 1;
+    if (labels && s->rows) out->top1 = 100.0 * (double)s->correct / rows;
+    if (labels && s->rows && reference) out->top1_reference = 100.0 * (double)s->correct_reference / rows;
+    if (!reference) return;
+    if (s->rows) out->agreement = (double)s->agree / rows;
+    out->identical = s->noise == 0;
+    out->sqnr_db = s->noise > 0 ? 10 * log10(s->signal / s->noise) : INFINITY;
+    out->cosine = s->signal > 0 && s->energy > 0 ? s->dot / sqrt(s->signal * s->energy) : s->noise > 0 ? 0 : 1;
+}
+
+clq_status clq_evaluate(clq_evaluation *out, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data,
+                        const int64_t *labels, size_t n_labels)
+{
+    if (!out || !ctx || !model || !data) return CLQ_ERR_INVALID_ARGUMENT;
+    struct evaluation e = {.n_in = clq_model_input_count(model), .n_out = clq_model_output_count(model)};
+    struct sums s = {0};
+    if (reference && (clq_model_input_count(reference) != e.n_in || clq_model_output_count(reference) != e.n_out))
+        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "the reference has %d inputs and %d outputs, the model %d and %d",
+                        clq_model_input_count(reference), clq_model_output_count(reference), e.n_in, e.n_out);
+    e.in = calloc((size_t)e.n_in + 1, sizeof *e.in);
+    e.y = calloc((size_t)e.n_out + 1, sizeof *e.y);
+    e.r = calloc((size_t)e.n_out + 1, sizeof *e.r);
+    clq_status st = e.in && e.y && e.r ? CLQ_OK : clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    if (st == CLQ_OK) st = clq_session_create(&e.model, ctx, model);
+    if (st == CLQ_OK && reference) st = clq_session_create(&e.reference, ctx, reference);
+    size_t n = clq_data_count(data);
+    for (size_t i = 0; i < n && st == CLQ_OK; i++) {
+        if (!clq_context_progress(ctx, "evaluating", (double)i / (double)n)) st = clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+        else st = evaluate_one(&e, &s, ctx, data, i, labels, n_labels);
+    }
+    if (st == CLQ_OK) {
+        clq_context_progress(ctx, "evaluating", 1);
+        finish(out, &s, n, reference != NULL, labels != NULL);
+    }
+    clq_session_free(e.model);
+    clq_session_free(e.reference);
+    free(e.in);
+    free(e.y);
+    free(e.r);
+    return st;
+}
+
+/* ---- Timing ---- */
+static clq_status run_timed(double *seconds, clq_session *s, const clq_tensor *in, int n_in, clq_tensor *out, int n_out)
+{
+    memset(out, 0, (size_t)n_out * sizeof *out);
+    double t = clq_now();
+    CLQ_TRY(clq_session_run(s, in, n_in, out, n_out));
+    *seconds = clq_now() - t;
+    return CLQ_OK;
+}
+
+static clq_status warm(clq_session *s, const clq_tensor *in, int n_in, clq_tensor *out, int n_out)
+{
+    enum { MOST = 200 };
+    double t[MOST];
+    for (size_t i = 0; i < MOST; i++) {
+        CLQ_TRY(run_timed(&t[i], s, in, n_in, out, n_out));
+        if (clq_is_warm(t, i + 1)) break;
+    }
+    return CLQ_OK;
+}
+
+static bool steal(uint64_t *ticks)
+{
+    char text[512];
+    FILE *f = fopen("/proc/stat", "r");
+    if (!f) return false;
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    text[n] = 0;
+    return clq_steal_ticks(ticks, text);
+}
+
+static clq_status time_pairs(struct clq_timing *pairs, size_t n, struct clq_context *ctx, clq_session *model, clq_session *reference, const clq_tensor *in,
+                             int n_in, clq_tensor *out, int n_out)
+{
+    CLQ_TRY(warm(model, in, n_in, out, n_out));
+    if (reference) CLQ_TRY(warm(reference, in, n_in, out, n_out));
+    for (size_t i = 0; i < n; i++) {
+        uint64_t before = 0, after = 0;
+        bool known = steal(&before);
+        bool first = clq_pair_candidate_first(i);
+        if (first) CLQ_TRY(run_timed(&pairs[i].candidate, model, in, n_in, out, n_out));
+        if (reference) CLQ_TRY(run_timed(&pairs[i].reference, reference, in, n_in, out, n_out));
+        if (!first) CLQ_TRY(run_timed(&pairs[i].candidate, model, in, n_in, out, n_out));
+        if (!reference) pairs[i].reference = pairs[i].candidate;
+        pairs[i].discard = known && steal(&after) && after != before;
+        if (!clq_context_progress(ctx, "timing", (double)(i + 1) / (double)n)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+    }
+    return CLQ_OK;
+}
+
+static clq_status summarize(clq_pair_timing *out, const struct clq_timing *pairs, size_t n, bool reference, struct clq_error *err)
+{
+    struct clq_accept_verdict v;
+    struct clq_accept_options o = {.min_pairs = 1, .min_processes = 1, .seed = 1};
+    CLQ_TRY(clq_accept_plan(&v, pairs, n, &o, err));
+    *out = (clq_pair_timing){.median_ms = v.candidate * 1e3, .pairs = v.pairs, .discarded = v.discarded};
+    if (!reference) return CLQ_OK;
+    out->reference_median_ms = v.reference * 1e3;
+    out->speedup = v.speedup;
+    out->speedup_lo = v.speedup_lo;
+    out->speedup_hi = v.speedup_hi;
+    out->faster = v.speed == CLQ_SPEED_FASTER;
+    out->slower = v.speed == CLQ_SPEED_SLOWER;
+    return CLQ_OK;
+}
+
+clq_status clq_time_pair(clq_pair_timing *out, clq_context *ctx, const clq_model *model, const clq_model *reference, const clq_tensor *inputs,
+                         size_t pairs, double *seconds)
+{
+    if (!out || !ctx || !model || !inputs || pairs == 0) return CLQ_ERR_INVALID_ARGUMENT;
+    int n_in = clq_model_input_count(model), n_out = clq_model_output_count(model);
+    clq_session *a = NULL, *b = NULL;
+    clq_tensor *y = calloc((size_t)n_out + 1, sizeof *y);
+    struct clq_timing *t = calloc(pairs, sizeof *t);
+    clq_status st = y && t ? CLQ_OK : clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    if (st == CLQ_OK) st = clq_session_create(&a, ctx, model);
+    if (st == CLQ_OK && reference) st = clq_session_create(&b, ctx, reference);
+    if (st == CLQ_OK) st = time_pairs(t, pairs, ctx, a, b, inputs, n_in, y, n_out);
+    if (st == CLQ_OK) st = summarize(out, t, pairs, reference != NULL, &ctx->error);
+    for (size_t i = 0; st == CLQ_OK && seconds && i < pairs; i++) {
+        seconds[2 * i] = t[i].reference;
+        seconds[2 * i + 1] = t[i].candidate;
+    }
+    clq_session_free(a);
+    clq_session_free(b);
+    free(y);
+    free(t);
+    return st;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Prepares steps for running: oneDNN primitives, packed integer weights, scratch memory, and the device of each step. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "graph/program.h"
+
+static const clq_tensor *tensor(const struct clq_program *p, int v)
+{
+    return &p->values[v].t;
+}
+
+static const float *floats(const struct clq_program *p, int v)
+{
+    return v < 0 ? NULL : p->values[v].t.data;
+}
+
+/* Names the node in a failure of a backend that does not know it. */
+static clq_status named(const struct clq_step *s, clq_status st, struct clq_error *err)
+{
+    if (st == CLQ_OK || !err) return st;
+    struct clq_error inner = *err;
+    return clq_fail(err, st, "node '%s' (%s): %s", s->node->name, s->node->op_type, inner.text);
+}
+
+static clq_status prepare_conv(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]), *y = tensor(p, s->out[0]);
+    const struct clq_window *w = &s->window;
+    int d0 = w->nd == 2 ? 0 : -1, d1 = w->nd == 2 ? 1 : 0; /* 1-D: height 1 */
+    struct clq_dnnl_conv c = {
+        .batch = x->shape[0], .ci = x->shape[x->rank - 1], .co = y->shape[y->rank - 1],
+        .h = d0 < 0 ? 1 : w->in[d0], .w = w->in[d1], .oh = d0 < 0 ? 1 : w->out[d0], .ow = w->out[d1],
+        .kh = d0 < 0 ? 1 : w->kernel[d0], .kw = w->kernel[d1], .stride_h = d0 < 0 ? 1 : w->stride[d0], .stride_w = w->stride[d1],
+        .dilation_h = d0 < 0 ? 1 : w->dilation[d0], .dilation_w = w->dilation[d1],
+        .pad_top = d0 < 0 ? 0 : w->pad_begin[d0], .pad_left = w->pad_begin[d1],
+        .pad_bottom = d0 < 0 ? 0 : w->pad_end[d0], .pad_right = w->pad_end[d1],
+        .groups = w->groups, .transposed = s->transposed, .residual = s->residual >= 0,
+        .act = s->act, .a = s->act_a, .b = s->act_b, .weight = floats(p, s->weight), .bias = floats(p, s->bias),
+    };
+    if (s->transposed) { /* output padding shortens the far side */
+        c.pad_bottom = (c.h - 1) * c.stride_h + (c.kh - 1) * c.dilation_h + 1 - c.pad_top - c.oh;
+        c.pad_right = (c.w - 1) * c.stride_w + (c.kw - 1) * c.dilation_w + 1 - c.pad_left - c.ow;
+    }
+    return named(s, clq_dnnl_conv(&s->dnnl, p->ctx->dnnl, &c, err), err);
+}
+
+static clq_status prepare_matmul(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *a = tensor(p, s->in[0]), *y = tensor(p, s->out[0]);
+    struct clq_dnnl_matmul m = {
+        .transpose_a = s->transpose_a, .transpose_b = s->transpose_b, .residual = s->residual >= 0, .alpha = s->alpha,
+        .act = s->act, .a = s->act_a, .b = s->act_b, .weight = floats(p, s->weight), .bias = floats(p, s->bias),
+    };
+    m.n = y->shape[y->rank - 1];
+    m.k = s->transpose_a ? a->shape[a->rank - 2] : a->shape[a->rank - 1];
+    m.m = s->transpose_a ? a->shape[a->rank - 1] : a->shape[a->rank - 2];
+    if (s->weight >= 0) {
+        for (int d = 0; d < a->rank - 2; d++) m.m *= a->shape[d];
+    } else {
+        const clq_tensor *b = tensor(p, s->in[1]);
+        m.batch_rank = (a->rank > b->rank ? a->rank : b->rank) - 2;
+        for (int d = 0; d < m.batch_rank; d++) {
+            int da = d - (m.batch_rank - (a->rank - 2)), db = d - (m.batch_rank - (b->rank - 2));
+            m.batch_a[d] = da < 0 ? 1 : a->shape[da];
+            m.batch_b[d] = db < 0 ? 1 : b->shape[db];
+        }
+    }
+    return named(s, clq_dnnl_matmul(&s->dnnl, p->ctx->dnnl, &m, err), err);
+}
+
+static clq_status prepare_pool(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]);
+    const struct clq_window *w = &s->window;
+    bool max = strcmp(s->node->op_type, "MaxPool") == 0 || strcmp(s->node->op_type, "GlobalMaxPool") == 0;
+    struct clq_dnnl_pool d = {
+        .kind = max ? CLQ_POOL_MAX : s->include_pad ? CLQ_POOL_AVG_INCLUDE_PAD : CLQ_POOL_AVG_EXCLUDE_PAD,
+        .batch = x->shape[0], .h = w->in[0], .w = w->in[1], .c = x->shape[3], .oh = w->out[0], .ow = w->out[1],
+        .kh = w->kernel[0], .kw = w->kernel[1], .stride_h = w->stride[0], .stride_w = w->stride[1],
+        .dilation_h = w->dilation[0], .dilation_w = w->dilation[1],
+        .pad_top = w->pad_begin[0], .pad_left = w->pad_begin[1], .pad_bottom = w->pad_end[0], .pad_right = w->pad_end[1],
+    };
+    return named(s, clq_dnnl_pool(&s->dnnl, p->ctx->dnnl, &d, err), err);
+}
+
+static clq_status prepare_softmax(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]);
+    bool flat = s->opset < 13; /* before 13 the axis cuts the shape into a matrix */
+    int64_t axis = clq_node_int(s->node, "axis", flat ? 1 : -1), outer = 1, n = 1, inner = 1;
+    if (axis < 0) axis += x->rank;
+    for (int d = 0; d < x->rank; d++) {
+        if (d < axis) outer *= x->shape[d];
+        else if (d == axis || flat) n *= x->shape[d];
+        else inner *= x->shape[d];
+    }
+    return named(s, clq_dnnl_softmax(&s->dnnl, p->ctx->dnnl, outer, n, inner, strcmp(s->node->op_type, "LogSoftmax") == 0, err), err);
+}
+
+static clq_status prepare_layernorm(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]);
+    int64_t n = x->shape[x->rank - 1], outer = 1;
+    for (int d = 0; d < x->rank - 1; d++) outer *= x->shape[d];
+    return named(s, clq_dnnl_layernorm(&s->dnnl, p->ctx->dnnl, outer, n, clq_node_float(s->node, "epsilon", 1e-5f),
+                                       floats(p, s->weight), floats(p, s->bias), err), err);
+}
+
+static void need_scratch(struct clq_program *p, size_t bytes)
+{
+    size_t aligned = (bytes + 63) / 64 * 64;
+    if (aligned > p->scratch_bytes) p->scratch_bytes = aligned;
+}
+
+static clq_status prepare_qconv(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]), *y = tensor(p, s->out[0]);
+    const struct clq_window *w = &s->window;
+    bool two = w->nd == 2;
+    int d1 = two ? 1 : 0;
+    s->conv = (struct clq_conv_args){
+        .batch = (size_t)x->shape[0], .h = two ? (size_t)w->in[0] : 1, .w = (size_t)w->in[d1], .ci = (size_t)x->shape[x->rank - 1],
+        .oh = two ? (size_t)w->out[0] : 1, .ow = (size_t)w->out[d1], .co = (size_t)y->shape[y->rank - 1],
+        .kh = two ? (size_t)w->kernel[0] : 1, .kw = (size_t)w->kernel[d1], .stride_h = two ? (size_t)w->stride[0] : 1,
+        .stride_w = (size_t)w->stride[d1], .pad_top = two ? (size_t)w->pad_begin[0] : 0, .pad_left = (size_t)w->pad_begin[d1],
+        .dilation_h = two ? (size_t)w->dilation[0] : 1, .dilation_w = (size_t)w->dilation[d1], .groups = (size_t)w->groups,
+        .weight = s->weight_codes, .bias = s->bias_codes, .multiplier = s->multiplier, .zero_point_x = s->in_zero[0],
+        .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi, .out = y->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_U8,
+        .bound = s->bound,
+    };
+    p->ctx->kernels.conv_u8s8_plan(&s->conv);
+    if (s->conv.packed_bytes > 0) {
+        s->conv.packed = clq_arena_alloc(&p->arena, s->conv.packed_bytes);
+        if (!s->conv.packed) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    }
+    p->ctx->kernels.conv_u8s8_pack(&s->conv);
+    need_scratch(p, s->conv.scratch_bytes);
+    return CLQ_OK;
+}
+
+static clq_status prepare_qgemm(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]), *y = tensor(p, s->out[0]);
+    size_t k = (size_t)x->shape[x->rank - 1], n = (size_t)y->shape[y->rank - 1], m = 1;
+    for (int d = 0; d < x->rank - 1; d++) m *= (size_t)x->shape[d];
+    s->gemm = (struct clq_gemm_args){
+        .m = m, .n = n, .k = k, .lda = k, .ldy = n, .weight = s->weight_codes, .bias = s->bias_codes, .multiplier = s->multiplier,
+        .zero_point_a = s->in_zero[0], .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi,
+        .out = y->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_U8, .bound = s->bound,
+    };
+    p->ctx->kernels.gemm_u8s8_plan(&s->gemm);
+    if (s->gemm.packed_bytes > 0) {
+        s->gemm.packed = clq_arena_alloc(&p->arena, s->gemm.packed_bytes);
+        if (!s->gemm.packed) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    }
+    p->ctx->kernels.gemm_u8s8_pack(&s->gemm);
+    need_scratch(p, s->gemm.scratch_bytes);
+    return CLQ_OK;
+}
+
+static bool wanted_on_device(const struct clq_program *p, const struct clq_step *s, const struct clq_program_options *o)
+{
+    if (!p->ctx->cl || !s->node) return false;
+    if (o->device_all) return true;
+    for (int i = 0; i < o->n_device_nodes; i++)
+        if (strcmp(o->device_nodes[i], s->node->name) == 0) return true;
+    return false;
+}
+
+static clq_status prepare_step(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    switch (s->kind) {
+    case CLQ_STEP_CONV: return prepare_conv(p, s, err);
+    case CLQ_STEP_MATMUL: return prepare_matmul(p, s, err);
+    case CLQ_STEP_POOL: return prepare_pool(p, s, err);
+    case CLQ_STEP_SOFTMAX: return prepare_softmax(p, s, err);
+    case CLQ_STEP_LAYERNORM: return prepare_layernorm(p, s, err);
+    case CLQ_STEP_QCONV: return prepare_qconv(p, s, err);
+    case CLQ_STEP_QGEMM: return prepare_qgemm(p, s, err);
+    default: return CLQ_OK;
+    }
+}
+
+clq_status clq_pass_prepare(struct clq_program *p, const struct clq_program_options *options, struct clq_error *err)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        struct clq_step *s = &p->steps[i];
+        if (s->dead) continue;
+        CLQ_TRY(prepare_step(p, s, err));
+        s->on_device = wanted_on_device(p, s, options);
+        if (s->on_device) CLQ_TRY(clq_step_device_prepare(p, s, err));
+    }
+    size_t bytes;
+    if (p->scratch_bytes == 0) return CLQ_OK;
+    if (!clq_size_mul(&bytes, p->scratch_bytes, (size_t)p->ctx->threads) || !(p->scratch = aligned_alloc(64, bytes)))
+        return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "kernel scratch needs %zu bytes per thread", p->scratch_bytes);
+    return CLQ_OK;
+}

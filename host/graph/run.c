@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Runs a program: walks the steps, cuts each into units for the threads, and times them when asked to. */
+#include <string.h>
+#include <time.h>
+
+#include "base/parallel.h"
+#include "graph/program.h"
+
+enum { CHUNK = 16384, MAX_ARITY = 512 };
+
+static void *data(const struct clq_program *p, int v)
+{
+    return v < 0 ? NULL : p->values[v].t.data;
+}
+
+static size_t count(const clq_tensor *t)
+{
+    size_t n = 0;
+    return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
+}
+
+/* ---- Work that is cut into units ---- */
+struct job {
+    struct clq_program *p;
+    struct clq_step *s;
+    size_t n;      /* elements, for chunked work */
+};
+
+static void conv_units(void *state, size_t begin, size_t end, int thread)
+{
+    struct job *j = state;
+    struct clq_conv_args a = j->s->conv;
+    a.unit_begin = begin;
+    a.unit_end = end;
+    a.scratch = (char *)j->p->scratch + (size_t)thread * j->p->scratch_bytes;
+    j->p->ctx->kernels.conv_u8s8(&a);
+}
+
+static void gemm_units(void *state, size_t begin, size_t end, int thread)
+{
+    struct job *j = state;
+    struct clq_gemm_args a = j->s->gemm;
+    a.unit_begin = begin;
+    a.unit_end = end;
+    a.scratch = (char *)j->p->scratch + (size_t)thread * j->p->scratch_bytes;
+    j->p->ctx->kernels.gemm_u8s8(&a);
+}
+
+static void pool_rows(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    struct job *j = state;
+    struct clq_step *s = j->s;
+    const clq_tensor *x = &j->p->values[s->in[0]].t;
+    const struct clq_window *w = &s->window;
+    struct clq_pool_args a = {
+        .batch = (size_t)x->shape[0], .h = (size_t)w->in[0], .w = (size_t)w->in[1], .c = (size_t)x->shape[3],
+        .oh = (size_t)w->out[0], .ow = (size_t)w->out[1], .kh = (size_t)w->kernel[0], .kw = (size_t)w->kernel[1],
+        .stride_h = (size_t)w->stride[0], .stride_w = (size_t)w->stride[1], .pad_top = (size_t)w->pad_begin[0],
+        .pad_left = (size_t)w->pad_begin[1], .dilation_h = (size_t)w->dilation[0], .dilation_w = (size_t)w->dilation[1],
+        .x = x->data, .y = data(j->p, s->out[0]), .scale_x = s->in_scale[0], .scale_y = s->out_scale,
+        .zero_point_x = s->in_zero[0], .zero_point_y = s->out_zero, .count_include_pad = s->include_pad,
+        .row_begin = begin, .row_end = end,
+    };
+    if (s->kind == CLQ_STEP_QMAXPOOL) j->p->ctx->kernels.maxpool_u8(&a);
+    else j->p->ctx->kernels.avgpool_u8(&a);
+}
+
+/* Elementwise steps over chunks of CHUNK elements. */
+static void element_chunks(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    struct job *j = state;
+    struct clq_step *s = j->s;
+    const struct clq_kernels *k = &j->p->ctx->kernels;
+    size_t at = begin * CHUNK, n = (end * CHUNK < j->n ? end * CHUNK : j->n) - at;
+    const uint8_t *a = data(j->p, s->in[0]), *b = s->n_in > 1 ? data(j->p, s->in[1]) : NULL;
+    uint8_t *y = data(j->p, s->out[0]);
+    switch (s->kind) {
+    case CLQ_STEP_QUANTIZE:
+        k->quantize_f32_u8(&(struct clq_quantize_args){(const float *)(const void *)a + at, y + at, n, s->out_scale, s->out_zero});
+        break;
+    case CLQ_STEP_DEQUANTIZE:
+        k->dequantize_u8_f32(&(struct clq_dequantize_args){a + at, (float *)(void *)y + at, n, s->in_scale[0], s->in_zero[0]});
+        break;
+    case CLQ_STEP_QLUT: k->lut_u8(&(struct clq_lut_args){a + at, y + at, n, s->tables}); break;
+    default: {
+        struct clq_binary_u8_args g = {a + at, b + at, y + at, n, s->in_scale[0], s->in_scale[1], s->out_scale,
+                                       s->in_zero[0], s->in_zero[1], s->out_zero, s->lo, s->hi};
+        if (s->kind == CLQ_STEP_QADD) k->add_u8(&g);
+        else k->mul_u8(&g);
+    }
+    }
+}
+
+/* Rows of channels times one row of channels per image. */
+static void mul_rows(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    struct job *j = state;
+    struct clq_step *s = j->s;
+    const clq_tensor *x = &j->p->values[s->in[0]].t;
+    size_t c = (size_t)x->shape[3], pixels = (size_t)x->shape[1] * (size_t)x->shape[2];
+    for (size_t r = begin; r < end; r++) {
+        struct clq_binary_u8_args g = {(const uint8_t *)x->data + r * c, (const uint8_t *)data(j->p, s->in[1]) + r / pixels * c,
+                                       (uint8_t *)data(j->p, s->out[0]) + r * c, c, s->in_scale[0], s->in_scale[1], s->out_scale,
+                                       s->in_zero[0], s->in_zero[1], s->out_zero, s->lo, s->hi};
+        j->p->ctx->kernels.mul_u8(&g);
+    }
+}
+
+static int threads_for(const struct clq_program *p, double work)
+{
+    return work < 1e5 ? 1 : p->ctx->threads;
+}
+
+static void run_elements(struct clq_program *p, struct clq_step *s)
+{
+    struct job j = {.p = p, .s = s, .n = count(&p->values[s->out[0]].t)};
+    clq_parallel_for(threads_for(p, (double)j.n), (j.n + CHUNK - 1) / CHUNK, element_chunks, &j);
+}
+
+static void run_qmul(struct clq_program *p, struct clq_step *s)
+{
+    const clq_tensor *x = &p->values[s->in[0]].t;
+    struct job j = {.p = p, .s = s};
+    size_t n = count(x);
+    if (n == count(&p->values[s->in[1]].t)) run_elements(p, s);
+    else clq_parallel_for(threads_for(p, (double)n), n / (size_t)x->shape[3], mul_rows, &j);
+}
+
+static void run_concat(struct clq_program *p, struct clq_step *s)
+{
+    const clq_tensor *y = &p->values[s->out[0]].t;
+    size_t outer = 1, inner = 1, at = 0;
+    for (int d = 0; d < s->axis; d++) outer *= (size_t)y->shape[d];
+    for (int d = s->axis + 1; d < y->rank; d++) inner *= (size_t)y->shape[d];
+    size_t row = (size_t)y->shape[s->axis] * inner;
+    for (int k = 0; k < s->n_in; k++) {
+        const clq_tensor *x = &p->values[s->in[k]].t;
+        size_t n = (size_t)x->shape[s->axis] * inner;
+        for (size_t o = 0; o < outer; o++) {
+            uint8_t *to = (uint8_t *)y->data + o * row + at;
+            const uint8_t *from = (const uint8_t *)x->data + o * n;
+            if (s->table_used[k]) p->ctx->kernels.lut_u8(&(struct clq_lut_args){from, to, n, s->tables + 256 * (size_t)k});
+            else memcpy(to, from, n);
+        }
+        at += n;
+    }
+}
+
+/* ---- Layout conversion: [n][rows][cols] -> [n][cols][rows] in blocks that stay in the first-level cache ---- */
+struct turn {
+    const unsigned char *x;
+    unsigned char *y;
+    size_t rows, cols, size, blocks; /* blocks of 32 rows per image */
+};
+
+static void turn_blocks(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct turn *t = state;
+    enum { B = 32 };
+    for (size_t u = begin; u < end; u++) {
+        size_t image = u / t->blocks, r0 = u % t->blocks * B, r1 = r0 + B < t->rows ? r0 + B : t->rows;
+        const unsigned char *x = t->x + image * t->rows * t->cols * t->size;
+        unsigned char *y = t->y + image * t->rows * t->cols * t->size;
+        for (size_t c0 = 0; c0 < t->cols; c0 += B) {
+            size_t c1 = c0 + B < t->cols ? c0 + B : t->cols;
+            if (t->size == 4) {
+                for (size_t c = c0; c < c1; c++)
+                    for (size_t r = r0; r < r1; r++) memcpy(y + (c * t->rows + r) * 4, x + (r * t->cols + c) * 4, 4);
+            } else if (t->size == 1) {
+                for (size_t c = c0; c < c1; c++)
+                    for (size_t r = r0; r < r1; r++) y[c * t->rows + r] = x[r * t->cols + c];
+            } else {
+                for (size_t c = c0; c < c1; c++)
+                    for (size_t r = r0; r < r1; r++) memcpy(y + (c * t->rows + r) * t->size, x + (r * t->cols + c) * t->size, t->size);
+            }
+        }
+    }
+}
+
+static void run_layout(struct clq_program *p, struct clq_step *s)
+{
+    const struct clq_value *x = &p->values[s->in[0]];
+    size_t n = count(&x->t), images = (size_t)x->t.shape[0];
+    if (n == 0) return;
+    size_t c = (size_t)(x->layout == CLQ_LAYOUT_LAST ? x->t.shape[x->t.rank - 1] : x->t.shape[1]), pixels = n / images / c;
+    struct turn t = {.x = x->t.data, .y = data(p, s->out[0]), .size = clq_dtype_bits(x->t.dtype) / 8};
+    t.rows = x->layout == CLQ_LAYOUT_LAST ? pixels : c;
+    t.cols = x->layout == CLQ_LAYOUT_LAST ? c : pixels;
+    if (t.rows == 1 || t.cols == 1) {
+        memcpy(t.y, t.x, n * t.size);
+        return;
+    }
+    t.blocks = (t.rows + 31) / 32;
+    clq_parallel_for(threads_for(p, (double)n), images * t.blocks, turn_blocks, &t);
+}
+
+static clq_status run_op(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    clq_tensor in[MAX_ARITY], out[MAX_ARITY];
+    if (s->out[0] >= 0 && p->values[s->out[0]].alias >= 0) return CLQ_OK; /* shares its input's memory */
+    for (int k = 0; k < s->n_in; k++) in[k] = s->in[k] < 0 ? (clq_tensor){.dtype = CLQ_DTYPE_NONE} : p->values[s->in[k]].t;
+    for (int k = 0; k < s->n_out; k++) out[k] = s->out[k] < 0 ? (clq_tensor){.dtype = CLQ_DTYPE_NONE} : p->values[s->out[k]].t;
+    struct clq_op_call call = {.node = s->node, .opset = s->opset, .n_in = s->n_in, .n_out = s->n_out, .in = in, .out = out,
+                               .threads = p->ctx->threads, .err = err};
+    return clq_op_eval(s->op, &call);
+}
+
+static double product_work(const struct clq_step *s)
+{
+    if (s->kind == CLQ_STEP_QGEMM) return (double)s->gemm.m * (double)s->gemm.n * (double)s->gemm.k / 32;
+    const struct clq_conv_args *c = &s->conv;
+    double taps = (double)(c->kh * c->kw) * (double)(c->ci / (c->groups ? c->groups : 1));
+    return (double)c->batch * (double)(c->oh * c->ow) * (double)c->co * taps / (c->groups == c->co ? 4 : 32);
+}
+
+clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    struct job j = {.p = p, .s = s};
+    switch (s->kind) {
+    case CLQ_STEP_OP:
+    case CLQ_STEP_QMOVE: return run_op(p, s, err);
+    case CLQ_STEP_CONV:
+    case CLQ_STEP_MATMUL:
+    case CLQ_STEP_POOL:
+    case CLQ_STEP_SOFTMAX:
+    case CLQ_STEP_LAYERNORM:
+        return clq_dnnl_run(p->ctx->dnnl, s->dnnl, data(p, s->in[0]), s->n_in > 1 ? data(p, s->in[1]) : NULL, data(p, s->residual),
+                            data(p, s->out[0]), err);
+    case CLQ_STEP_QCONV:
+        s->conv.x = data(p, s->in[0]);
+        s->conv.y = data(p, s->out[0]);
+        clq_parallel_for(threads_for(p, product_work(s)), s->conv.units, conv_units, &j);
+        return CLQ_OK;
+    case CLQ_STEP_QGEMM:
+        s->gemm.a = data(p, s->in[0]);
+        s->gemm.y = data(p, s->out[0]);
+        clq_parallel_for(threads_for(p, product_work(s)), s->gemm.units, gemm_units, &j);
+        return CLQ_OK;
+    case CLQ_STEP_QMAXPOOL:
+    case CLQ_STEP_QAVGPOOL: {
+        const clq_tensor *x = &p->values[s->in[0]].t;
+        clq_parallel_for(threads_for(p, (double)count(x)), (size_t)x->shape[0] * (size_t)s->window.out[0], pool_rows, &j);
+        return CLQ_OK;
+    }
+    case CLQ_STEP_QUANTIZE:
+    case CLQ_STEP_DEQUANTIZE:
+    case CLQ_STEP_QLUT:
+    case CLQ_STEP_QADD: run_elements(p, s); return CLQ_OK;
+    case CLQ_STEP_QMUL: run_qmul(p, s); return CLQ_OK;
+    case CLQ_STEP_QCONCAT: run_concat(p, s); return CLQ_OK;
+    case CLQ_STEP_LAYOUT: run_layout(p, s); return CLQ_OK;
+    }
+    return clq_fail(err, CLQ_ERR_INTERNAL, "node '%s': unknown kind of step", s->node ? s->node->name : "");
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static clq_status run_one(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    bool done = false;
+    if (s->on_device) CLQ_TRY(clq_step_device_run(p, s, &done, err));
+    return done ? CLQ_OK : clq_step_run(p, s, err);
+}
+
+static clq_status tap_outputs(struct clq_program *p, const struct clq_step *s, clq_tap_fn *tap, void *state, struct clq_error *err)
+{
+    for (int k = 0; k < s->n_out; k++)
+        if (s->out[k] >= 0 && s->kind != CLQ_STEP_LAYOUT) CLQ_TRY(tap(state, &p->values[s->out[k]], err));
+    return CLQ_OK;
+}
+
+static clq_status bind_inputs(struct clq_program *p, const clq_tensor *inputs, struct clq_error *err)
+{
+    for (int i = 0; i < p->n_inputs; i++) {
+        struct clq_value *v = &p->values[p->inputs[i]];
+        const clq_tensor *t = &inputs[i];
+        if (t->dtype != v->t.dtype || t->rank != v->t.rank || memcmp(t->shape, v->t.shape, (size_t)t->rank * sizeof *t->shape) != 0)
+            return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "input '%s': the program was compiled for another type or shape", v->name);
+        v->t.data = t->data;
+    }
+    for (int i = 0; i < p->n_values; i++) { /* aliases of inputs move with them */
+        int r = i;
+        while (p->values[r].alias >= 0) r = p->values[r].alias;
+        if (r != i && p->values[r].is_input) p->values[i].t.data = p->values[r].t.data;
+    }
+    return CLQ_OK;
+}
+
+clq_status clq_program_run(struct clq_program *p, const clq_tensor *inputs, clq_tensor *outputs, clq_tap_fn *tap, void *tap_state,
+                           struct clq_error *err)
+{
+    CLQ_TRY(bind_inputs(p, inputs, err));
+    for (int i = 0; tap && i < p->n_inputs; i++) CLQ_TRY(tap(tap_state, &p->values[p->inputs[i]], err));
+    for (int i = 0; i < p->n_steps; i++) {
+        struct clq_step *s = &p->steps[i];
+        if (s->dead) continue;
+        double t = p->timed ? now() : 0;
+        CLQ_TRY(run_one(p, s, err));
+        if (p->timed) {
+            s->seconds += now() - t;
+            s->runs++;
+        }
+        if (tap) CLQ_TRY(tap_outputs(p, s, tap, tap_state, err));
+    }
+    for (int i = 0; outputs && i < p->n_outputs; i++) {
+        const clq_tensor *t = &p->values[p->outputs[i]].t;
+        size_t bytes;
+        void *to = outputs[i].data;
+        outputs[i] = *t;
+        if (!to) continue;
+        if (clq_tensor_bytes(&bytes, t) == CLQ_OK && bytes) memcpy(to, t->data, bytes);
+        outputs[i].data = to;
+    }
+    return CLQ_OK;
+}

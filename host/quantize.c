@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The main job: the order of the phases, and what is handed out in the end. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/size.h"
+#include "formats/onnx.h"
+#include "graph/simplify.h"
+#include "prove.h"
+#include "result.h"
+#include "scheduler/stats.h"
+
+enum { TUNING = 8, VALIDATION = 128 };
+
+/* ---- Samples ---- */
+struct subset {
+    clq_data *data;
+    size_t *index;
+};
+
+static clq_status get_subset(void *state, size_t i, clq_tensor *inputs, struct clq_error *err)
+{
+    struct subset *s = state;
+    (void)err; /* messages go to the context, which owns the same error */
+    return clq_data_get(s->data, s->index[i], inputs);
+}
+
+static clq_status make_subset(struct clq_search *s, struct clq_source *out, clq_data *data, const size_t *index, size_t n, struct clq_error *err)
+{
+    struct subset *sub = clq_arena_alloc(&s->arena, sizeof *sub);
+    size_t *copy = clq_arena_array(&s->arena, n + 1, sizeof *copy);
+    if (!sub || !copy) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    if (n) memcpy(copy, index, n * sizeof *copy);
+    *sub = (struct subset){data, copy};
+    *out = (struct clq_source){.count = n, .get = get_subset, .state = sub};
+    return CLQ_OK;
+}
+
+/* Labels follow their samples: rows of a batch are consecutive. */
+static clq_status pick_labels(struct clq_search *s, const int64_t **out, const int64_t *labels, size_t n_labels, const size_t *index, size_t n,
+                              size_t count, struct clq_error *err)
+{
+    *out = NULL;
+    if (!labels || count == 0) return CLQ_OK;
+    size_t rows = n_labels / count;
+    if (rows == 0) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given for %zu samples", n_labels, count);
+    int64_t *picked = clq_arena_array(&s->arena, n * rows + 1, sizeof *picked);
+    if (!picked) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (size_t i = 0; i < n; i++)
+        for (size_t r = 0; r < rows; r++) picked[i * rows + r] = labels[index[i] * rows + r];
+    *out = picked;
+    return CLQ_OK;
+}
+
+/* Without validation data a seeded quarter judges and the rest calibrates. */
+static clq_status split(struct clq_search *s, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
+{
+    size_t n = clq_data_count(data), nv = o->validation ? clq_data_count(o->validation) : n > 1 ? (n + 3) / 4 : 1;
+    size_t all = n > nv ? n : nv;
+    size_t *index = clq_arena_array(&s->arena, all + 1, sizeof *index);
+    if (!index) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (size_t i = 0; i < all; i++) index[i] = i;
+    if (nv > VALIDATION) {
+        if (!o->validation) nv = VALIDATION;
+    }
+    struct clq_random r = clq_random_start(o->seed, 1);
+    for (size_t i = n; i > 1 && !o->validation && n <= UINT32_MAX; i--) {
+        size_t k = clq_random_below(&r, (uint32_t)i), t = index[i - 1];
+        index[i - 1] = index[k];
+        index[k] = t;
+    }
+    const size_t *val = index, *cal = o->validation || n == 1 ? index : index + nv;
+    size_t nc = o->validation || n == 1 ? n : n - nv, use = o->validation && nv > VALIDATION ? VALIDATION : nv;
+    size_t tuning = o->tuning_samples ? o->tuning_samples : TUNING;
+    CLQ_TRY(make_subset(s, &s->calibration, data, cal, nc, err));
+    CLQ_TRY(make_subset(s, &s->tuning.source, data, cal, tuning < nc ? tuning : nc, err));
+    CLQ_TRY(make_subset(s, &s->validation.source, o->validation ? o->validation : data, val, use, err));
+    return pick_labels(s, &s->validation.labels, o->labels, o->n_labels, val, use, o->validation ? clq_data_count(o->validation) : n, err);
+}
+
+/* ---- Set-up ---- */
+static bool listed(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; p && *p;) {
+        size_t len = strcspn(p, ",");
+        if (len == n && strncmp(p, word, n) == 0) return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+static clq_status check_modes(const char *list, struct clq_error *err)
+{
+    for (const char *p = list; p && *p;) {
+        size_t len = strcspn(p, ",");
+        if (!(len == 3 && strncmp(p, "f32", 3) == 0) && !(len == 4 && strncmp(p, "int8", 4) == 0))
+            return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode '%.*s': this version knows f32 and int8", (int)len, p);
+        p += len + (p[len] == ',');
+    }
+    return CLQ_OK;
+}
+
+static clq_status parse_options(struct clq_search *s, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
+{
+    CLQ_TRY(check_modes(o->uniform, err));
+    CLQ_TRY(check_modes(o->candidates, err));
+    *calibrator = CLQ_CAL_COUNT; /* auto */
+    int target = -1;
+    for (int t = 0; t < CLQ_TARGET_COUNT; t++)
+        if (strcmp(o->target ? o->target : "generic", clq_target_name((enum clq_target)t)) == 0) target = t;
+    if (target < 0) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "target '%s': expected generic, ort, tensorrt or openvino", o->target);
+    s->target = (enum clq_target)target;
+    if (o->calibrator && strcmp(o->calibrator, "auto") != 0) {
+        for (int m = 0; m < CLQ_CAL_COUNT; m++)
+            if (strcmp(o->calibrator, clq_calibrator_name((enum clq_calibrator)m)) == 0) *calibrator = m;
+        if (*calibrator == CLQ_CAL_COUNT)
+            return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "calibrator '%s': expected auto, minmax, percentile, entropy or mse", o->calibrator);
+    }
+    if (o->max_drop > 0 && !o->labels) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "a bound on top-1 needs labels");
+    if (!(o->min_sqnr_db >= 0 && o->min_sqnr_db < 200) || !(o->max_drop >= 0 && o->max_drop <= 100))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "bounds: expected a SQNR from 0 to 200 dB and a drop from 0 to 100 points");
+    s->weight_clip = !o->no_weight_clipping;
+    s->bias_correction = !o->no_bias_correction;
+    return CLQ_OK;
+}
+
+/* Units beside Q/DQ of the file itself are left as they are. */
+static void leave_quantized(struct clq_search *s)
+{
+    for (int i = 0; i < s->model.graph.n_nodes; i++) {
+        const struct clq_node *n = &s->model.graph.nodes[i];
+        bool q = clq_node_is(n, "QuantizeLinear"), dq = clq_node_is(n, "DequantizeLinear");
+        if (!q && !dq) continue;
+        int t = clq_map_get(&s->units.by_tensor, q ? n->inputs[0] : n->outputs[0]);
+        for (int u = 0; t >= 0 && u < s->units.n_units; u++) {
+            bool touches = s->units.units[u].out == t;
+            for (int k = 0; k < s->units.units[u].n_in; k++) touches = touches || s->units.units[u].in[k] == t;
+            if (!touches) continue;
+            s->records[u].capable = false;
+            s->records[u].reason = "already quantized in the file";
+        }
+    }
+}
+
+static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    s->ctx = r->ctx;
+    r->searching = true;
+    CLQ_TRY(parse_options(s, o, calibrator, err));
+    CLQ_TRY(clq_program_check_supported(r->source, err));
+    CLQ_TRY(clq_model_clone(&s->model, r->source, err));
+    CLQ_TRY(clq_model_simplify(&s->model, err));
+    CLQ_TRY(clq_model_upgrade(&s->model, 13, err));
+    CLQ_TRY(split(s, data, o, err));
+    clq_runner_start(&s->reference, s->ctx, &s->model, NULL);
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    struct clq_program *p;
+    if (!in) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    CLQ_TRY(clq_runner_program(&p, &s->reference, in, err));
+    CLQ_TRY(clq_units_build(&s->units, &s->model, p, err));
+    s->records = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *s->records);
+    if (!s->records) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    bool int8 = (!o->candidates || listed(o->candidates, "int8")) && !(o->uniform && strcmp(o->uniform, "f32") == 0);
+    for (int i = 0; i < s->units.n_units; i++) {
+        s->records[i] = (struct clq_unit_record){.capable = int8, .f32_us = -1, .int8_us = -1, .device_us = -1, .noise = -1,
+                                                 .reason = int8 ? NULL : "int8 is not among the allowed modes"};
+    }
+    leave_quantized(s);
+    return CLQ_OK;
+}
+
+/* ---- Decision ---- */
+struct decision {
+    bool *on_codes;
+    struct clq_choice choice;
+    struct clq_comparison uniform, final;
+    struct clq_accept_verdict speed, uniform_speed;
+    bool proven;
+};
+
+static bool any(const bool *on, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (on[i]) return true;
+    return false;
+}
+
+static clq_status measure_final(struct clq_result *r, const bool *on, const clq_quantize_options *o, struct clq_comparison *c,
+                                struct clq_accept_verdict *speed, size_t pairs, const char *phase, struct clq_model *keep, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    struct clq_model m;
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    if (!in) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    CLQ_TRY(clq_search_model(&m, s, on, err));
+    clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
+    if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
+    struct clq_proof_request q = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
+    if (st == CLQ_OK && speed) st = clq_prove_speed(speed, s->ctx, &q, err);
+    if (st == CLQ_OK && keep) *keep = m;
+    else clq_model_release(&m);
+    return st;
+}
+
+static clq_status search_plan(struct clq_result *r, const clq_quantize_options *o, int calibrator, struct decision *d, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    int n = s->units.n_units;
+    if (calibrator == CLQ_CAL_COUNT) CLQ_TRY(clq_search_calibrators(s, err));
+    else {
+        for (int t = 0; t < s->units.n_tensors; t++) s->tensors[t].method = (enum clq_calibrator)calibrator;
+        clq_search_params(s, CLQ_CAL_COUNT);
+    }
+    if (o->uniform) {
+        for (int i = 0; i < n; i++) d->on_codes[i] = s->records[i].capable;
+        d->choice.feasible = true;
+        return CLQ_OK;
+    }
+    CLQ_TRY(clq_search_errors(s, err));
+    CLQ_TRY(clq_search_times(s, err));
+    double db = o->min_sqnr_db > 0 ? o->min_sqnr_db : o->max_drop > 0 ? 0 : CLQ_DEFAULT_MIN_SQNR_DB;
+    struct clq_budget budget = {.noise = db > 0 ? pow(10, -db / 10) : INFINITY, .max_drop = o->max_drop > 0 ? o->max_drop : -1};
+    if (isinf(budget.noise)) budget.noise = 1;
+    CLQ_TRY(clq_search_choose(&d->choice, s, &budget, err));
+    memcpy(d->on_codes, d->choice.on_codes, (size_t)n * sizeof(bool));
+    bool *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
+    if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
+    if (!any(all, n)) return CLQ_OK;
+    size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
+    return measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err);
+}
+
+/* Gives every layer its reason, from the numbers that decided. */
+static const char *layer_reason(struct clq_search *s, int i, bool forced)
+{
+    const struct clq_unit_record *r = &s->records[i];
+    double gain = r->f32_us - r->int8_us;
+    if (r->reason) return r->reason;
+    if (forced) return r->on_codes ? "forced to int8" : "forced to float32";
+    if (r->on_codes && gain > 0)
+        return clq_arena_printf(&s->arena, "int8 saves %.1f of %.1f us and fits the error budget", gain, r->f32_us);
+    if (r->on_codes) return clq_arena_printf(&s->arena, "int8 costs %.1f us here but saves conversions around it", -gain);
+    if (gain <= 0) return clq_arena_printf(&s->arena, "float32 is faster here (%.1f against %.1f us)", r->f32_us, r->int8_us);
+    return clq_arena_printf(&s->arena, "int8 would save %.1f us, but its error (%.1f dB alone) or its conversions cost more", gain,
+                            r->noise > 0 ? -10 * log10(r->noise) : 200.0);
+}
+
+static clq_status fill_layers(struct clq_result *r, const struct decision *d, bool forced, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    int n = s->units.n_units;
+    r->layers = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *r->layers);
+    if (!r->layers) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    r->summary.layers = n;
+    r->summary.int8_layers = 0;
+    for (int i = 0; i < n; i++) {
+        struct clq_unit_record *rec = &s->records[i];
+        rec->on_codes = d->on_codes[i];
+        rec->on_device = d->choice.on_device && d->choice.on_device[i];
+        const char *reason = layer_reason(s, i, forced);
+        double chosen = rec->on_device ? rec->device_us : rec->on_codes ? rec->int8_us : rec->f32_us;
+        r->layers[i] = (clq_layer_result){.name = s->units.units[i].name, .op_type = s->units.units[i].op_type,
+                                          .precision = rec->on_codes ? "int8" : "f32", .device = rec->on_device ? "opencl" : "cpu", .error = rec->noise,
+                                          .f32_us = rec->f32_us, .int8_us = rec->capable ? rec->int8_us : -1, .time_us = chosen, .reason = reason ? reason : ""};
+        rec->reason = r->layers[i].reason;
+        r->summary.int8_layers += rec->on_codes;
+    }
+    return CLQ_OK;
+}
+
+/* Keeps the float model when the plan is not faster beyond noise, and says why. */
+static void judge(struct clq_result *r, const clq_quantize_options *o, const struct decision *d, bool forced)
+{
+    clq_summary *m = &r->summary;
+    bool faster = d->proven && d->speed.speed == CLQ_SPEED_FASTER;
+    bool nothing = !any(d->on_codes, r->search.units.n_units);
+    m->slower_than_float = forced && d->proven && d->speed.speed == CLQ_SPEED_SLOWER;
+    m->kept_float = nothing || (!forced && !faster);
+    m->budget_met = forced ? !(o->min_sqnr_db > 0) || d->final.sqnr_db >= o->min_sqnr_db : d->choice.feasible;
+    if (nothing)
+        snprintf(m->reason, sizeof m->reason, "no layer gains from int8 within the error budget: the float model is kept");
+    else if (m->kept_float)
+        snprintf(m->reason, sizeof m->reason, "the plan is not faster than float beyond noise (%.2f x, 95 %% from %.2f to %.2f): the float model is kept",
+                 d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi);
+    else
+        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in int8: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,
+                 d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
+}
+
+static void fill_summary(struct clq_result *r, const struct decision *d)
+{
+    clq_summary *m = &r->summary;
+    const struct clq_comparison *c = &d->final;
+    double rows = c->samples ? (double)c->samples : 1;
+    m->sqnr_db = m->kept_float ? INFINITY : c->sqnr_db;
+    m->cosine = m->kept_float ? 1 : c->cosine;
+    m->agreement = c->samples ? (m->kept_float ? 1 : (double)c->agree / rows) : -1;
+    bool labels = r->search.validation.labels && c->samples;
+    m->top1_reference = labels ? 100.0 * (double)c->top1_reference / rows : -1;
+    m->top1 = labels ? (m->kept_float ? m->top1_reference : 100.0 * (double)c->top1 / rows) : -1;
+    m->uniform_sqnr_db = d->uniform.sqnr_db;
+    m->speedup = m->kept_float ? 1 : d->speed.speedup;
+    m->speedup_lo = m->kept_float ? 1 : d->speed.speedup_lo;
+    m->speedup_hi = m->kept_float ? 1 : d->speed.speedup_hi;
+    m->uniform_speedup = d->uniform_speed.speedup;
+    m->pairs = d->speed.pairs;
+    m->processes = d->speed.processes;
+    m->median_ms = d->speed.candidate * 1e3;
+    m->reference_median_ms = d->speed.reference * 1e3;
+    double other = d->speed.reference * 1e6 - d->choice.float_us; /* what no layer accounts for */
+    if (d->choice.predicted_us > 0 && d->speed.reference > 0 && other + d->choice.predicted_us > 0)
+        m->predicted_speedup = d->speed.reference * 1e6 / (other + d->choice.predicted_us);
+    m->calibration_samples = r->search.calibration.count;
+    m->validation_samples = r->search.validation.source.count;
+}
+
+static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    int calibrator;
+    struct decision d = {0};
+    CLQ_TRY(set_up(r, data, o, &calibrator, err));
+    d.on_codes = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
+    if (!d.on_codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    bool forced = o->uniform || o->plan_path;
+    r->summary.synthetic = clq_data_is_synthetic(data);
+    CLQ_TRY(clq_search_calibrate(s, err));
+    CLQ_TRY(clq_search_weights(s, err));
+    CLQ_TRY(clq_search_reference(s, &s->tuning, err));
+    CLQ_TRY(clq_search_reference(s, &s->validation, err));
+    clq_search_params(s, CLQ_CAL_MINMAX);
+    if (o->plan_path) CLQ_TRY(clq_search_load_plan(s, d.on_codes, o->plan_path, r->source, err));
+    else {
+        CLQ_TRY(clq_search_capable(s, err));
+        CLQ_TRY(search_plan(r, o, calibrator, &d, err));
+    }
+    d.final = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
+    if (any(d.on_codes, s->units.n_units)) {
+        CLQ_TRY(measure_final(r, d.on_codes, o, &d.final, &d.speed, o->timing_pairs ? o->timing_pairs : 200, "proving the speed", &r->model, err));
+        d.proven = true;
+    }
+    CLQ_TRY(fill_layers(r, &d, forced, err));
+    judge(r, o, &d, forced);
+    fill_summary(r, &d);
+    snprintf(r->summary.calibrator, sizeof r->summary.calibrator, "%s", calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator));
+    return clq_result_fill_plan(r, o, err);
+}
+
+/* Encodes what will be written; a kept float model is copied from its file. */
+static clq_status encode(struct clq_result *r, struct clq_error *err)
+{
+    unsigned char *reference = NULL;
+    CLQ_TRY(clq_onnx_encode(&reference, &r->summary.reference_bytes, &r->search.model, err));
+    free(reference);
+    if (r->source->file_bytes && !r->source->has_external_data) r->summary.reference_bytes = r->source->file_bytes;
+    if (!r->summary.kept_float) {
+        CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
+        r->summary.model_bytes = r->n_bytes;
+    } else r->summary.model_bytes = r->summary.reference_bytes;
+    return CLQ_OK;
+}
+
+clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *model, clq_data *data, const clq_quantize_options *options)
+{
+    static const clq_quantize_options defaults;
+    if (!out || !ctx || !model || !data) return CLQ_ERR_INVALID_ARGUMENT;
+    double start = clq_now();
+    struct clq_result *r = calloc(1, sizeof *r);
+    if (!r) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    r->ctx = ctx;
+    r->source = model;
+    clq_status st = decide(r, data, options ? options : &defaults, &ctx->error);
+    if (st == CLQ_OK) st = encode(r, &ctx->error);
+    if (st != CLQ_OK) {
+        clq_result_free(r);
+        return st;
+    }
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) r->summary.peak_rss_bytes = (size_t)usage.ru_maxrss * 1024;
+    r->summary.seconds = clq_now() - start;
+    *out = r;
+    return CLQ_OK;
+}
+
+void clq_result_free(clq_result *r)
+{
+    if (!r) return;
+    clq_runner_free(&r->search.reference);
+    clq_model_release(&r->model);
+    if (r->searching) {
+        clq_units_free(&r->search.units);
+        clq_model_release(&r->search.model);
+        clq_arena_free(&r->search.arena);
+    }
+    clq_plan_release(&r->plan);
+    free(r->bytes);
+    free(r);
+}
+
+const clq_summary *clq_result_summary(const clq_result *r)
+{
+    return &r->summary;
+}
+
+size_t clq_result_layer_count(const clq_result *r)
+{
+    return (size_t)r->summary.layers;
+}
+
+const clq_layer_result *clq_result_layer(const clq_result *r, size_t index)
+{
+    return index < (size_t)r->summary.layers ? &r->layers[index] : NULL;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The state of one quantization: what calibration, weight quantization, measuring and solving hand to each other. Internal to
+ * quantize.c and the files named after its phases. */
+#ifndef CLQ_SEARCH_H
+#define CLQ_SEARCH_H
+
+#include "calibrate.h"
+#include "graph/qdq.h"
+#include "runner.h"
+
+/* What is known of one tensor. */
+struct clq_tensor_record {
+    struct clq_hist *hist;            /* NULL for tensors that share another's group */
+    enum clq_calibrator method;
+    struct clq_range range[CLQ_CAL_COUNT];
+    double error[CLQ_CAL_COUNT];      /* mean squared quantization error by the histogram */
+    size_t channels;                  /* of the channel means, 0: none */
+    double *sum;                      /* [channels], over all calibration values */
+    uint64_t rows;
+};
+
+/* What is known of one unit. */
+struct clq_unit_record {
+    bool capable;          /* its integer form exists in the compiled program */
+    double noise;          /* output error energy with this unit alone on codes, divided by the reference energy */
+    double f32_us, int8_us, device_us; /* in place; device_us < 0: not measured */
+    bool on_codes;         /* the choice */
+    bool on_device;
+    const char *reason;
+};
+
+/* Samples with the float model's outputs. Choices are made on samples of the calibration data; the validation samples only
+ * judge the result. */
+struct clq_probe {
+    struct clq_source source;
+    const int64_t *labels;  /* one per row of the first output, or NULL */
+    double signal;          /* energy of all float outputs */
+    float **outputs;        /* [count]: the float outputs of a sample, one after the other */
+    size_t *output_count;
+};
+
+struct clq_search {
+    struct clq_context *ctx;
+    struct clq_arena arena;
+    struct clq_model model;             /* simplified, opset >= 13 */
+    struct clq_units units;
+    struct clq_source calibration;
+    struct clq_probe tuning, validation;
+    enum clq_target target;
+    bool weight_clip, bias_correction;
+    struct clq_runner reference;        /* the float model */
+    struct clq_tensor_record *tensors;
+    struct clq_unit_record *records;
+    struct clq_unit_weights *weights;
+    struct clq_qparams *params;         /* [tensors] */
+    double *convert_us[2];              /* [tensors]: quantize, dequantize */
+};
+
+/* Phases; each reports progress and can be canceled. */
+clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err);
+clq_status clq_search_weights(struct clq_search *s, struct clq_error *err);
+clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, struct clq_error *err);
+/* Sets every tensor's parameters from one method; method CLQ_CAL_COUNT: each tensor's own choice. */
+void clq_search_params(struct clq_search *s, enum clq_calibrator method);
+clq_status clq_search_capable(struct clq_search *s, struct clq_error *err);
+clq_status clq_search_errors(struct clq_search *s, struct clq_error *err);
+clq_status clq_search_times(struct clq_search *s, struct clq_error *err);
+
+/* The model of a choice, simplified and ready to run; release with clq_model_release. */
+clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const bool *on_codes, struct clq_error *err);
+
+/* How a rewritten model compares with the float reference. */
+struct clq_comparison {
+    double noise;          /* error energy / reference energy */
+    double sqnr_db;        /* +inf without any error */
+    double cosine;
+    size_t samples, agree; /* samples whose first output's argmax is the same as the reference's */
+    size_t top1, top1_reference; /* correct, when there are labels */
+};
+clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
+                              const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err);
+
+/* Chooses each tensor's calibrator by the measured error of the model's output. */
+clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err);
+
+/* Finds the fastest choice within a noise budget: solves, measures the whole plan on the validation samples, corrects the
+ * additive error model by what was measured, and solves again. */
+struct clq_choice {
+    bool *on_codes, *on_device;      /* [units] */
+    struct clq_comparison measured;  /* on the validation samples */
+    double predicted_noise, predicted_us, float_us;
+    bool feasible;                   /* meets the budget, as measured */
+    int rounds;
+};
+struct clq_budget {
+    double noise;        /* error energy / reference energy */
+    double max_drop;     /* top-1 points that may be lost; < 0: no such bound */
+};
+clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err);
+
+#endif

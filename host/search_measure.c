@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Measures: the float reference on the validation samples, the output error of rewritten models, of every unit alone, and the
+ * time of every unit in place in both precisions. Everything runs the kernels that will ship. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "scheduler/stats.h"
+#include "search.h"
+
+static clq_status no_memory(struct clq_error *err)
+{
+    return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+}
+
+static clq_status canceled(struct clq_error *err)
+{
+    return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+}
+
+static size_t elements(const clq_tensor *t)
+{
+    size_t n = 0;
+    return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
+}
+
+/* Runs sample i and copies the float outputs, one after the other, into *values (grown when needed). */
+struct outputs {
+    clq_tensor *in, *out;
+    float *values;
+    size_t capacity, count;
+    size_t first_rows, first_classes; /* of the first output, 0 when it has no classes */
+};
+
+static clq_status outputs_start(struct outputs *o, struct clq_search *s, struct clq_error *err)
+{
+    *o = (struct outputs){0};
+    o->in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *o->in);
+    o->out = clq_arena_array(&s->arena, (size_t)s->model.graph.n_outputs + 1, sizeof *o->out);
+    return o->in && o->out ? CLQ_OK : no_memory(err);
+}
+
+static clq_status outputs_run(struct outputs *o, struct clq_search *s, const struct clq_probe *probe, struct clq_runner *r, size_t i,
+                              struct clq_error *err)
+{
+    int n = s->model.graph.n_outputs;
+    CLQ_TRY(probe->source.get(probe->source.state, i, o->in, err));
+    memset(o->out, 0, (size_t)n * sizeof *o->out);
+    CLQ_TRY(clq_runner_run(r, o->in, o->out, NULL, NULL, err));
+    o->count = 0;
+    for (int k = 0; k < n; k++) o->count += o->out[k].dtype == CLQ_DTYPE_F32 ? elements(&o->out[k]) : 0;
+    if (o->count > o->capacity) {
+        free(o->values);
+        o->values = malloc(o->count * sizeof(float));
+        o->capacity = o->values ? o->count : 0;
+        if (!o->values) return no_memory(err);
+    }
+    size_t at = 0;
+    for (int k = 0; k < n; k++) {
+        if (o->out[k].dtype != CLQ_DTYPE_F32) continue;
+        memcpy(o->values + at, o->out[k].data, elements(&o->out[k]) * sizeof(float));
+        at += elements(&o->out[k]);
+    }
+    const clq_tensor *y = &o->out[0];
+    o->first_classes = y->dtype == CLQ_DTYPE_F32 && y->rank >= 2 ? (size_t)y->shape[y->rank - 1] : 0;
+    o->first_rows = o->first_classes > 1 ? elements(y) / o->first_classes : 0;
+    return CLQ_OK;
+}
+
+clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, struct clq_error *err)
+{
+    struct outputs o;
+    size_t n = probe->source.count;
+    CLQ_TRY(outputs_start(&o, s, err));
+    probe->outputs = clq_arena_array(&s->arena, n + 1, sizeof *probe->outputs);
+    probe->output_count = clq_arena_array(&s->arena, n + 1, sizeof *probe->output_count);
+    if (!probe->outputs || !probe->output_count) return no_memory(err);
+    clq_status st = CLQ_OK;
+    probe->signal = 0;
+    for (size_t i = 0; i < n && st == CLQ_OK; i++) {
+        if (!clq_context_progress(s->ctx, "float reference", (double)i / (double)n)) st = canceled(err);
+        if (st == CLQ_OK) st = outputs_run(&o, s, probe, &s->reference, i, err);
+        if (st != CLQ_OK) break;
+        probe->outputs[i] = clq_arena_array(&s->arena, o.count + 1, sizeof(float));
+        probe->output_count[i] = o.count;
+        if (!probe->outputs[i]) {
+            st = no_memory(err);
+            break;
+        }
+        if (o.count) memcpy(probe->outputs[i], o.values, o.count * sizeof(float));
+        for (size_t k = 0; k < o.count; k++) probe->signal += (double)o.values[k] * (double)o.values[k];
+    }
+    free(o.values);
+    return st;
+}
+
+static size_t argmax(const float *x, size_t n)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static void compare_classes(struct clq_comparison *c, const struct clq_probe *probe, const struct outputs *o, const float *ref, size_t first_label)
+{
+    for (size_t r = 0; r < o->first_rows; r++) {
+        size_t a = argmax(ref + r * o->first_classes, o->first_classes), b = argmax(o->values + r * o->first_classes, o->first_classes);
+        c->samples++;
+        c->agree += a == b;
+        if (probe->labels) {
+            c->top1_reference += (int64_t)a == probe->labels[first_label + r];
+            c->top1 += (int64_t)b == probe->labels[first_label + r];
+        }
+    }
+}
+
+clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
+                              const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err)
+{
+    struct clq_comparison c = {0};
+    struct clq_runner r;
+    struct outputs o;
+    CLQ_TRY(outputs_start(&o, s, err));
+    clq_runner_start(&r, s->ctx, model, options);
+    double signal = 0, noise = 0, dot = 0, energy = 0;
+    clq_status st = CLQ_OK;
+    size_t rows = 0;
+    for (size_t i = 0; i < probe->source.count && st == CLQ_OK; i++) {
+        st = outputs_run(&o, s, probe, &r, i, err);
+        if (st != CLQ_OK) break;
+        if (o.count != probe->output_count[i]) {
+            st = clq_fail(err, CLQ_ERR_INTERNAL, "the rewritten model has %zu output values, the float model %zu", o.count, probe->output_count[i]);
+            break;
+        }
+        const float *ref = probe->outputs[i];
+        for (size_t k = 0; k < o.count; k++) {
+            double a = (double)ref[k], b = (double)o.values[k], d = a - b;
+            signal += a * a;
+            energy += b * b;
+            dot += a * b;
+            noise += d * d;
+        }
+        compare_classes(&c, probe, &o, ref, rows);
+        rows += o.first_rows;
+    }
+    clq_runner_free(&r);
+    free(o.values);
+    if (st != CLQ_OK) return st;
+    c.noise = signal > 0 ? noise / signal : noise > 0 ? INFINITY : 0;
+    c.sqnr_db = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
+    c.cosine = signal > 0 && energy > 0 ? dot / sqrt(signal * energy) : noise > 0 ? 0 : 1;
+    *out = c;
+    return CLQ_OK;
+}
+
+clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const bool *on_codes, struct clq_error *err)
+{
+    struct clq_qdq_plan plan = {.units = &s->units, .on_codes = on_codes, .params = s->params, .weights = s->weights, .target = s->target};
+    return clq_qdq_rewrite(out, &s->model, &plan, err);
+}
+
+/* The integer step that carries a unit's name, or -1. */
+static int integer_step(const struct clq_program *p, const char *name)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct clq_step *st = &p->steps[i];
+        if (!st->dead && st->node && st->kind >= CLQ_STEP_QCONV && st->kind <= CLQ_STEP_QMOVE && strcmp(st->node->name, name) == 0) return i;
+    }
+    return -1;
+}
+
+/* Builds the model with every capable unit on codes and drops the units that have no integer step, until all have. */
+clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
+{
+    int n = s->units.n_units;
+    bool *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    if (!on || !in) return no_memory(err);
+    for (int i = 0; i < n; i++) on[i] = s->records[i].capable;
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    for (int round = 0; round < 8; round++) {
+        struct clq_model m;
+        struct clq_program *p;
+        int lost = 0;
+        CLQ_TRY(clq_search_model(&m, s, on, err));
+        clq_status st = clq_program_compile(&p, s->ctx, &m, in, NULL, err);
+        for (int i = 0; st == CLQ_OK && i < n; i++)
+            if (on[i] && integer_step(p, s->units.units[i].name) < 0) {
+                bool aliased = s->units.units[i].kind == CLQ_UNIT_MOVE; /* a reshape may have become a change of scale */
+                on[i] = s->records[i].capable = false;
+                s->records[i].reason = aliased ? "its layout change has no integer form here" : "no integer kernel takes this form";
+                lost++;
+            }
+        if (st == CLQ_OK) clq_program_free(p);
+        clq_model_release(&m);
+        CLQ_TRY(st);
+        if (lost == 0) break;
+    }
+    return CLQ_OK;
+}
+
+/* Output error of each unit alone on codes. */
+clq_status clq_search_errors(struct clq_search *s, struct clq_error *err)
+{
+    int n = s->units.n_units;
+    bool *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
+    if (!on) return no_memory(err);
+    for (int i = 0; i < n; i++) {
+        if (!clq_context_progress(s->ctx, "measuring errors", (double)i / (double)n)) return canceled(err);
+        if (!s->records[i].capable || s->units.units[i].kind == CLQ_UNIT_MOVE) continue;
+        struct clq_model m;
+        struct clq_comparison c;
+        on[i] = true;
+        CLQ_TRY(clq_search_model(&m, s, on, err));
+        on[i] = false;
+        clq_status st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
+        clq_model_release(&m);
+        CLQ_TRY(st);
+        s->records[i].noise = c.noise;
+    }
+    clq_context_progress(s->ctx, "measuring errors", 1);
+    return CLQ_OK;
+}
+
+/* ---- Times ---- */
+
+/* Adds the step seconds of one pass to per-unit samples: us[unit * passes + pass]. */
+static void collect(const struct clq_search *s, struct clq_program *p, double *us, int passes, int pass)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        struct clq_step *st = &p->steps[i];
+        if (st->dead || !st->node || st->kind == CLQ_STEP_LAYOUT || st->kind == CLQ_STEP_QUANTIZE || st->kind == CLQ_STEP_DEQUANTIZE) continue;
+        int u = clq_map_get(&s->units.by_node, st->node->name);
+        if (u < 0) { /* an activation that was not fused counts for its unit */
+            for (int k = 0; k < s->units.n_units && u < 0; k++)
+                if (s->units.units[k].act >= 0 && strcmp(s->model.graph.nodes[s->units.units[k].act].name, st->node->name) == 0) u = k;
+        }
+        if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += st->seconds * 1e6;
+    }
+}
+
+static void reset(struct clq_program *p)
+{
+    for (int i = 0; i < p->n_steps; i++) p->steps[i].seconds = 0;
+}
+
+static clq_status timed_pass(struct clq_search *s, struct clq_program *p, const clq_tensor *in, double *us, int passes, int pass, struct clq_error *err)
+{
+    reset(p);
+    p->timed = true;
+    CLQ_TRY(clq_program_run(p, in, NULL, NULL, NULL, err));
+    p->timed = false;
+    if (pass >= 0) collect(s, p, us, passes, pass);
+    return CLQ_OK;
+}
+
+/* Quantize and dequantize of every tensor's size, in cache as the producer leaves it. */
+static clq_status time_conversions(struct clq_search *s, struct clq_error *err)
+{
+    enum { RUNS = 7 };
+    size_t most = 1;
+    for (int t = 0; t < s->units.n_tensors; t++)
+        if (s->units.tensors[t].elements > most) most = s->units.tensors[t].elements;
+    float *x = malloc(most * sizeof *x);
+    uint8_t *q = malloc(most);
+    for (int d = 0; d < 2; d++) s->convert_us[d] = clq_arena_array(&s->arena, (size_t)s->units.n_tensors + 1, sizeof(double));
+    if (!x || !q || !s->convert_us[0] || !s->convert_us[1]) {
+        free(x);
+        free(q);
+        return no_memory(err);
+    }
+    for (size_t i = 0; i < most; i++) x[i] = (float)(i % 251) * 0.01f;
+    for (int t = 0; t < s->units.n_tensors; t++) {
+        size_t n = s->units.tensors[t].elements;
+        double us[2][RUNS];
+        for (int r = 0; r < RUNS; r++) {
+            double a = clq_now();
+            s->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){x, q, n, 0.01f, 3});
+            double b = clq_now();
+            s->ctx->kernels.dequantize_u8_f32(&(struct clq_dequantize_args){q, x, n, 0.01f, 3});
+            us[0][r] = (b - a) * 1e6;
+            us[1][r] = (clq_now() - b) * 1e6;
+        }
+        double share = n > 65536 ? 1.0 / s->ctx->threads : 1;
+        for (int d = 0; d < 2; d++) s->convert_us[d][t] = clq_median(us[d], RUNS) * share;
+    }
+    free(x);
+    free(q);
+    return CLQ_OK;
+}
+
+static void take_medians(struct clq_search *s, double *f32, double *int8, double *dev, int passes)
+{
+    for (int i = 0; i < s->units.n_units; i++) {
+        struct clq_unit_record *r = &s->records[i];
+        r->f32_us = clq_median(f32 + (size_t)i * (size_t)passes, (size_t)passes);
+        r->int8_us = clq_median(int8 + (size_t)i * (size_t)passes, (size_t)passes);
+        r->device_us = dev ? clq_median(dev + (size_t)i * (size_t)passes, (size_t)passes) : -1;
+    }
+}
+
+clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
+{
+    enum { WARM = 3, PASSES = 21 };
+    size_t n = (size_t)s->units.n_units;
+    bool *on = clq_arena_array(&s->arena, n + 1, sizeof *on);
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    double *us[3] = {0};
+    for (int k = 0; k < 3; k++)
+        if (!(us[k] = clq_arena_array(&s->arena, n * PASSES + 1, sizeof(double)))) return no_memory(err);
+    if (!on || !in) return no_memory(err);
+    for (size_t i = 0; i < n; i++) on[i] = s->records[i].capable;
+    struct clq_model m;
+    struct clq_program *p[3] = {0};
+    int programs = s->ctx->cl ? 3 : 2;
+    struct clq_program_options device = {.device_all = true};
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    CLQ_TRY(clq_search_model(&m, s, on, err));
+    clq_status st = clq_program_compile(&p[0], s->ctx, &s->model, in, NULL, err);
+    if (st == CLQ_OK) st = clq_program_compile(&p[1], s->ctx, &m, in, NULL, err);
+    if (st == CLQ_OK && programs > 2) st = clq_program_compile(&p[2], s->ctx, &m, in, &device, err);
+    for (int pass = -WARM; pass < PASSES && st == CLQ_OK; pass++) {
+        if (!clq_context_progress(s->ctx, "measuring times", (double)(pass + WARM) / (PASSES + WARM))) st = canceled(err);
+        for (int k = 0; k < programs && st == CLQ_OK; k++) st = timed_pass(s, p[k], in, us[k], PASSES, pass, err);
+    }
+    if (st == CLQ_OK) take_medians(s, us[0], us[1], programs > 2 ? us[2] : NULL, PASSES);
+    for (int k = 0; k < 3; k++) clq_program_free(p[k]);
+    clq_model_release(&m);
+    if (st == CLQ_OK) st = time_conversions(s, err);
+    clq_context_progress(s->ctx, "measuring times", 1);
+    return st;
+}
