@@ -63,6 +63,20 @@ static float special(struct clq_rng *rng)
     }
 }
 
+/* Half of them within 2 ulp of 0 or of 2^-126, where the normal numbers begin. */
+static float tiny(struct clq_rng *rng)
+{
+    const uint32_t sign = clq_rng_u32(rng) & 0x80000000u;
+    switch (clq_rng_below(rng, 4)) {
+    case 0:
+        return from_bits(sign | (uint32_t)clq_rng_range(rng, 0, 2));
+    case 1:
+        return from_bits(sign | (uint32_t)clq_rng_range(rng, 0x007ffffe, 0x00800002));
+    default:
+        return from_bits(sign | (clq_rng_u32(rng) & 0x00ffffffu));
+    }
+}
+
 static float halfway(struct clq_rng *rng, float scale)
 {
     const float at = ((float)clq_rng_range(rng, -260, 260) + 0.5f) * scale;
@@ -82,8 +96,7 @@ static float draw(struct clq_rng *rng, enum clq_fill fill, float scale)
     case CLQ_FILL_HALFWAY:
         return halfway(rng, scale);
     case CLQ_FILL_SUBNORMAL:
-        return from_bits((clq_rng_u32(rng) & 0x80000000u) |
-                         (clq_rng_below(rng, 4) ? clq_rng_u32(rng) & 0x00ffffffu : clq_rng_u32(rng) & 1u));
+        return tiny(rng);
     case CLQ_FILL_SPECIAL:
         return clq_rng_below(rng, 3) ? uniform : special(rng);
     case CLQ_FILL_SPARSE:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Range and histogram of binary32 values; bits of ref/histogram.c. Bin numbers are computed 32 at a time and counted in
- * private copies, element i in copy i % copies, so that runs of equal bins do not wait for each other. */
+ * Range and histogram of binary32 values; bits of ref/histogram.c. Bin numbers are computed by vectors and counted in private
+ * copies in turn, so that runs of equal bins do not wait for each other. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -63,7 +63,7 @@ void clq_minmax_f32_avx2(struct clq_minmax_args *m)
 /* 16-bit private counters in 33 KiB of stack: 8 copies up to 1024 bins a side, 4 and 2 for 2048 and 4096. A copy takes
  * at most 65,520 values between two folds. The copies are apart by 64 bytes more than a power of two, because a load is
  * held up by an older store to the same place within its page. */
-enum { PAD = 32, COUNTERS = 8 * (2 * 1024 + PAD), PER_COPY = 65520, SMALL = 1024 };
+enum { PAD = 32, COUNTERS = 8 * (2 * 1024 + PAD), PER_COPY = 65520, SMALL = 1024, CHUNK = 128, AHEAD = 4096 };
 
 struct binning {
     __m256 factor, last;
@@ -78,31 +78,39 @@ static inline __m256i bins_of(__m256 v, const struct binning *b)
     return _mm256_or_si256(bin, _mm256_and_si256(_mm256_castps_si256(negative), b->side));
 }
 
-/* n is a multiple of 32. Blocks with a value that is not finite go to the reference. */
+/* Bin numbers of n values, a multiple of 32; true if one of them is not finite. The order within 32 does not matter, so
+ * packing may mix the lanes. */
+static inline __attribute__((always_inline)) bool find_bins(uint16_t *bin, const char *x, size_t n,
+                                                            const struct binning *b)
+{
+    __m256i bad = _mm256_setzero_si256();
+    for (size_t i = 0; i < n; i += 16, x += 64) {
+        const __m256 v = _mm256_loadu_ps((const float *)x), w = _mm256_loadu_ps((const float *)(x + 32));
+        _mm_prefetch(x + AHEAD, _MM_HINT_T0);
+        bad = _mm256_or_si256(bad, _mm256_or_si256(not_finite(v), not_finite(w)));
+        _mm256_store_si256((__m256i *)(bin + i), _mm256_packus_epi32(bins_of(v, b), bins_of(w, b)));
+    }
+    return !_mm256_testz_si256(bad, bad);
+}
+
+/* n is a multiple of 32. Bin numbers of a chunk are all found before they are counted: by then the stores of the first
+ * ones are long done. Chunks with a value that is not finite go to the reference. */
 static inline __attribute__((always_inline)) void count(const struct clq_histogram_args *h, const struct binning *b,
                                                         uint16_t *counters, size_t copies, size_t stride)
 {
-    uint16_t bin[32] __attribute__((aligned(64)));
-    const char *x = (const char *)h->x;
-    for (size_t i = 0; i < h->n; i += 32, x += 128) {
-        __m256 v[4];
-        __m256i bad = _mm256_setzero_si256();
-        for (int j = 0; j < 4; j++) {
-            v[j] = _mm256_loadu_ps((const float *)(x + 32 * j));
-            bad = _mm256_or_si256(bad, not_finite(v[j]));
-        }
-        if (__builtin_expect(!_mm256_testz_si256(bad, bad), 0)) {
-            struct clq_histogram_args part = *h;
-            part.x = (const float *)x;
-            part.n = 32;
+    uint16_t bin[CHUNK] __attribute__((aligned(64)));
+    struct clq_histogram_args part = *h;
+    for (size_t done = 0; done < h->n; done += part.n) {
+        part.x = (const float *)((const char *)h->x + 4 * done);
+        part.n = h->n - done < CHUNK ? h->n - done : CHUNK;
+        if (__builtin_expect(find_bins(bin, (const char *)part.x, part.n, b), 0)) {
             clq_histogram_f32_ref(&part);
             continue;
         }
-        /* Packing mixes the lanes; the order within a block does not matter. */
-        _mm256_store_si256((__m256i *)bin, _mm256_packus_epi32(bins_of(v[0], b), bins_of(v[1], b)));
-        _mm256_store_si256((__m256i *)(bin + 16), _mm256_packus_epi32(bins_of(v[2], b), bins_of(v[3], b)));
+        for (size_t i = 0; i < part.n; i += 32) {
 #pragma GCC unroll 32
-        for (size_t k = 0; k < 32; k++) counters[k % copies * stride + bin[k]]++;
+            for (size_t k = 0; k < 32; k++) counters[k % copies * stride + bin[i + k]]++;
+        }
     }
 }
 

@@ -21,6 +21,9 @@ static const struct setting settings[] = {
     {0x1p60f, 0x1p60f, 0x1p60f, 128, 128, 128, 0, 255},
     {0x1p127f, 0x1p127f, 1.0f, 128, 1, 9, 0, 255},       /* infinity minus infinity, 0 times infinity */
     {0x1p-126f, 0x1p-126f, 0x1p-126f, 3, 4, 5, 0, 254},  /* subnormal products */
+    {0x1.3p-126f, 0x1.7p-125f, 0x1.9p-126f, 3, 200, 128, 0, 255},
+    {0x1.3p-100f, 0x1.7p-20f, 0x1.9p-120f, 3, 200, 128, 0, 255},
+    {0x1.3p120f, 0x1.7p119f, 0x1.9p127f, 3, 200, 128, 0, 255},
     {0.017f, 3.1f, 0.055f, 255, 0, 255, 255, 255},
     {0x1p-31f, 0x1p31f, 0x1p-30f, 128, 128, 128, 1, 255},
 };
