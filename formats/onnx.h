@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ONNX: reading a file into a clq_model and writing one back. Files are hostile; after CLQ_OK the graphs are sorted,
+ * names are unique and every constant's data is as long as its shape says. Must not know what operators mean. */
+#ifndef CLQ_FORMATS_ONNX_H
+#define CLQ_FORMATS_ONNX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/model.h"
+
+/* IR 3 to 13. External data is read below the file's directory. On failure out is empty. CLQ_ERR_FORMAT: the file
+ * breaks the rules. CLQ_ERR_UNSUPPORTED: it uses something that clq_model cannot hold (sparse tensors, 8-bit floats,
+ * functions, sequences, strings that are used). */
+clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_error *err);
+
+/* The same from memory; bytes are not needed afterwards. Without a directory, external data is CLQ_ERR_UNSUPPORTED.
+ * Does not set out->hash. */
+clq_status clq_onnx_decode(struct clq_model *out, const void *bytes, size_t n, const char *directory,
+                           struct clq_error *err);
+
+/* The file's bytes: a function of the model alone. The IR version is the lowest that carries the operator set and the
+ * types; constants of type STRING (unused, or it would not have been read) are left out. free(*out). */
+clq_status clq_onnx_encode(unsigned char **out, size_t *n, const struct clq_model *model, struct clq_error *err);
+
+/* Streams the same bytes into a file that appears only when it is complete. force: replace an existing file. */
+clq_status clq_onnx_write(const char *path, const struct clq_model *model, bool force, struct clq_error *err);
+
+/* One TensorProto, as ONNX's test data has them. Name and data are arena's. A SequenceProto or OptionalProto is
+ * CLQ_ERR_UNSUPPORTED where it can be told apart. */
+clq_status clq_tensor_pb_read(struct clq_const *out, struct clq_arena *arena, const char *path, struct clq_error *err);
+
+#endif
