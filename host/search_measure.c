@@ -208,7 +208,9 @@ clq_status clq_search_errors(struct clq_search *s, struct clq_error *err)
     if (!on) return no_memory(err);
     for (int i = 0; i < n; i++) {
         if (!clq_context_progress(s->ctx, "measuring errors", (double)i / (double)n)) return canceled(err);
-        if (!s->records[i].capable || s->units.units[i].kind == CLQ_UNIT_MOVE) continue;
+        if (!s->records[i].capable) continue;
+        s->records[i].noise = 0; /* moving codes adds nothing */
+        if (s->units.units[i].kind == CLQ_UNIT_MOVE) continue;
         struct clq_model m;
         struct clq_comparison c;
         on[i] = true;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The optimal plan of a precision problem: COIN-OR CBC with one thread, a fixed gap and a node limit in place of a time
  * limit, so that equal numbers give equal plans. Its answer is never trusted: it is rounded, totaled again exactly,
- * polished by local search, and replaced by the search's own plan where that is better or CBC fails.
+ * polished by local search, and replaced by the search's own plan where that is better or CBC fails. CBC runs in a forked
+ * child (see solve.c), so it cannot print, end the process or touch its signal handlers; where a process may not fork, the
+ * search's plan is returned.
  *
  * Ties (objectives within CLQ_TIE_TOLERANCE) go to the plan with the least sum of ranks: higher precision first, then
- * the lower index (clq_problem_ranks). CBC keeps process-wide state, so two threads must not solve at the same time. */
+ * the lower index (clq_problem_ranks). */
 #ifndef CLQ_SCHEDULER_SOLVE_H
 #define CLQ_SCHEDULER_SOLVE_H
 

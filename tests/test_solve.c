@@ -324,7 +324,7 @@ static void large_instance(struct instance *in, int n)
 static double now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -358,7 +358,7 @@ static void test_150_layers(void **unused)
         n_found += r.feasible && r.totals.axis[in->problem.objective] <= 1.05 * s.totals.axis[in->problem.objective];
         slowest = fmax(slowest, seconds);
     }
-    print_message("slowest of 12: %.3f s of CPU time; search alone within 5 %%: %d\n", slowest, n_found);
+    print_message("slowest of 12: %.3f s; search alone within 5 %%: %d\n", slowest, n_found);
     assert_true(n_found >= 9);
     free(in);
 }

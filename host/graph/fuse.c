@@ -175,7 +175,7 @@ static bool takes_bias(const struct clq_program *p, const struct clq_step *s, in
 }
 
 /* Fuses what follows step i, one operator after the other. */
-static void fuse_following(struct clq_program *p, int i)
+static void fuse_following(struct clq_program *p, int i, bool separate_adds)
 {
     for (;;) {
         struct clq_step *s = &p->steps[i];
@@ -193,7 +193,7 @@ static void fuse_following(struct clq_program *p, int i)
             int other = next->in[0] == s->out[0] ? next->in[1] : next->in[0];
             if (other == s->out[0] || !same_shape(&p->values[next->out[0]].t, &p->values[s->out[0]].t)) return;
             if (takes_bias(p, s, other)) s->bias = other;
-            else if (s->residual < 0 && is_f32(p, other) && same_shape(&p->values[other].t, &p->values[s->out[0]].t)) s->residual = other;
+            else if (!separate_adds && s->residual < 0 && is_f32(p, other) && same_shape(&p->values[other].t, &p->values[s->out[0]].t)) s->residual = other;
             else return;
             move_to(p, i, c);
         } else return;
@@ -201,7 +201,7 @@ static void fuse_following(struct clq_program *p, int i)
     }
 }
 
-clq_status clq_pass_fuse(struct clq_program *p, struct clq_error *err)
+clq_status clq_pass_fuse(struct clq_program *p, bool separate_adds, struct clq_error *err)
 {
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *s = &p->steps[i];
@@ -214,7 +214,7 @@ clq_status clq_pass_fuse(struct clq_program *p, struct clq_error *err)
     }
     clq_program_count_uses(p);
     for (int i = 0; i < p->n_steps; i++)
-        if (!p->steps[i].dead && (p->steps[i].kind == CLQ_STEP_CONV || p->steps[i].kind == CLQ_STEP_MATMUL)) fuse_following(p, i);
+        if (!p->steps[i].dead && (p->steps[i].kind == CLQ_STEP_CONV || p->steps[i].kind == CLQ_STEP_MATMUL)) fuse_following(p, i, separate_adds);
     clq_program_count_uses(p);
     return CLQ_OK;
 }

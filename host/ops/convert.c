@@ -133,6 +133,12 @@ void clq_store_real(const clq_tensor *t, int64_t i, double v)
     clq_store_int(t, i, (int64_t)(v < lo ? lo : v > hi ? hi : v));
 }
 
+void clq_clear_padding(const clq_tensor *t)
+{
+    int64_t n = clq_op_count(t);
+    if (clq_op_size(t->dtype) == 0 && n % 2 == 1) ((uint8_t *)t->data)[n / 2] = 0;
+}
+
 /* ---- Cast ---- */
 
 struct job {
@@ -180,6 +186,7 @@ static clq_status convert(struct clq_op_call *call)
     QUICK(CLQ_DTYPE_F32, float, CLQ_DTYPE_F64, double)
     QUICK(CLQ_DTYPE_F64, double, CLQ_DTYPE_F32, float)
     struct job j = {x, y, (size_t)n};
+    clq_clear_padding(y);
     clq_parallel_for(clq_op_threads(call, j.n), (j.n + CHUNK - 1) / CHUNK, run_general, &j);
     return CLQ_OK;
 }

@@ -19,6 +19,9 @@ void clq_store_real(const clq_tensor *t, int64_t i, double v);
 /* Integers wrap to narrower ones; bool is v != 0. */
 void clq_store_int(const clq_tensor *t, int64_t i, int64_t v);
 
+/* Clears the unused half of the last byte before an odd number of nibbles is written. */
+void clq_clear_padding(const clq_tensor *t);
+
 bool clq_is_number(clq_dtype t); /* what load and store know */
 bool clq_is_real(clq_dtype t);
 

@@ -184,6 +184,7 @@ clq_status clq_eval_quantize(struct clq_op_call *call)
     bool is_signed = j.y->dtype == CLQ_DTYPE_S8 || j.y->dtype == CLQ_DTYPE_S16 || j.y->dtype == CLQ_DTYPE_S4;
     j.lo = is_signed ? -(float)(1 << (bits - 1)) : 0.0f;
     j.hi = (float)((1 << (bits - is_signed)) - 1);
+    clq_clear_padding(j.y);
     clq_parallel_for(clq_op_threads(call, (size_t)j.n), ((size_t)j.n + CHUNK - 1) / CHUNK, run_quantize, &j);
     return CLQ_OK;
 }

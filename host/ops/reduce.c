@@ -254,7 +254,13 @@ static clq_status reduce_slow(struct clq_op_call *call, const struct view *v, en
         int64_t base = offset_of(v, i, false);
         if (x->dtype == CLQ_DTYPE_F64) {
             double a = start_of(kind);
-            if (kind == LOG_SUM_EXP) return clq_op_bad_type(call, 0);
+            if (kind == LOG_SUM_EXP) {
+                double top = -INFINITY;
+                for (int64_t r = 0; r < v->n_reduced; r++) top = step(MAX, top, ((const double *)x->data)[base + offset_of(v, r, true)]);
+                for (int64_t r = 0; r < v->n_reduced; r++) a += exp(((const double *)x->data)[base + offset_of(v, r, true)] - top);
+                ((double *)y->data)[i] = isinf(top) ? top : log(a) + top;
+                continue;
+            }
             for (int64_t r = 0; r < v->n_reduced; r++) a = step(kind, a, ((const double *)x->data)[base + offset_of(v, r, true)]);
             ((double *)y->data)[i] = finish(kind, a, v->n_reduced);
             continue;

@@ -35,12 +35,18 @@ static clq_status run(struct clq_op_call *call, loop_fn *loop, float a, float b)
     return CLQ_OK;
 }
 
-clq_op_fn clq_infer_float_same, clq_infer_number_same;
+clq_op_fn clq_infer_float_same, clq_infer_real_same, clq_infer_number_same;
 
 clq_status clq_infer_float_same(struct clq_op_call *call)
 {
     CLQ_TRY(clq_op_need_type(call, 0, CLQ_DTYPE_F32));
     return clq_op_same(call);
+}
+
+clq_status clq_infer_real_same(struct clq_op_call *call)
+{
+    clq_dtype t = call->in[0].dtype;
+    return t == CLQ_DTYPE_F32 || t == CLQ_DTYPE_F64 ? clq_op_same(call) : clq_op_bad_type(call, 0);
 }
 
 clq_status clq_infer_number_same(struct clq_op_call *call)
@@ -76,33 +82,77 @@ static inline __attribute__((always_inline)) float unit(float t)
     {                                                     \
         return run(call, loop_##name, (first), (second)); \
     }
-#define FUNCTION(name, clones, expr) LOOP(name, clones, expr) EVAL(name, 0.0f, 0.0f)
+/* Without parameters; the binary64 version is libm's. */
+#define FUNCTION(name, clones, expr, wide)                                                      \
+    LOOP(name, clones, expr)                                                                    \
+    clq_op_fn clq_eval_##name;                                                                  \
+    clq_status clq_eval_##name(struct clq_op_call *call)                                        \
+    {                                                                                           \
+        return call->in[0].dtype == CLQ_DTYPE_F64 ? run_f64(call, wide) : run(call, loop_##name, 0.0f, 0.0f); \
+    }
 
-FUNCTION(sqrt, CLQ_CLONES, sqrtf(v))
-FUNCTION(reciprocal, CLQ_CLONES, 1.0f / v)
-FUNCTION(ceil, CLQ_CLONES, ceilf(v))
-FUNCTION(floor, CLQ_CLONES, floorf(v))
-FUNCTION(round, CLQ_CLONES, rintf(v))
-FUNCTION(exp, CLQ_CLONES, clq_vec_exp(v))
-FUNCTION(erf, CLQ_CLONES, clq_vec_erf(v))
-FUNCTION(tanh, CLQ_CLONES, clq_vec_tanh(v))
-FUNCTION(sigmoid, CLQ_CLONES, clq_vec_sigmoid(v))
-FUNCTION(softsign, CLQ_CLONES, v / (1.0f + fabsf(v)))
-FUNCTION(log, PLAIN, logf(v))
-FUNCTION(sin, PLAIN, sinf(v))
-FUNCTION(cos, PLAIN, cosf(v))
-FUNCTION(tan, PLAIN, tanf(v))
-FUNCTION(asin, PLAIN, asinf(v))
-FUNCTION(acos, PLAIN, acosf(v))
-FUNCTION(atan, PLAIN, atanf(v))
-FUNCTION(sinh, PLAIN, sinhf(v))
-FUNCTION(cosh, PLAIN, coshf(v))
-FUNCTION(asinh, PLAIN, asinhf(v))
-FUNCTION(acosh, PLAIN, acoshf(v))
-FUNCTION(atanh, PLAIN, atanhf(v))
-FUNCTION(softplus, PLAIN, v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v)))
-FUNCTION(mish, PLAIN, v * tanhf(v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v))))
-FUNCTION(hard_swish, CLQ_CLONES, v *unit(v * (1.0f / 6.0f) + 0.5f))
+static clq_status run_f64(struct clq_op_call *call, double (*f)(double))
+{
+    for (int64_t i = 0, n = clq_op_count(&call->in[0]); i < n; i++) ((double *)call->out[0].data)[i] = f(((const double *)call->in[0].data)[i]);
+    return CLQ_OK;
+}
+
+static double wide_reciprocal(double v)
+{
+    return 1.0 / v;
+}
+
+static double wide_sigmoid(double v)
+{
+    return 1.0 / (1.0 + exp(-v));
+}
+
+static double wide_softsign(double v)
+{
+    return v / (1.0 + fabs(v));
+}
+
+static double wide_softplus(double v)
+{
+    return v > 0.0 ? v + log1p(exp(-v)) : log1p(exp(v));
+}
+
+static double wide_mish(double v)
+{
+    return v * tanh(wide_softplus(v));
+}
+
+static double wide_hard_swish(double v)
+{
+    return v * fmax(0.0, fmin(1.0, v / 6.0 + 0.5));
+}
+
+
+FUNCTION(sqrt, CLQ_CLONES, sqrtf(v), sqrt)
+FUNCTION(reciprocal, CLQ_CLONES, 1.0f / v, wide_reciprocal)
+FUNCTION(ceil, CLQ_CLONES, ceilf(v), ceil)
+FUNCTION(floor, CLQ_CLONES, floorf(v), floor)
+FUNCTION(round, CLQ_CLONES, rintf(v), rint)
+FUNCTION(exp, CLQ_CLONES, clq_vec_exp(v), exp)
+FUNCTION(erf, CLQ_CLONES, clq_vec_erf(v), erf)
+FUNCTION(tanh, CLQ_CLONES, clq_vec_tanh(v), tanh)
+FUNCTION(sigmoid, CLQ_CLONES, clq_vec_sigmoid(v), wide_sigmoid)
+FUNCTION(softsign, CLQ_CLONES, v / (1.0f + fabsf(v)), wide_softsign)
+FUNCTION(log, PLAIN, logf(v), log)
+FUNCTION(sin, PLAIN, sinf(v), sin)
+FUNCTION(cos, PLAIN, cosf(v), cos)
+FUNCTION(tan, PLAIN, tanf(v), tan)
+FUNCTION(asin, PLAIN, asinf(v), asin)
+FUNCTION(acos, PLAIN, acosf(v), acos)
+FUNCTION(atan, PLAIN, atanf(v), atan)
+FUNCTION(sinh, PLAIN, sinhf(v), sinh)
+FUNCTION(cosh, PLAIN, coshf(v), cosh)
+FUNCTION(asinh, PLAIN, asinhf(v), asinh)
+FUNCTION(acosh, PLAIN, acoshf(v), acosh)
+FUNCTION(atanh, PLAIN, atanhf(v), atanh)
+FUNCTION(softplus, PLAIN, v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v)), wide_softplus)
+FUNCTION(mish, PLAIN, v * tanhf(v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v))), wide_mish)
+FUNCTION(hard_swish, CLQ_CLONES, v *unit(v * (1.0f / 6.0f) + 0.5f), wide_hard_swish)
 
 static float attr(const struct clq_op_call *call, const char *name, float fallback)
 {

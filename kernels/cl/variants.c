@@ -40,6 +40,8 @@ const struct clq_cl_variant clq_cl_variants[] = {
     {"conv_u8s8", "generic", "conv", "conv_u8s8", "-DCLQ_ROWS=4", 0, {64, 1}, {1, 4}},
     {"conv_u8s8", "tile_plain", "product_tile", "conv_u8s8", "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL_ANY, {16, 16}, {64, 64}},
     {"conv_grouped_u8s8", "generic", "conv", "conv_u8s8", "-DCLQ_ROWS=4", 0, {64, 1}, {1, 4}},
+    {"conv_depthwise_u8s8", "x86_vnni", "depthwise_x86", "depthwise_u8s8", "", CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, {1, 1},
+     {1, 64}},
     CLQ_WINDOW_ROWS("conv_depthwise_u8s8", "conv", "depthwise_u8s8", 0),
 };
 
