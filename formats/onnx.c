@@ -130,6 +130,7 @@ static void reader_start(struct clq_onnx_reader *r, struct clq_model *model, str
     clq_map_start(&r->functions, &r->scratch);
     clq_map_start(&r->node_names, &r->scratch);
     clq_map_start(&r->texts, &r->scratch);
+    clq_map_start(&r->external_files, &r->scratch);
 }
 
 static void reader_end(struct clq_onnx_reader *r)
@@ -138,12 +139,15 @@ static void reader_end(struct clq_onnx_reader *r)
     clq_arena_free(&r->scratch);
 }
 
-/* Takes the message. */
-static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const char *base_path, struct clq_error *err)
+/* Takes the message. hash is carried on over external data; it may be NULL. */
+static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const char *base_path, bool allow_links,
+                          uint64_t *hash, struct clq_error *err)
 {
     struct clq_onnx_reader r;
     *out = (struct clq_model){0};
     reader_start(&r, out, &out->arena, base_path, err);
+    r.allow_links = allow_links;
+    r.hash = hash;
     clq_status status = build(&r, proto);
     reader_end(&r);
     onnx__model_proto__free_unpacked(proto, NULL);
@@ -161,7 +165,7 @@ clq_status clq_onnx_decode(struct clq_model *out, const void *bytes, size_t n, c
     if (directory && !(base_path = clq_arena_printf(&scratch, "%s/", directory[0] ? directory : ".")))
         return clq_onnx_no_memory(err);
     clq_status status = unpack(&proto, bytes, n, err);
-    if (status == CLQ_OK) status = convert(out, proto, base_path, err);
+    if (status == CLQ_OK) status = convert(out, proto, base_path, false, NULL, err);
     clq_arena_free(&scratch);
     return status;
 }
@@ -176,6 +180,11 @@ static clq_status in_file(clq_status status, const char *path, struct clq_error 
 
 clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_error *err)
 {
+    return clq_onnx_read_links(out, path, false, err);
+}
+
+clq_status clq_onnx_read_links(struct clq_model *out, const char *path, bool allow_links, struct clq_error *err)
+{
     struct clq_blob blob;
     Onnx__ModelProto *proto;
     uint64_t hash[2];
@@ -187,7 +196,7 @@ clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_err
         clq_fnv128(hash, blob.data, blob.bytes);
     }
     free(blob.data);
-    if (status == CLQ_OK) status = convert(out, proto, path, err);
+    if (status == CLQ_OK) status = convert(out, proto, path, allow_links, hash, err);
     if (status == CLQ_OK) memcpy(out->hash, hash, sizeof hash);
     return in_file(status, path, err);
 }

@@ -7,12 +7,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/file.h"
 #include "base/model.h"
 
 /* IR 3 to 13. External data is read below the file's directory. On failure out is empty. CLQ_ERR_FORMAT: the file
  * breaks the rules. CLQ_ERR_UNSUPPORTED: it uses something that clq_model cannot hold (sparse tensors, 8-bit floats,
  * functions, sequences, strings that are used). */
 clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_error *err);
+
+/* The same; allow_links: external data may be behind symbolic links and have more than one hard link, as in model
+ * caches. out->hash covers the file and the external data that is used. All external tensors together may be four
+ * times as long as their files, since tensors may share data. */
+clq_status clq_onnx_read_links(struct clq_model *out, const char *path, bool allow_links, struct clq_error *err);
 
 /* The same from memory; bytes are not needed afterwards. Without a directory, external data is CLQ_ERR_UNSUPPORTED.
  * Does not set out->hash. */
@@ -25,6 +31,18 @@ clq_status clq_onnx_encode(unsigned char **out, size_t *n, const struct clq_mode
 
 /* Streams the same bytes into a file that appears only when it is complete. force: replace an existing file. */
 clq_status clq_onnx_write(const char *path, const struct clq_model *model, bool force, struct clq_error *err);
+
+struct clq_onnx_write_options {
+    bool force;                       /* replace existing files */
+    bool external;                    /* weights into a second file, as always happens above 1.5 GB */
+    const struct clq_file_id *inputs; /* neither file may be one of these */
+    size_t n_inputs;
+};
+
+/* The same with options. External data lies in <path>.data, tensors of 4096 bytes and more at multiples of 4096. Both
+ * files are complete before the first one appears under its name; the data file appears first. */
+clq_status clq_onnx_write_with(const char *path, const struct clq_model *model,
+                               const struct clq_onnx_write_options *options, struct clq_error *err);
 
 /* One TensorProto, as ONNX's test data has them. Name and data are arena's. A SequenceProto or OptionalProto is
  * CLQ_ERR_UNSUPPORTED where it can be told apart. */

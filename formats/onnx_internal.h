@@ -29,6 +29,10 @@ struct clq_onnx_reader {
     const char *base_path; /* any path in the directory of external data, or NULL */
     struct clq_file external; /* open while external_name is set; tensors mostly share one file */
     const char *external_name;
+    bool allow_links;
+    uint64_t external_bytes, external_room; /* of all tensors, and of the distinct files behind them */
+    struct clq_map external_files;
+    uint64_t *hash; /* of the file set, or NULL */
     struct clq_map functions, node_names, texts; /* texts: initializers of type STRING */
     struct clq_onnx_todo *todo, *done;
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/size.h"
 #include "formats/onnx_internal.h"
 
@@ -48,10 +49,10 @@ static unsigned list_for(clq_dtype dtype)
 /* Rank, dimensions, element count and bytes. */
 static clq_status shape(struct clq_onnx_reader *r, struct clq_const *out, const Onnx__TensorProto *t, size_t *elements)
 {
+    if (!t->has_data_type || t->data_type == 0) return bad(r, t, "has no data_type");
     if (t->n_dims > CLQ_MAX_RANK)
         return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "tensor '%s': rank %zu, expected at most %d", name_of(t), t->n_dims,
                         CLQ_MAX_RANK);
-    if (!t->has_data_type || t->data_type == 0) return bad(r, t, "has no data_type");
     out->dtype = clq_onnx_dtype(t->data_type);
     if (out->dtype == CLQ_DTYPE_NONE)
         return clq_fail(r->err, t->data_type < 0 || t->data_type > 26 ? CLQ_ERR_FORMAT : CLQ_ERR_UNSUPPORTED,
@@ -229,9 +230,25 @@ static clq_status open_external(struct clq_onnx_reader *r, const char *location)
     clq_onnx_close_external(r);
     const char *name = clq_arena_string(&r->scratch, location);
     if (!name) return clq_onnx_no_memory(r->err);
-    CLQ_TRY(clq_file_open_below(&r->external, r->base_path, location, strlen(location), 0, r->err));
+    CLQ_TRY(clq_file_open_below(&r->external, r->base_path, location, strlen(location),
+                                r->allow_links ? CLQ_BELOW_LINKS : 0u, r->err));
     r->external_name = name;
-    return CLQ_OK;
+    const char *id = clq_arena_printf(&r->scratch, "%llx %llx", (unsigned long long)r->external.id.device,
+                                      (unsigned long long)r->external.id.inode);
+    if (!id) return clq_onnx_no_memory(r->err);
+    if (clq_map_get(&r->external_files, id) >= 0) return CLQ_OK;
+    if (__builtin_add_overflow(r->external_room, r->external.size, &r->external_room)) r->external_room = UINT64_MAX;
+    return clq_map_set(&r->external_files, id, 0) ? CLQ_OK : clq_onnx_no_memory(r->err);
+}
+
+/* Many tensors that all point at one large file would need memory that no file on disk stands for. */
+static clq_status admit_external(struct clq_onnx_reader *r, const struct clq_const *c, const Onnx__TensorProto *t)
+{
+    if (!__builtin_add_overflow(r->external_bytes, (uint64_t)c->bytes, &r->external_bytes) &&
+        r->external_bytes / 4 <= r->external_room)
+        return CLQ_OK;
+    return clq_fail(r->err, CLQ_ERR_FORMAT, "tensor '%s': the external tensors are more than four times as long as the "
+                    "%llu bytes of their files", name_of(t), (unsigned long long)r->external_room);
 }
 
 static clq_status from_file(struct clq_onnx_reader *r, struct clq_const *c, Onnx__TensorProto *t, size_t elements)
@@ -250,9 +267,11 @@ static clq_status from_file(struct clq_onnx_reader *r, struct clq_const *c, Onnx
         return clq_fail(r->err, CLQ_ERR_FORMAT, "tensor '%s': %zu bytes at offset %llu of '%s', which has %llu bytes",
                         name_of(t), c->bytes, (unsigned long long)e.offset, e.location,
                         (unsigned long long)r->external.size);
+    CLQ_TRY(admit_external(r, c, t));
     unsigned char *data = clq_arena_alloc(r->arena, c->bytes);
     if (!data) return clq_onnx_no_memory(r->err);
     CLQ_TRY(clq_file_pread(&r->external, data, c->bytes, e.offset, r->err));
+    if (r->hash) clq_fnv128(r->hash, data, c->bytes);
     c->data = data;
     r->model->has_external_data = true;
     return tidy(r, c, t, data, elements);

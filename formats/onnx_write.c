@@ -8,12 +8,23 @@
 #include "base/size.h"
 #include "formats/onnx_internal.h"
 
-enum { MAX_GRAPHS = 32, IR_LAST = 13 };
+enum { MAX_GRAPHS = 32, IR_LAST = 13, EXTERNAL_ALIGN = 4096 };
+static const size_t external_above = 1500000000;
+
+/* A constant whose data goes into the second file. */
+struct outside {
+    const struct clq_const *constant;
+    size_t offset;
+    struct outside *next;
+};
 
 struct builder {
     struct clq_arena arena;
     struct clq_onnx_todo *todo;
     bool nibbles;
+    const char *location; /* of the second file, or NULL: all data inside */
+    struct outside *first, **last; /* in the order of their offsets; last is where the next one is linked */
+    size_t outside_end;
     struct clq_error *err;
 };
 
@@ -44,6 +55,37 @@ static void **messages(struct builder *b, size_t n, size_t size)
 
 #define MESSAGES(b, n, type) ((type **)(void *)messages(b, (size_t)(n), sizeof(type)))
 
+static bool entry(Onnx__StringStringEntryProto *out, const char *key, const char *value)
+{
+    onnx__string_string_entry_proto__init(out);
+    out->key = borrow(key);
+    out->value = borrow(value);
+    return value != NULL;
+}
+
+/* Gives a constant its place in the second file. */
+static clq_status place_outside(struct builder *b, Onnx__TensorProto *out, const struct clq_const *c)
+{
+    struct outside *o = room(b, 1, sizeof *o);
+    Onnx__StringStringEntryProto **list = MESSAGES(b, 3, Onnx__StringStringEntryProto);
+    if (!o || !list) return clq_onnx_no_memory(b->err);
+    *o = (struct outside){.constant = c};
+    if (!clq_size_align(&o->offset, b->outside_end, EXTERNAL_ALIGN) ||
+        !clq_size_add(&b->outside_end, o->offset, c->bytes))
+        return clq_fail(b->err, CLQ_ERR_INTERNAL, "tensor '%s': external data is too long", c->name);
+    if (!entry(list[0], "location", b->location) ||
+        !entry(list[1], "offset", clq_arena_printf(&b->arena, "%zu", o->offset)) ||
+        !entry(list[2], "length", clq_arena_printf(&b->arena, "%zu", c->bytes)))
+        return clq_onnx_no_memory(b->err);
+    out->external_data = list;
+    out->n_external_data = 3;
+    out->has_data_location = true;
+    out->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    *b->last = o;
+    b->last = &o->next;
+    return CLQ_OK;
+}
+
 static clq_status tensor(struct builder *b, Onnx__TensorProto *out, const struct clq_const *c)
 {
     clq_tensor view = {.dtype = c->dtype, .rank = c->rank};
@@ -60,9 +102,10 @@ static clq_status tensor(struct builder *b, Onnx__TensorProto *out, const struct
     out->has_data_type = true;
     out->data_type = (int32_t)c->dtype;
     out->name = borrow_nonempty(c->name);
+    if (clq_dtype_bits(c->dtype) == 4) b->nibbles = true;
+    if (b->location && c->bytes >= EXTERNAL_ALIGN) return place_outside(b, out, c);
     out->has_raw_data = true;
     out->raw_data = (ProtobufCBinaryData){c->bytes, (uint8_t *)(uintptr_t)c->data};
-    if (clq_dtype_bits(c->dtype) == 4) b->nibbles = true;
     return CLQ_OK;
 }
 
@@ -333,10 +376,9 @@ static void append(ProtobufCBuffer *buffer, size_t n, const uint8_t *data)
     }
 }
 
-static clq_status stream(const char *path, const Onnx__ModelProto *proto, size_t bytes, bool force,
-                         struct clq_error *err)
+static clq_status stream(const char *path, const Onnx__ModelProto *proto, struct clq_writer_options options,
+                         struct clq_writer *data, struct clq_error *err)
 {
-    struct clq_writer_options options = {.force = force, .bytes = bytes};
     struct stream *s = malloc(sizeof *s);
     if (!s) return clq_onnx_no_memory(err);
     s->base.append = append;
@@ -346,6 +388,7 @@ static clq_status stream(const char *path, const Onnx__ModelProto *proto, size_t
     if (s->status == CLQ_OK) {
         onnx__model_proto__pack_to_buffer(proto, &s->base);
         flush(s);
+        if (s->status == CLQ_OK && data) s->status = clq_writer_commit(data, err);
         if (s->status == CLQ_OK) s->status = clq_writer_commit(&s->writer, err);
         clq_writer_abort(&s->writer);
     }
@@ -354,13 +397,68 @@ static clq_status stream(const char *path, const Onnx__ModelProto *proto, size_t
     return status;
 }
 
-clq_status clq_onnx_write(const char *path, const struct clq_model *model, bool force, struct clq_error *err)
+/* Of the outermost graph's constants. Attributes are seldom large; a file that is too long for them fails cleanly. */
+static size_t data_bytes(const struct clq_model *model)
+{
+    size_t sum = 0;
+    for (int i = 0; i < model->graph.n_consts; i++)
+        if (!clq_size_add(&sum, sum, model->graph.consts[i].bytes)) return SIZE_MAX;
+    return sum;
+}
+
+static clq_status write_outside(struct clq_writer *w, const struct outside *first, struct clq_error *err)
+{
+    static const unsigned char zeros[EXTERNAL_ALIGN];
+    for (const struct outside *o = first; o; o = o->next) {
+        CLQ_TRY(clq_writer_write(w, zeros, o->offset - (size_t)w->written, err));
+        CLQ_TRY(clq_writer_write(w, o->constant->data, o->constant->bytes, err));
+    }
+    return CLQ_OK;
+}
+
+/* Builds the messages again with the large constants outside, and writes both files. */
+static clq_status write_external(const char *path, const struct clq_model *model, struct clq_writer_options o,
+                                 struct clq_error *err)
 {
     struct builder b = {.err = err};
     Onnx__ModelProto proto;
-    size_t bytes;
-    clq_status status = build(&b, &proto, model, &bytes);
-    if (status == CLQ_OK) status = stream(path, &proto, bytes, force, err);
+    struct clq_writer data = {0};
+    const char *slash = strrchr(path, '/');
+    const char *data_path = clq_arena_printf(&b.arena, "%s.data", path);
+    if (!data_path) return clq_onnx_no_memory(err);
+    b.location = slash ? data_path + (slash + 1 - path) : data_path;
+    b.last = &b.first;
+    clq_status status = strchr(b.location, '\\')
+                            ? clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "'%s': external data needs a name without backslash", path)
+                            : build(&b, &proto, model, &(size_t){0});
+    if (status == CLQ_OK) {
+        o.bytes = b.outside_end;
+        status = clq_writer_open(&data, data_path, &o, err);
+    }
+    if (status == CLQ_OK) status = write_outside(&data, b.first, err);
+    o.bytes = 0;
+    if (status == CLQ_OK) status = stream(path, &proto, o, &data, err);
+    clq_writer_abort(&data);
     clq_arena_free(&b.arena);
     return status;
+}
+
+clq_status clq_onnx_write_with(const char *path, const struct clq_model *model,
+                               const struct clq_onnx_write_options *options, struct clq_error *err)
+{
+    struct builder b = {.err = err};
+    Onnx__ModelProto proto;
+    size_t bytes = 0;
+    struct clq_writer_options o = {.force = options->force, .inputs = options->inputs, .n_inputs = options->n_inputs};
+    if (options->external || data_bytes(model) > external_above) return write_external(path, model, o, err);
+    clq_status status = build(&b, &proto, model, &bytes);
+    o.bytes = bytes;
+    if (status == CLQ_OK) status = stream(path, &proto, o, NULL, err);
+    clq_arena_free(&b.arena);
+    return status;
+}
+
+clq_status clq_onnx_write(const char *path, const struct clq_model *model, bool force, struct clq_error *err)
+{
+    return clq_onnx_write_with(path, model, &(struct clq_onnx_write_options){.force = force}, err);
 }

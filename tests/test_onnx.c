@@ -241,6 +241,79 @@ static void hash(void **state)
     clq_model_release(&b);
 }
 
+/* A model with one large and one small constant, in a folder of its own. */
+static void external_data(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/clq-onnx-XXXXXX", path[64], data[64], other[64], command[64];
+    struct clq_model m, back;
+    struct clq_error err = {""};
+    int64_t shape[2] = {1025, 4};
+    unsigned char big[1025 * 4];
+    for (size_t i = 0; i < sizeof big; i++) big[i] = (unsigned char)(i * 7);
+    read_golden(&m);
+    assert_non_null(clq_graph_add_const(&m, &m.graph, "big", CLQ_DTYPE_U8, 2, shape, big, sizeof big, false));
+    assert_non_null(clq_graph_add_const(&m, &m.graph, "big2", CLQ_DTYPE_U8, 2, shape, big, sizeof big, false));
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/m.onnx", dir);
+    snprintf(data, sizeof data, "%s/m.onnx.data", dir);
+    snprintf(other, sizeof other, "%s/other", dir);
+    struct clq_onnx_write_options o = {.external = true};
+    if (clq_onnx_write_with(path, &m, &o, &err) != CLQ_OK) fail_msg("%s", err.text);
+    struct clq_blob blob;
+    assert_int_equal(clq_file_read(&blob, data, 0, &err), CLQ_OK);
+    assert_int_equal(blob.bytes, 8192 + sizeof big); /* 4100 bytes, then the next multiple of 4096 */
+    assert_memory_equal(blob.data, big, sizeof big);
+    assert_memory_equal(blob.data + 8192, big, sizeof big);
+    if (clq_onnx_read(&back, path, &err) != CLQ_OK) fail_msg("%s", err.text);
+    assert_true(back.has_external_data);
+    has_const(&back, "big", CLQ_DTYPE_U8, 2, 1025, sizeof big, big);
+    has_const(&back, "scalar", CLQ_DTYPE_F32, 0, 0, 4, (float[]){1.0f});
+    uint64_t before[2] = {back.hash[0], back.hash[1]};
+    clq_model_release(&back);
+    /* the data is part of the identity */
+    struct clq_writer_options force = {.force = true};
+    blob.data[100] ^= 1;
+    assert_int_equal(clq_file_write(data, blob.data, blob.bytes, &force, &err), CLQ_OK);
+    assert_int_equal(clq_onnx_read(&back, path, &err), CLQ_OK);
+    assert_true(before[0] != back.hash[0] || before[1] != back.hash[1]);
+    clq_model_release(&back);
+    /* links need the flag */
+    assert_int_equal(link(data, other), 0);
+    assert_int_equal(clq_onnx_read(&back, path, &err), CLQ_ERR_IO);
+    assert_int_equal(clq_onnx_read_links(&back, path, true, &err), CLQ_OK);
+    clq_model_release(&back);
+    assert_int_equal(unlink(data), 0);
+    assert_int_equal(symlink("other", data), 0);
+    assert_int_equal(clq_onnx_read(&back, path, &err), CLQ_ERR_IO);
+    assert_int_equal(clq_onnx_read_links(&back, path, true, &err), CLQ_OK);
+    clq_model_release(&back);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(clq_onnx_read_links(&back, path, true, &err), CLQ_ERR_IO);
+    /* existing files, and inputs */
+    assert_int_equal(clq_onnx_write_with(path, &m, &o, &err), CLQ_ERR_IO);
+    struct clq_file in;
+    assert_int_equal(clq_file_open(&in, path, &err), CLQ_OK);
+    o = (struct clq_onnx_write_options){.force = true, .inputs = &in.id, .n_inputs = 1};
+    assert_int_equal(clq_onnx_write_with(path, &m, &o, &err), CLQ_ERR_IO);
+    clq_file_close(&in);
+    free(blob.data);
+    clq_model_release(&m);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
+/* One small file that many tensors use whole does not become much memory. */
+static void external_amplification(void **state)
+{
+    (void)state;
+    struct clq_model m;
+    struct clq_error err = {""};
+    assert_int_equal(clq_onnx_read(&m, CLQ_TEST_DATA "/golden/onnx/external_shared_4.onnx", &err), CLQ_OK);
+    has_const(&m, "w3", CLQ_DTYPE_F32, 1, 2, 8, (float[]){1.0f, 2.0f});
+    clq_model_release(&m);
+}
+
 int main(int argc, char **argv)
 {
     n_files = argc - 1;
@@ -248,6 +321,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(constants),         cmocka_unit_test(structure),
                                        cmocka_unit_test(attributes),        cmocka_unit_test(golden_round_trip),
                                        cmocka_unit_test(models_round_trip), cmocka_unit_test(written_file),
-                                       cmocka_unit_test(hash)};
+                                       cmocka_unit_test(hash),              cmocka_unit_test(external_data),
+                                       cmocka_unit_test(external_amplification)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,6 +173,9 @@ def external_faults():
     external("length_beyond_file", ok + [("length", "80")], dims=(20,))
     external("and_raw_data", ok, data(9, b"\0" * 8))
     external("and_floats", ok, data(4, b"\0" * 8))
+    shared = b"".join(data(5, tensor(f"w{i}", body=data(13, data(1, "location") + data(2, "./" * (i % 2) + "w.bin")) + num(14, 1)))
+                      for i in range(9))
+    onnx("external_nine_tensors_share_two_floats", model(graph(node("Sum", ["x"], ["y"]), shared)))
     init("data_location_7", tensor(body=data(9, b"\0" * 8) + num(14, 7)))
     save("w.bin", struct.pack("<2f", 1, 2))
 

@@ -47,3 +47,10 @@ g = graph(nodes, consts + data(5, tensor("cond", (), 9, data(9, b"\0"))), symbol
 os.makedirs(f"{here}/onnx", exist_ok=True)
 with open(f"{here}/onnx/every_field.onnx", "wb") as f:
     f.write(model(g, ir=10, ops=opset(21) + opset(1, "test"), more=data(2, "maker") + data(14, data(1, "key") + data(2, "value"))))
+
+# Four tensors that share the eight bytes of one file.
+consts = b"".join(data(5, tensor(f"w{i}", body=data(13, data(1, "location") + data(2, "w.bin")) + num(14, 1))) for i in range(4))
+with open(f"{here}/onnx/external_shared_4.onnx", "wb") as f:
+    f.write(model(graph(node("Sum", ["x", "w0", "w1", "w2", "w3"], ["y"]), consts)))
+with open(f"{here}/onnx/w.bin", "wb") as f:
+    f.write(struct.pack("<2f", 1, 2))
