@@ -13,13 +13,6 @@
 #include "scheduler/solve.h"
 #include "scheduler/stats.h"
 
-/* CBC 2.10's presolve loses a few bytes; they are not ours to free. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libCoinUtils";
-}
-
 #define N 6
 static struct clq_candidate candidates[N][3];
 static struct clq_problem_layer layers[N];
