@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Device memory with canaries, and the operands of a run: device buffers, wrapped host memory where host and device
- * share it, or staged copies. */
+ * Device memory with canaries, and the operands of a run: device buffers, or host memory that is copied. */
 #include "cl_internal.h"
 
 #include <stdlib.h>
@@ -8,22 +7,52 @@
 
 #include "base/size.h"
 
-enum { CANARY_BYTE = 0xa7, WRAP_ALIGN = 64 };
+enum { CANARY_BYTE = 0xa7 };
 
 static size_t canary(const struct clq_cl *cl) { return cl->options.exact_buffers ? 0 : CLQ_CL_CANARY; }
 
-/* Blocking transfers, with the deadline. */
+/* Queues a map of the span; *p is its address once the event has ended. */
+static clq_status map(void **p, cl_event *event, struct clq_cl *cl, cl_mem mem, size_t at, size_t bytes, bool read,
+                      struct clq_error *err)
+{
+    const cl_map_flags flags = read ? CL_MAP_READ : CL_MAP_WRITE_INVALIDATE_REGION;
+    cl_int code = CL_SUCCESS;
+    CLQ_TRY(clq_cl_count(cl, "clEnqueueMapBuffer", err));
+    *p = clEnqueueMapBuffer(cl->queue, mem, CL_FALSE, flags, at, bytes, 0, NULL, event, &code);
+    return clq_cl_check(cl, code, "clEnqueueMapBuffer", err);
+}
+
+static clq_status unmap(struct clq_cl *cl, cl_mem mem, void *p, struct clq_error *err)
+{
+    clq_status st = clq_cl_count(cl, "clEnqueueUnmapMemObject", err);
+    if (cl->dead) return st;
+    clq_status done =
+        clq_cl_check(cl, clEnqueueUnmapMemObject(cl->queue, mem, p, 0, NULL, NULL), "clEnqueueUnmapMemObject", err);
+    return st == CLQ_OK ? done : st;
+}
+
+/* Copies between host and device memory, with the deadline. The driver never holds an address of the caller's: a
+ * command that ends after its deadline cannot touch memory that the caller has reused. */
 static clq_status transfer(struct clq_cl *cl, cl_mem mem, size_t at, void *in, const void *out, size_t bytes,
                            struct clq_error *err)
 {
     cl_event event = NULL;
-    const char *call = in ? "clEnqueueReadBuffer" : "clEnqueueWriteBuffer";
-    if (bytes == 0) return cl->dead ? clq_cl_kill(cl, err, "%s", cl->reason) : CLQ_OK;
-    CLQ_TRY(clq_cl_count(cl, call, err));
-    cl_int code = in ? clEnqueueReadBuffer(cl->queue, mem, CL_FALSE, at, bytes, in, 0, NULL, &event)
-                     : clEnqueueWriteBuffer(cl->queue, mem, CL_FALSE, at, bytes, out, 0, NULL, &event);
-    CLQ_TRY(clq_cl_check(cl, code, call, err));
-    return clq_cl_wait(cl, event, err);
+    void *p = NULL;
+    if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
+    if (bytes == 0) return CLQ_OK;
+    CLQ_TRY(map(&p, &event, cl, mem, at, bytes, in != NULL, err));
+    CLQ_TRY(clq_cl_wait(cl, event, err));
+    if (in) memcpy(in, p, bytes);
+    else memcpy(p, out, bytes);
+    return unmap(cl, mem, p, err);
+}
+
+static clq_status fill(struct clq_cl *cl, cl_mem mem, size_t at, size_t bytes, struct clq_error *err)
+{
+    const unsigned char pattern = CANARY_BYTE;
+    CLQ_TRY(clq_cl_count(cl, "clEnqueueFillBuffer", err));
+    cl_int code = clEnqueueFillBuffer(cl->queue, mem, &pattern, sizeof pattern, at, bytes, 0, NULL, NULL);
+    return clq_cl_check(cl, code, "clEnqueueFillBuffer", err);
 }
 
 clq_status clq_cl_alloc(struct clq_cl_buffer *out, struct clq_cl *cl, size_t bytes, struct clq_error *err)
@@ -42,10 +71,8 @@ clq_status clq_cl_alloc(struct clq_cl_buffer *out, struct clq_cl *cl, size_t byt
     CLQ_TRY(clq_cl_check(cl, code, "clCreateBuffer", err));
     struct clq_cl_buffer buffer = {mem, edge, bytes};
     if (edge) {
-        unsigned char pattern[CLQ_CL_CANARY];
-        memset(pattern, CANARY_BYTE, sizeof pattern);
-        clq_status st = transfer(cl, mem, 0, NULL, pattern, edge, err);
-        if (st == CLQ_OK) st = transfer(cl, mem, edge + bytes, NULL, pattern, edge, err);
+        clq_status st = fill(cl, mem, 0, edge, err);
+        if (st == CLQ_OK) st = fill(cl, mem, edge + bytes, edge, err);
         if (st != CLQ_OK) {
             if (!cl->dead) clReleaseMemObject(mem);
             return st;
@@ -106,27 +133,17 @@ clq_status clq_cl_download(void *to, struct clq_cl *cl, const struct clq_cl_buff
     return transfer(cl, from->mem, from->offset, to, NULL, bytes, err);
 }
 
-/* Wraps or stages host memory as the next operand. */
+/* Stages host memory as the next operand. */
 static clq_status bind_host(struct clq_cl_binding *b, struct clq_cl_operand *o, struct clq_error *err)
 {
     struct clq_cl *cl = b->cl;
-    cl_int code = CL_SUCCESS;
-    if (cl->info.unified && !cl->options.exact_buffers && (uintptr_t)o->host % WRAP_ALIGN == 0) {
-        o->mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, o->bytes, o->host, &code);
-        o->own = code == CL_SUCCESS;
-        return clq_cl_check(cl, code, "clCreateBuffer", err);
-    }
     struct clq_cl_buffer exact = {0}, *slot = cl->options.exact_buffers ? &exact : &cl->scratch[b->n];
     CLQ_TRY(clq_cl_reserve(cl, slot, o->bytes, err));
     o->mem = slot->mem;
     o->at = slot->offset;
     o->own = slot == &exact;
-    o->staged = true;
     if (o->own) cl->used -= o->bytes;
-    if (o->output) return CLQ_OK;
-    CLQ_TRY(clq_cl_count(cl, "clEnqueueWriteBuffer", err));
-    code = clEnqueueWriteBuffer(cl->queue, o->mem, CL_FALSE, o->at, o->bytes, o->host, 0, NULL, NULL);
-    return clq_cl_check(cl, code, "clEnqueueWriteBuffer", err);
+    return o->output ? CLQ_OK : transfer(cl, o->mem, o->at, NULL, o->host, o->bytes, err);
 }
 
 const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer, const void *host,
@@ -157,7 +174,6 @@ const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct 
         if (first->host != host) continue;
         o->mem = first->mem;
         o->at = first->at;
-        o->staged = first->staged;
         b->n++;
         return o;
     }
@@ -166,43 +182,19 @@ const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct 
     return b->status == CLQ_OK ? o : NULL;
 }
 
-/* Queues what brings an output to the host; *event is the last command of the run. */
-static clq_status fetch(struct clq_cl *cl, struct clq_cl_operand *o, cl_event *event, struct clq_error *err)
-{
-    cl_int code = CL_SUCCESS;
-    if (*event) clReleaseEvent(*event);
-    *event = NULL;
-    if (o->staged) {
-        CLQ_TRY(clq_cl_count(cl, "clEnqueueReadBuffer", err));
-        code = clEnqueueReadBuffer(cl->queue, o->mem, CL_FALSE, o->at, o->bytes, o->host, 0, NULL, event);
-        return clq_cl_check(cl, code, "clEnqueueReadBuffer", err);
-    }
-    CLQ_TRY(clq_cl_count(cl, "clEnqueueMapBuffer", err));
-    void *p = clEnqueueMapBuffer(cl->queue, o->mem, CL_FALSE, CL_MAP_READ, 0, o->bytes, 0, NULL, NULL, &code);
-    CLQ_TRY(clq_cl_check(cl, code, "clEnqueueMapBuffer", err));
-    CLQ_TRY(clq_cl_count(cl, "clEnqueueUnmapMemObject", err));
-    code = clEnqueueUnmapMemObject(cl->queue, o->mem, p, 0, NULL, event);
-    return clq_cl_check(cl, code, "clEnqueueUnmapMemObject", err);
-}
-
 clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq_error *err)
 {
     struct clq_cl *cl = b->cl;
-    cl_event event = NULL;
-    for (int i = 0; i < b->n && status == CLQ_OK; i++)
-        if (b->operand[i].output && b->operand[i].host) status = fetch(cl, &b->operand[i], &event, err);
-    if (status == CLQ_OK && event) {
-        status = clq_cl_wait(cl, event, err);
-        event = NULL;
-    } else if (status == CLQ_OK && !b->host) {
-        status = clq_cl_check(cl, clFlush(cl->queue), "clFlush", err);
-    } else if (b->host && !cl->dead) {
-        /* Something may still read or write host memory that the caller is about to reuse. */
-        clq_status waited = clq_cl_finish(cl, status == CLQ_OK ? err : NULL);
-        if (status == CLQ_OK) status = waited;
+    bool waited = false;
+    for (int i = 0; i < b->n && status == CLQ_OK; i++) {
+        const struct clq_cl_operand *o = &b->operand[i];
+        if (!o->output || !o->host) continue;
+        status = transfer(cl, o->mem, o->at, o->host, NULL, o->bytes, err);
+        waited = true;
     }
     if (cl->dead) return status;
-    if (event) clReleaseEvent(event);
+    if (status == CLQ_OK && b->host && !waited) status = clq_cl_finish(cl, err);
+    if (status == CLQ_OK && !b->host) status = clq_cl_check(cl, clFlush(cl->queue), "clFlush", err);
     for (int i = 0; i < b->n; i++)
         if (b->operand[i].own) clReleaseMemObject(b->operand[i].mem);
     return status;

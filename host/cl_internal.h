@@ -85,13 +85,13 @@ clq_status clq_cl_enqueue(struct clq_cl_launch *l, size_t items0, size_t items1,
 /* Elementwise work over count vectors: the variant's shape decides how many items walk it. Returns that number. */
 size_t clq_cl_span_items(const struct clq_cl *cl, const struct clq_cl_variant *variant, size_t count);
 
-/* cl_buffer.c. One operand of a run: a device buffer, or host memory that is wrapped or staged. */
+/* cl_buffer.c. One operand of a run: a device buffer, or host memory that is copied to and from one. */
 struct clq_cl_operand {
     cl_mem mem;
     size_t at; /* bytes */
     void *host;
     size_t bytes;
-    bool own, staged, output;
+    bool own, output;
 };
 struct clq_cl_binding {
     struct clq_cl *cl;
@@ -103,8 +103,8 @@ struct clq_cl_binding {
 /* Adds operand n: buffer if not NULL, else host memory. NULL when it failed; b->status and err say why. */
 const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct clq_cl_buffer *buffer, const void *host,
                                          size_t bytes, bool output, struct clq_error *err);
-/* Ends the run: fetches outputs and waits if an operand is host memory, then releases the wraps. status is that of
- * the launch; the first failure is returned. */
+/* Ends the run: fetches outputs and waits if an operand is host memory. status is that of the launch; the first failure
+ * is returned. */
 clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq_error *err);
 /* Grows the buffer to at least bytes. */
 clq_status clq_cl_reserve(struct clq_cl *cl, struct clq_cl_buffer *buffer, size_t bytes, struct clq_error *err);

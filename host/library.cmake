@@ -15,3 +15,39 @@ foreach(part ${CLQ_PARTS})
 endforeach()
 target_link_libraries(clq_all PUBLIC clq_flags ${CLQ_LIBS})
 set_target_properties(clq_all PROPERTIES LINKER_LANGUAGE C)
+
+# What users link: only CLQ_API symbols are visible.
+add_library(clquant SHARED)
+add_library(clquant::clquant ALIAS clquant)
+foreach(part ${CLQ_PARTS})
+  target_sources(clquant PRIVATE $<TARGET_OBJECTS:${part}>)
+endforeach()
+target_link_libraries(clquant PRIVATE ${CLQ_LIBS})
+target_include_directories(clquant PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/host/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_link_options(clquant PRIVATE -Wl,-z,relro,-z,now -Wl,--no-undefined)
+set_target_properties(clquant PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}
+  LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+if(CMAKE_C_FLAGS MATCHES "-fsanitize")
+  set_target_properties(clquant PROPERTIES LINK_OPTIONS "")
+endif()
+
+configure_file(${PROJECT_SOURCE_DIR}/host/version.h.in ${PROJECT_BINARY_DIR}/include/clquant/version.h @ONLY)
+target_include_directories(clq_flags INTERFACE ${PROJECT_BINARY_DIR}/include)
+target_include_directories(clquant PUBLIC $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>)
+
+if(EXISTS ${PROJECT_SOURCE_DIR}/host/cli/CMakeLists.txt)
+  add_subdirectory(host/cli)
+endif()
+
+# Installation: headers, CMake package, pkg-config file.
+include(CMakePackageConfigHelpers)
+install(TARGETS clquant EXPORT clquantTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/host/include/clquant DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(FILES ${PROJECT_BINARY_DIR}/include/clquant/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/clquant)
+install(EXPORT clquantTargets NAMESPACE clquant:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/clquant)
+file(WRITE ${PROJECT_BINARY_DIR}/clquantConfig.cmake "include(\"\${CMAKE_CURRENT_LIST_DIR}/clquantTargets.cmake\")\n")
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/clquantConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/clquantConfig.cmake ${PROJECT_BINARY_DIR}/clquantConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/clquant)
+configure_file(${PROJECT_SOURCE_DIR}/host/clquant.pc.in ${PROJECT_BINARY_DIR}/clquant.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/clquant.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

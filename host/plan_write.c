@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <clquant/version.h>
+
 #include "base/file.h"
 #include "base/hash.h"
 #include "formats/onnx.h"
@@ -136,7 +138,7 @@ clq_status clq_result_fill_plan(struct clq_result *r, const clq_quantize_options
     char hash[65];
     clq_plan_start(p);
     CLQ_TRY(model_hash(hash, r->source, err));
-    p->clquant = "0.1.0";
+    p->clquant = CLQ_VERSION;
     p->created_by = "clquant quantize";
     p->model = (struct clq_plan_model){.path = base_name(r->source->path), .sha256 = clq_arena_string(&p->arena, hash), .bytes = (int64_t)r->source->file_bytes};
     p->data = (struct clq_plan_dataset){.samples = (int64_t)r->summary.calibration_samples, .validation_samples = (int64_t)r->summary.validation_samples,

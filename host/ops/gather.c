@@ -347,7 +347,7 @@ static clq_status reverse_axes(struct clq_op_call *call, int *time, int *batch)
     *time = 0;
     *batch = 1;
     if (clq_op_size(call->in[0].dtype) == 0) return clq_op_bad_type(call, 0);
-    if (call->in[0].rank < 2 || t + b != 1 || t < 0 || t > 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "time and batch must be axes 0 and 1");
+    if (call->in[0].rank < 2 || t < 0 || t > 1 || b != 1 - t) return clq_op_fail(call, CLQ_ERR_FORMAT, "time and batch must be axes 0 and 1");
     *time = (int)t;
     *batch = (int)b;
     return CLQ_OK;

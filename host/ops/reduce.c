@@ -143,6 +143,7 @@ CLQ_CLONES static void sum_rows(double *restrict acc, const float *restrict x, i
 static double reduce_one(const struct job *j, const float *x)
 {
     const struct view *v = &j->v;
+    if (v->n_reduced == 0) return start_of(j->kind);
     if (v->rank > 0 && v->reduced[v->rank - 1]) {
         int64_t run = v->dim[v->rank - 1], n = v->n_reduced / run;
         double a = start_of(j->kind);

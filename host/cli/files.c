@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Paths: outputs before the work, the cache, safe names. The library checks again when it writes. */
+#include "files.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool same_file(const char *a, const struct stat *b)
+{
+    struct stat s;
+    return a && stat(a, &s) == 0 && s.st_dev == b->st_dev && s.st_ino == b->st_ino;
+}
+
+static int check_folder(struct cli *cli, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? cli_print("%.*s", slash == path ? 1 : (int)(slash - path), path) : cli_print(".");
+    int code = CLI_GO_ON;
+    struct stat s;
+    if (slash && !slash[1]) code = cli_usage(cli, "output '%s' names a folder, expected a file", path);
+    else if (stat(folder, &s) != 0) code = cli_system(cli, "output '%s': folder '%s': %s", path, folder, strerror(errno));
+    else if (!S_ISDIR(s.st_mode)) code = cli_system(cli, "output '%s': '%s' is not a folder", path, folder);
+    else if (access(folder, W_OK | X_OK) != 0) code = cli_system(cli, "output '%s': folder '%s' cannot be written: %s", path, folder, strerror(errno));
+    free(folder);
+    return code;
+}
+
+int cli_check_output(struct cli *cli, const char *path, const char *const *inputs, int n_inputs)
+{
+    struct stat s;
+    if (lstat(path, &s) == 0) {
+        if (S_ISDIR(s.st_mode)) return cli_usage(cli, "output '%s' is a folder, expected a file", path);
+        if (stat(path, &s) == 0)
+            for (int i = 0; i < n_inputs; i++)
+                if (same_file(inputs[i], &s)) return cli_usage(cli, "output '%s' is the input '%s'; inputs are never replaced", path, inputs[i]);
+        if (!cli->force) return cli_usage(cli, "output '%s' exists; --force replaces it", path);
+    }
+    return check_folder(cli, path);
+}
+
+bool cli_make_folder(const char *path)
+{
+    struct stat s;
+    if (mkdir(path, 0777) == 0) return true;
+    int e = errno;
+    if (e == EEXIST && stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return true;
+    errno = e == EEXIST ? ENOTDIR : e;
+    return false;
+}
+
+char *cli_cache_folder(const char **why)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *parent, *folder;
+    if (base && base[0] == '/') parent = cli_print("%s", base);
+    else if (home && home[0] == '/') parent = cli_print("%s/.cache", home);
+    else {
+        *why = "there is no home folder";
+        return NULL;
+    }
+    folder = cli_print("%s/clquant", parent);
+    bool made = cli_make_folder(parent) && cli_make_folder(folder) && access(folder, W_OK | X_OK) == 0;
+    if (!made) *why = strerror(errno);
+    free(parent);
+    if (made) return folder;
+    free(folder);
+    return NULL;
+}
+
+char *cli_safe_name(const char *name, const char *otherwise)
+{
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    char *out = cli_print("%.150s", *name ? name : otherwise);
+    for (char *p = out; *p; p++)
+        if (!strchr(legal, *p) || (p == out && *p == '.')) *p = '_';
+    return out;
+}
+
+char *cli_own_path(void)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0) return NULL;
+    path[n] = 0;
+    return cli_print("%s", path);
+}

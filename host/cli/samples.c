@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Data sets, labels and the values of tensors of any type. */
+#include "samples.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cli_open_data(struct cli *cli, clq_data **out, const clq_model *model, const char *path, const clq_data_options *options)
+{
+    clq_status st = clq_data_open(out, cli->ctx, model, path, options);
+    return st == CLQ_OK ? CLI_GO_ON : cli_fail(cli, st);
+}
+
+bool cli_read_whole(int64_t *out, const clq_tensor *t, size_t n)
+{
+    const void *p = t->data;
+    for (size_t i = 0; i < n; i++) {
+        switch (t->dtype) {
+        case CLQ_DTYPE_U8:
+        case CLQ_DTYPE_BOOL: out[i] = ((const uint8_t *)p)[i]; break;
+        case CLQ_DTYPE_S8: out[i] = ((const int8_t *)p)[i]; break;
+        case CLQ_DTYPE_U16: out[i] = ((const uint16_t *)p)[i]; break;
+        case CLQ_DTYPE_S16: out[i] = ((const int16_t *)p)[i]; break;
+        case CLQ_DTYPE_S32: out[i] = ((const int32_t *)p)[i]; break;
+        case CLQ_DTYPE_U32: out[i] = ((const uint32_t *)p)[i]; break;
+        case CLQ_DTYPE_S64:
+        case CLQ_DTYPE_U64: out[i] = ((const int64_t *)p)[i]; break;
+        case CLQ_DTYPE_U4: out[i] = ((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15; break;
+        case CLQ_DTYPE_S4: out[i] = ((((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15) ^ 8) - 8; break;
+        default: return false;
+        }
+    }
+    return true;
+}
+
+static double widen_f16(uint16_t h)
+{
+    int exponent = h >> 10 & 31;
+    double fraction = h & 1023, sign = h & 0x8000 ? -1.0 : 1.0;
+    if (exponent == 31) return fraction > 0 ? (double)NAN : sign * (double)INFINITY;
+    return sign * (exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24));
+}
+
+static double widen_bf16(uint16_t h)
+{
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return (double)f;
+}
+
+bool cli_read_real(double *out, const clq_tensor *t, size_t n)
+{
+    const void *p = t->data;
+    for (size_t i = 0; i < n; i++) {
+        switch (t->dtype) {
+        case CLQ_DTYPE_F32: out[i] = (double)((const float *)p)[i]; break;
+        case CLQ_DTYPE_F64: out[i] = ((const double *)p)[i]; break;
+        case CLQ_DTYPE_F16: out[i] = widen_f16(((const uint16_t *)p)[i]); break;
+        case CLQ_DTYPE_BF16: out[i] = widen_bf16(((const uint16_t *)p)[i]); break;
+        default: return false;
+        }
+    }
+    return true;
+}
+
+int cli_load_labels(struct cli *cli, int64_t **labels, size_t *n, const char *path)
+{
+    clq_bundle *bundle;
+    *labels = NULL;
+    *n = 0;
+    if (!path) return CLI_GO_ON;
+    clq_status st = clq_bundle_load(&bundle, cli->ctx, path);
+    if (st != CLQ_OK) return cli_fail(cli, st);
+    int code = CLI_GO_ON;
+    const clq_tensor *t = clq_bundle_count(bundle) == 1 ? clq_bundle_tensor(bundle, 0) : NULL;
+    if (!t) code = cli_usage(cli, "labels '%s': expected one array, found %zu", path, clq_bundle_count(bundle));
+    else if (clq_tensor_elements(n, t) != CLQ_OK || *n == 0) code = cli_usage(cli, "labels '%s': the array is empty", path);
+    else {
+        *labels = cli_alloc(*n * sizeof **labels);
+        if (!cli_read_whole(*labels, t, *n)) {
+            code = cli_usage(cli, "labels '%s': expected whole numbers, found %s", path, clq_dtype_name(t->dtype));
+            free(*labels);
+            *labels = NULL;
+        }
+    }
+    clq_bundle_free(bundle);
+    return code;
+}

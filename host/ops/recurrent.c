@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * RNN, GRU and LSTM, step by step in float32 with sums in binary64: direction, lengths, clipping, peepholes, layouts
+ * and the standard's activation functions. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "ops/util.h"
+
+enum cell { CELL_RNN = 1, CELL_GRU = 3, CELL_LSTM = 4 }; /* the value is the number of gates */
+
+enum function { RELU, TANH, SIGMOID, AFFINE, LEAKY_RELU, THRESHOLDED_RELU, SCALED_TANH, HARD_SIGMOID, ELU, SOFTSIGN, SOFTPLUS };
+
+struct activation {
+    enum function f;
+    float a, b;
+};
+
+struct recurrent {
+    enum cell cell;
+    int64_t steps, batch, in, hidden, directions;
+    bool batch_first, reverse_first, before_reset, input_forget;
+    float clip; /* 0: none */
+    struct activation act[6];
+};
+
+static float apply(const struct activation *f, float x)
+{
+    switch (f->f) {
+    case RELU: return x > 0.0f ? x : 0.0f;
+    case TANH: return tanhf(x);
+    case SIGMOID: return 1.0f / (1.0f + expf(-x));
+    case AFFINE: return f->a * x + f->b;
+    case LEAKY_RELU: return x < 0.0f ? f->a * x : x;
+    case THRESHOLDED_RELU: return x > f->a ? x : 0.0f;
+    case SCALED_TANH: return f->a * tanhf(f->b * x);
+    case HARD_SIGMOID: return fminf(1.0f, fmaxf(0.0f, f->a * x + f->b));
+    case ELU: return x < 0.0f ? f->a * expm1f(x) : x;
+    case SOFTSIGN: return x / (1.0f + fabsf(x));
+    default: return x > 0.0f ? x + log1pf(expf(-x)) : log1pf(expf(x));
+    }
+}
+
+static clq_status read_activations(struct clq_op_call *call, struct recurrent *r)
+{
+    static const struct {
+        const char *name;
+        float a, b;
+    } known[] = {{"Relu", 0, 0}, {"Tanh", 0, 0}, {"Sigmoid", 0, 0}, {"Affine", 1, 0}, {"LeakyRelu", 0.01f, 0}, {"ThresholdedRelu", 1, 0},
+                 {"ScaledTanh", 1, 1}, {"HardSigmoid", 0.2f, 0.5f}, {"Elu", 1, 0}, {"Softsign", 0, 0}, {"Softplus", 0, 0}};
+    int per = r->cell == CELL_RNN ? 1 : r->cell == CELL_GRU ? 2 : 3, n = per * (int)r->directions;
+    const struct clq_attr *names = clq_node_attr(call->node, "activations"), *alpha = clq_node_attr(call->node, "activation_alpha");
+    const struct clq_attr *beta = clq_node_attr(call->node, "activation_beta");
+    if (names && (names->type != CLQ_ATTR_STRINGS || names->n != (size_t)n)) return clq_op_fail(call, CLQ_ERR_FORMAT, "activations does not hold %d names", n);
+    if ((alpha && alpha->type != CLQ_ATTR_FLOATS) || (beta && beta->type != CLQ_ATTR_FLOATS)) return clq_op_fail(call, CLQ_ERR_FORMAT, "activation_alpha or activation_beta is not a list of floats");
+    for (int i = 0; i < n; i++) {
+        const char *name = names ? names->strings[i] : r->cell == CELL_RNN || i % per > 0 ? "Tanh" : "Sigmoid";
+        int f = 0;
+        while (f < 11 && strcmp(known[f].name, name) != 0) f++;
+        if (f == 11) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "activation '%s'", name);
+        r->act[i] = (struct activation){(enum function)f, known[f].a, known[f].b};
+        if (alpha && (size_t)i < alpha->n) r->act[i].a = alpha->floats[i];
+        if (beta && (size_t)i < beta->n) r->act[i].b = beta->floats[i];
+    }
+    return CLQ_OK;
+}
+
+/* Input i, when present, must be float32 of this shape. */
+static clq_status need_shape(struct clq_op_call *call, int i, int rank, const int64_t *shape)
+{
+    if (!clq_op_has(call, i)) return CLQ_OK;
+    CLQ_TRY(clq_op_need_type(call, i, CLQ_DTYPE_F32));
+    CLQ_TRY(clq_op_need_rank(call, i, rank));
+    for (int k = 0; k < rank; k++)
+        if (call->in[i].shape[k] != shape[k])
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements on axis %d, expected %lld", i, (long long)call->in[i].shape[k], k, (long long)shape[k]);
+    return CLQ_OK;
+}
+
+static clq_status read_direction(struct clq_op_call *call, struct recurrent *r)
+{
+    const char *direction = clq_node_string(call->node, "direction", "forward");
+    bool both = strcmp(direction, "bidirectional") == 0;
+    r->reverse_first = strcmp(direction, "reverse") == 0;
+    if (!both && !r->reverse_first && strcmp(direction, "forward") != 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "direction '%s'", direction);
+    r->directions = both ? 2 : 1;
+    return CLQ_OK;
+}
+
+static clq_status read_recurrent(struct clq_op_call *call, struct recurrent *r, enum cell cell)
+{
+    const clq_tensor *x = &call->in[0];
+    *r = (struct recurrent){.cell = cell};
+    CLQ_TRY(clq_op_need_type(call, 0, CLQ_DTYPE_F32));
+    CLQ_TRY(clq_op_need_rank(call, 0, 3));
+    CLQ_TRY(clq_op_need_rank(call, 2, 3));
+    CLQ_TRY(read_direction(call, r));
+    r->batch_first = clq_node_int(call->node, "layout", 0) != 0;
+    r->steps = x->shape[r->batch_first];
+    r->batch = x->shape[!r->batch_first];
+    r->in = x->shape[2];
+    r->hidden = clq_node_int(call->node, "hidden_size", call->in[2].shape[2]);
+    r->before_reset = clq_node_int(call->node, "linear_before_reset", 0) != 0;
+    r->input_forget = clq_node_int(call->node, "input_forget", 0) != 0;
+    r->clip = clq_node_float(call->node, "clip", 0.0f);
+    if (r->hidden < 1 || r->hidden > CLQ_OP_MAX_ELEMENTS / 8) return clq_op_fail(call, CLQ_ERR_FORMAT, "hidden_size %lld", (long long)r->hidden);
+    int64_t d = r->directions, g = cell, h = r->hidden;
+    CLQ_TRY(need_shape(call, 1, 3, (const int64_t[]){d, g * h, r->in}));
+    CLQ_TRY(need_shape(call, 2, 3, (const int64_t[]){d, g * h, h}));
+    CLQ_TRY(need_shape(call, 3, 2, (const int64_t[]){d, 2 * g * h}));
+    const int64_t state[3] = {r->batch_first ? r->batch : d, r->batch_first ? d : r->batch, h};
+    CLQ_TRY(need_shape(call, 5, 3, state));
+    if (cell == CELL_LSTM) {
+        CLQ_TRY(need_shape(call, 6, 3, state));
+        CLQ_TRY(need_shape(call, 7, 2, (const int64_t[]){d, 3 * h}));
+    }
+    if (clq_op_has(call, 4)) {
+        CLQ_TRY(clq_op_need_type(call, 4, CLQ_DTYPE_S32));
+        CLQ_TRY(clq_op_need_rank(call, 4, 1));
+        if (call->in[4].shape[0] != r->batch) return clq_op_fail(call, CLQ_ERR_FORMAT, "one length per batch entry is needed");
+    }
+    return read_activations(call, r);
+}
+
+static clq_status infer(struct clq_op_call *call, enum cell cell)
+{
+    struct recurrent r;
+    CLQ_TRY(read_recurrent(call, &r, cell));
+    const int64_t last[3] = {r.batch_first ? r.batch : r.directions, r.batch_first ? r.directions : r.batch, r.hidden};
+    const int64_t plain[4] = {r.steps, r.directions, r.batch, r.hidden}, first[4] = {r.batch, r.steps, r.directions, r.hidden};
+    CLQ_TRY(clq_op_set_out(call, 0, CLQ_DTYPE_F32, 4, r.batch_first ? first : plain));
+    CLQ_TRY(clq_op_set_out(call, 1, CLQ_DTYPE_F32, 3, last));
+    return clq_op_set_out(call, 2, CLQ_DTYPE_F32, 3, last);
+}
+
+static float dot(const float *a, const float *b, int64_t n)
+{
+    double s = 0.0;
+    for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
+    return (float)s;
+}
+
+/* One direction of one batch entry. */
+struct lane {
+    const struct recurrent *r;
+    const float *w, *rec, *wb, *rb, *peep; /* wb, rb, peep may be NULL */
+    const struct activation *act;
+    float *h, *c, *gate, *next; /* [hidden], [hidden], [gates * hidden], [hidden] */
+};
+
+static float clipped(const struct recurrent *r, float x)
+{
+    if (r->clip <= 0.0f) return x;
+    return x > r->clip ? r->clip : x < -r->clip ? -r->clip : x;
+}
+
+/* x W + b of gate row g, and its recurrent part. */
+static float input_part(const struct lane *l, const float *x, int64_t g)
+{
+    return dot(x, l->w + g * l->r->in, l->r->in) + (l->wb ? l->wb[g] : 0.0f);
+}
+
+static float recurrent_part(const struct lane *l, const float *h, int64_t g)
+{
+    return dot(h, l->rec + g * l->r->hidden, l->r->hidden) + (l->rb ? l->rb[g] : 0.0f);
+}
+
+static void step_rnn(struct lane *l, const float *x)
+{
+    int64_t n = l->r->hidden;
+    for (int64_t i = 0; i < n; i++) l->next[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
+    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+}
+
+/* Gates in the order z, r, h. */
+static void step_gru(struct lane *l, const float *x)
+{
+    int64_t n = l->r->hidden;
+    float *z = l->gate, *r = z + n, *rh = r + n;
+    for (int64_t i = 0; i < 2 * n; i++) z[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
+    for (int64_t i = 0; i < n; i++) rh[i] = r[i] * l->h[i];
+    for (int64_t i = 0; i < n; i++) {
+        float rec = l->r->before_reset ? r[i] * recurrent_part(l, l->h, 2 * n + i) : recurrent_part(l, rh, 2 * n + i);
+        float candidate = apply(&l->act[1], clipped(l->r, input_part(l, x, 2 * n + i) + rec));
+        l->next[i] = (1.0f - z[i]) * candidate + z[i] * l->h[i];
+    }
+    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+}
+
+/* Gates in the order i, o, f, c; peepholes in the order i, o, f. */
+static void step_lstm(struct lane *l, const float *x)
+{
+    int64_t n = l->r->hidden;
+    float *g = l->gate;
+    const float *p = l->peep;
+    for (int64_t i = 0; i < 4 * n; i++) g[i] = input_part(l, x, i) + recurrent_part(l, l->h, i);
+    for (int64_t i = 0; i < n; i++) {
+        float in = apply(&l->act[0], clipped(l->r, g[i] + (p ? p[i] * l->c[i] : 0.0f)));
+        float forget = apply(&l->act[0], clipped(l->r, g[2 * n + i] + (p ? p[2 * n + i] * l->c[i] : 0.0f)));
+        if (l->r->input_forget) forget = 1.0f - in;
+        float c = forget * l->c[i] + in * apply(&l->act[1], clipped(l->r, g[3 * n + i]));
+        float out = apply(&l->act[0], clipped(l->r, g[n + i] + (p ? p[n + i] * c : 0.0f)));
+        l->c[i] = c;
+        l->next[i] = out * apply(&l->act[2], c);
+    }
+    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+}
+
+static void run_lane(struct clq_op_call *call, struct lane *l, int64_t d, int64_t b)
+{
+    const struct recurrent *r = l->r;
+    int64_t n = r->hidden, state = (r->batch_first ? b * r->directions + d : d * r->batch + b) * n, length = r->steps;
+    size_t bytes = (size_t)n * sizeof(float);
+    bool reverse = r->reverse_first || d == 1;
+    float *y = call->out[0].data;
+    if (clq_op_has(call, 4)) length = ((const int32_t *)call->in[4].data)[b];
+    length = length < 0 ? 0 : length > r->steps ? r->steps : length;
+    memset(l->h, 0, bytes);
+    memset(l->c, 0, bytes);
+    if (clq_op_has(call, 5)) memcpy(l->h, (const float *)call->in[5].data + state, bytes);
+    if (r->cell == CELL_LSTM && clq_op_has(call, 6)) memcpy(l->c, (const float *)call->in[6].data + state, bytes);
+    for (int64_t s = 0; s < r->steps; s++) {
+        int64_t t = s < length && reverse ? length - 1 - s : s;
+        float *to = y + (r->batch_first ? ((b * r->steps + t) * r->directions + d) : ((t * r->directions + d) * r->batch + b)) * n;
+        if (s >= length) {
+            if (y) memset(to, 0, bytes);
+            continue;
+        }
+        const float *x = (const float *)call->in[0].data + (r->batch_first ? b * r->steps + t : t * r->batch + b) * r->in;
+        if (r->cell == CELL_RNN) step_rnn(l, x);
+        else if (r->cell == CELL_GRU) step_gru(l, x);
+        else step_lstm(l, x);
+        if (y) memcpy(to, l->h, bytes);
+    }
+    if (call->n_out > 1 && call->out[1].data) memcpy((float *)call->out[1].data + state, l->h, bytes);
+    if (call->n_out > 2 && call->out[2].data) memcpy((float *)call->out[2].data + state, l->c, bytes);
+}
+
+static clq_status eval(struct clq_op_call *call, enum cell cell)
+{
+    struct recurrent r;
+    CLQ_TRY(read_recurrent(call, &r, cell));
+    int64_t n = r.hidden, g = cell, per = cell == CELL_RNN ? 1 : cell == CELL_GRU ? 2 : 3;
+    float *memory = malloc((size_t)((g + 4) * n) * sizeof *memory);
+    if (!memory) return clq_op_no_memory(call);
+    for (int64_t d = 0; d < r.directions; d++) {
+        struct lane l = {.r = &r, .h = memory, .c = memory + n, .next = memory + 2 * n, .gate = memory + 3 * n, .act = r.act + d * per};
+        l.w = (const float *)call->in[1].data + d * g * n * r.in;
+        l.rec = (const float *)call->in[2].data + d * g * n * n;
+        if (clq_op_has(call, 3)) {
+            l.wb = (const float *)call->in[3].data + d * 2 * g * n;
+            l.rb = l.wb + g * n;
+        }
+        if (cell == CELL_LSTM && clq_op_has(call, 7)) l.peep = (const float *)call->in[7].data + d * 3 * n;
+        for (int64_t b = 0; b < r.batch; b++) run_lane(call, &l, d, b);
+    }
+    free(memory);
+    return CLQ_OK;
+}
+
+clq_op_fn clq_infer_rnn, clq_eval_rnn, clq_infer_gru, clq_eval_gru, clq_infer_lstm, clq_eval_lstm;
+
+clq_status clq_infer_rnn(struct clq_op_call *call)
+{
+    return infer(call, CELL_RNN);
+}
+
+clq_status clq_eval_rnn(struct clq_op_call *call)
+{
+    return eval(call, CELL_RNN);
+}
+
+clq_status clq_infer_gru(struct clq_op_call *call)
+{
+    return infer(call, CELL_GRU);
+}
+
+clq_status clq_eval_gru(struct clq_op_call *call)
+{
+    return eval(call, CELL_GRU);
+}
+
+clq_status clq_infer_lstm(struct clq_op_call *call)
+{
+    return infer(call, CELL_LSTM);
+}
+
+clq_status clq_eval_lstm(struct clq_op_call *call)
+{
+    return eval(call, CELL_LSTM);
+}
