@@ -65,26 +65,31 @@ static const struct field training_fields[] = {
     {1, MESSAGE, 1, GRAPH}, {2, MESSAGE, 2, GRAPH}, {3, MESSAGE, MANY, ENTRY}, {4, MESSAGE, MANY, ENTRY}};
 static const struct field annotation_fields[] = {{1, TEXT, 1, 0}, {2, MESSAGE, MANY, ENTRY}};
 
-#define MESSAGE_ROW(text, array) {text, array, sizeof(array) / sizeof(array)[0]}
+#define BIT(number) ((uint64_t)1 << (number))
+#define MESSAGE_ROW(text, array) {text, array, sizeof(array) / sizeof(array)[0], 0}
+#define MESSAGE_NEEDS(text, array, bits) {text, array, sizeof(array) / sizeof(array)[0], bits}
+/* needed: bits of once without which the message is refused here, because two bytes of an empty message would become
+ * hundreds in memory. */
 static const struct {
     const char *name;
     const struct field *fields;
     size_t n;
+    uint64_t needed;
 } messages[] = {
     [MODEL] = MESSAGE_ROW("ModelProto", model_fields),
     [GRAPH] = MESSAGE_ROW("GraphProto", graph_fields),
-    [NODE] = MESSAGE_ROW("NodeProto", node_fields),
-    [ATTRIBUTE] = MESSAGE_ROW("AttributeProto", attribute_fields),
-    [TENSOR] = MESSAGE_ROW("TensorProto", tensor_fields),
+    [NODE] = MESSAGE_NEEDS("NodeProto", node_fields, BIT(4)),
+    [ATTRIBUTE] = MESSAGE_NEEDS("AttributeProto", attribute_fields, BIT(1) | BIT(20)),
+    [TENSOR] = MESSAGE_NEEDS("TensorProto", tensor_fields, BIT(2)),
     [SPARSE] = MESSAGE_ROW("SparseTensorProto", sparse_fields),
-    [VALUE_INFO] = MESSAGE_ROW("ValueInfoProto", value_info_fields),
+    [VALUE_INFO] = MESSAGE_NEEDS("ValueInfoProto", value_info_fields, BIT(1)),
     [TYPE] = MESSAGE_ROW("TypeProto", type_fields),
     [TYPE_TENSOR] = MESSAGE_ROW("TypeProto.Tensor", type_tensor_fields),
     [TYPE_ELEMENT] = MESSAGE_ROW("TypeProto.Sequence", type_element_fields),
     [TYPE_MAP] = MESSAGE_ROW("TypeProto.Map", type_map_fields),
     [SHAPE] = MESSAGE_ROW("TensorShapeProto", shape_fields),
     [DIM] = MESSAGE_ROW("Dimension", dim_fields),
-    [OPSET] = MESSAGE_ROW("OperatorSetIdProto", opset_fields),
+    [OPSET] = MESSAGE_NEEDS("OperatorSetIdProto", opset_fields, BIT(2)),
     [ENTRY] = MESSAGE_ROW("StringStringEntryProto", entry_fields),
     [FUNCTION] = MESSAGE_ROW("FunctionProto", function_fields),
     [TRAINING] = MESSAGE_ROW("TrainingInfoProto", training_fields),
@@ -221,6 +226,18 @@ static clq_status scan_field(struct scan *s)
     return scan_value(s, start, field, wire);
 }
 
+static clq_status scan_end(struct scan *s)
+{
+    const struct frame *frame = &s->stack[s->depth - 1];
+    uint64_t absent = messages[frame->message].needed & ~frame->seen;
+    if (absent)
+        return clq_fail(s->err, CLQ_ERR_FORMAT, "%s before offset %zu: ends without its field %d",
+                        messages[frame->message].name, s->at, __builtin_ctzll(absent));
+    s->graphs -= frame->message == GRAPH;
+    s->depth--;
+    return CLQ_OK;
+}
+
 static clq_status scan(const void *bytes, size_t n, enum message root, struct clq_error *err)
 {
     struct scan s = {.bytes = bytes, .err = err};
@@ -233,8 +250,7 @@ static clq_status scan(const void *bytes, size_t n, enum message root, struct cl
         if (s.at < frame->end) {
             CLQ_TRY(scan_field(&s));
         } else {
-            s.graphs -= frame->message == GRAPH;
-            s.depth--;
+            CLQ_TRY(scan_end(&s));
         }
     }
     return CLQ_OK;
