@@ -38,7 +38,7 @@ struct clq_minmax_args {
     uint64_t n_nan, n_pos_inf, n_neg_inf; /* in and out */
 };
 
-/* Adds to the counts of numerics.md 7: side by the sign of x (zeros and subnormals are positive zero), bin
+/* Adds to the counts of README.md "Histograms": side by the sign of x (zeros and subnormals are positive zero), bin
  * floor(|x| * 2^(log2_bins - exponent)). Every finite |x| is < 2^exponent (the caller has grown the range; a value
  * beyond it would land in the last bin); values that are not finite are skipped. -64 <= exponent <= 128,
  * 6 <= log2_bins <= 12. */
@@ -78,7 +78,7 @@ struct clq_gemm_args {
     enum clq_out out;
     void *y;                /* [m][ldy] of the out type */
     size_t ldy;             /* elements, >= n */
-    int64_t bound;          /* proven: |v| <= bound for every row, numerics.md 4 */
+    int64_t bound;          /* proven: |v| <= bound for every row */
     size_t packed_bytes, scratch_bytes, units;
     void *packed;           /* written by pack, read by run */
     void *scratch;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sum and product of two quantized tensors, 32 codes at a time; bits of ref/binary.c. The quotient is the repaired
- * product with the reciprocal, numerics.md 1. */
+ * product with the reciprocal, README.md "Quotients". */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * binary32 to 8-bit codes, 32 at a time; bits of ref/quantize.c. The quotient is the repaired product with the
- * reciprocal, numerics.md 1; scales outside 2^-64 .. 2^64 go to the reference, which divides. */
+ * reciprocal, README.md "Quotients"; scales outside 2^-64 .. 2^64 go to the reference, which divides. */
 #include <immintrin.h>
 #include <string.h>
 

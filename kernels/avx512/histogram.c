@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Range and histogram of binary32 values; bits of ref/histogram.c. Bin numbers are computed by vectors and counted in private
- * copies in turn, so that runs of equal bins do not wait for each other. */
+ * Range and histogram of binary32 values; bits of ref/histogram.c. Bin numbers are computed by vectors and counted in
+ * private copies in turn, so that runs of equal bins do not wait for each other. */
 #include <immintrin.h>
 #include <string.h>
 
