@@ -43,7 +43,7 @@ static clq_status transfer(struct clq_cl *cl, cl_mem mem, size_t at, void *in, c
     CLQ_TRY(map(&p, &event, cl, mem, at, bytes, in != NULL, err));
     CLQ_TRY(clq_cl_wait(cl, event, err));
     if (in) memcpy(in, p, bytes);
-    else memcpy(p, out, bytes);
+    if (out) memcpy(p, out, bytes);
     return unmap(cl, mem, p, err);
 }
 

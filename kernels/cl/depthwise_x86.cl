@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Depthwise convolution for OpenCL on x86 CPUs with AVX512-VNNI (family F1), bits of ref/conv.c. Four taps of 64 channels
+ * are interleaved by byte and word unpacking, which works inside 128-bit lanes, so that one vpdpbusd adds four taps; the
+ * packs of the epilogue undo the order. Instructions are inline assembly, because the drivers' compilers do not emit
+ * them; a driver may drop assembly that it cannot parse, so only an exact self-test admits the kernel.
+ * Weight object w at byte w_at (64-byte aligned), quads = ceil(kh * kw / 4), np = co rounded up to 64:
+ *   panels [np/64][quads][4][16][4] s8: vector j, lane 4 l + i is channel 16 l + 4 j + i; four taps per lane, 0 past the end
+ *   fold   [np/64][4][16] s32 = bias - zp_x * column sum, scale [np/64][4][16] f32, in the order of the lanes
+ *   pad    [64] u8 = zp_x
+ * Parameters as in conv.cl (groups = ci = co). 2-D, local size (1, 1): group = (output row, panel of 64 channels). */
+#ifndef CLQ_COMMON_CLH
+#include "common.clh"
+#endif
+#if !defined(__x86_64__) || !defined(__AVX512F__)
+#error "depthwise_x86.cl is for x86 CPUs with AVX-512"
+#endif
+
+#define CLQ_UNROLL _Pragma("unroll")
+
+#define CLQ_DEFINE_PAIR(name, instruction)                                               \
+    static inline int16 name(int16 a, int16 b)                                           \
+    {                                                                                    \
+        int16 r;                                                                         \
+        __asm__(instruction " %2,%1,%0" : "=v"(r) : "v"(a), "v"(b));                     \
+        return r;                                                                        \
+    }
+CLQ_DEFINE_PAIR(clq_low_bytes, "vpunpcklbw")
+CLQ_DEFINE_PAIR(clq_high_bytes, "vpunpckhbw")
+CLQ_DEFINE_PAIR(clq_low_words, "vpunpcklwd")
+CLQ_DEFINE_PAIR(clq_high_words, "vpunpckhwd")
+CLQ_DEFINE_PAIR(clq_pack_words, "vpackusdw")
+CLQ_DEFINE_PAIR(clq_pack_bytes, "vpackuswb")
+
+static inline int16 clq_dot(int16 acc, int16 u, int16 s)
+{
+    __asm__("vpdpbusd %2,%1,%0" : "+v"(acc) : "v"(u), "v"(s));
+    return acc;
+}
+
+/* Bytes whose mask bit is 0 are neither read nor written. */
+static inline int16 clq_load64(global const uchar *p, ulong mask)
+{
+    int16 v;
+    __asm__("kmovq %2,%%k1\n\tvmovdqu8 (%1),%0%{%%k1%}%{z%}" : "=v"(v) : "r"(p), "r"(mask) : "k1");
+    return v;
+}
+
+static inline void clq_store64(global uchar *p, int16 v, ulong mask)
+{
+    __asm__ volatile("kmovq %2,%%k1\n\tvmovdqu8 %0,(%1)%{%%k1%}" : : "v"(v), "r"(p), "r"(mask) : "k1", "memory");
+}
+
+struct layer {
+    global const uchar *x, *pad;
+    global const int16 *w;
+    global const int16 *fold;
+    global const float16 *scale;
+    global uchar *y;
+    ulong y_at, mask;
+    int h, width, ci, kh, kw, stride_w, pad_left, dilation_h, dilation_w;
+    int lanes, out, zp, lo, hi;
+};
+
+/* acc += four taps. */
+static inline void clq_quad(int16 acc[4], const int16 tap[4], global const int16 *w)
+{
+    const int16 low[2] = {clq_low_bytes(tap[0], tap[1]), clq_low_bytes(tap[2], tap[3])};
+    const int16 high[2] = {clq_high_bytes(tap[0], tap[1]), clq_high_bytes(tap[2], tap[3])};
+    acc[0] = clq_dot(acc[0], clq_low_words(low[0], low[1]), w[0]);
+    acc[1] = clq_dot(acc[1], clq_high_words(low[0], low[1]), w[1]);
+    acc[2] = clq_dot(acc[2], clq_low_words(high[0], high[1]), w[2]);
+    acc[3] = clq_dot(acc[3], clq_high_words(high[0], high[1]), w[3]);
+}
+
+/* at: element of y of the pixel's first channel. */
+static inline void clq_emit(const struct layer *g, const int16 acc[4], ulong at)
+{
+    if (g->out <= CLQ_OUT_S8) {
+        const float16 low = (float)(g->lo - g->zp), high = (float)(g->hi - g->zp);
+        int16 q[4];
+        CLQ_UNROLL for (int j = 0; j < 4; j++) {
+            const float16 f = min(max(convert_float16(acc[j]) * g->scale[j], low), high);
+            q[j] = as_int16(f + CLQ_MAGIC) - (CLQ_MAGIC_BITS - g->zp);
+        }
+        clq_store64(g->y + at, clq_pack_bytes(clq_pack_words(q[0], q[1]), clq_pack_words(q[2], q[3])), g->mask);
+        return;
+    }
+    int part[4][16];
+    CLQ_UNROLL for (int j = 0; j < 4; j++)
+        vstore16(g->out == CLQ_OUT_S32 ? acc[j] : as_int16(convert_float16(acc[j]) * g->scale[j]), 0, part[j]);
+    for (int c = 0; c < g->lanes; c++) ((global int *)g->y)[at + c] = part[c % 16 / 4][c / 16 * 4 + c % 4];
+}
+
+/* One output row of any window: top is the input row of the first kernel row. */
+static void clq_row(const struct layer *g, global const uchar *image, int top, int ow)
+{
+    for (int ox = 0; ox < ow; ox++) {
+        const int left = ox * g->stride_w - g->pad_left;
+        int16 acc[4] = {g->fold[0], g->fold[1], g->fold[2], g->fold[3]};
+        global const int16 *w = g->w;
+        for (int ky = 0, kx = 0; ky < g->kh; w += 4) {
+            int16 tap[4];
+            for (int b = 0; b < 4; b++) {
+                const int sy = top + ky * g->dilation_h, sx = left + kx * g->dilation_w;
+                const int inside = ((uint)sy < (uint)g->h) & ((uint)sx < (uint)g->width) & (ky < g->kh);
+                tap[b] = clq_load64(inside ? image + ((long)sy * g->width + sx) * g->ci : g->pad, g->mask);
+                if (++kx == g->kw) {
+                    kx = 0;
+                    ky++;
+                }
+            }
+            clq_quad(acc, tap, w);
+        }
+        clq_emit(g, acc, g->y_at + (ulong)ox * g->ci);
+    }
+}
+
+/* The same for 3 x 3: rows outside the image become the pad row with a step of 0. */
+static void clq_row_3x3(const struct layer *g, global const uchar *image, int top, int ow)
+{
+    global const uchar *line[3];
+    long step[3];
+    CLQ_UNROLL for (int ky = 0; ky < 3; ky++) {
+        const int sy = top + ky * g->dilation_h, inside = (uint)sy < (uint)g->h;
+        line[ky] = inside ? image + (long)sy * g->width * g->ci : g->pad;
+        step[ky] = inside ? g->ci : 0;
+    }
+    for (int ox = 0; ox < ow; ox++) {
+        const int left = ox * g->stride_w - g->pad_left;
+        int16 acc[4] = {g->fold[0], g->fold[1], g->fold[2], g->fold[3]}, tap[12];
+        if (left >= 0 && left + 2 * g->dilation_w < g->width) {
+            CLQ_UNROLL for (int t = 0; t < 9; t++)
+                tap[t] = clq_load64(line[t / 3] + (left + t % 3 * g->dilation_w) * step[t / 3], g->mask);
+        } else {
+            CLQ_UNROLL for (int t = 0; t < 9; t++) {
+                const int sx = left + t % 3 * g->dilation_w;
+                tap[t] = clq_load64((uint)sx < (uint)g->width ? line[t / 3] + sx * step[t / 3] : g->pad, g->mask);
+            }
+        }
+        tap[9] = tap[10] = tap[11] = tap[8];
+        CLQ_UNROLL for (int t = 0; t < 3; t++) clq_quad(acc, tap + 4 * t, g->w + 4 * t);
+        clq_emit(g, acc, g->y_at + (ulong)ox * g->ci);
+    }
+}
+
+__attribute__((reqd_work_group_size(1, 1, 1)))
+kernel void depthwise_u8s8(global const uchar *x, ulong x_at, global const char *w, ulong w_at, global uchar *y, ulong y_at,
+                           uint pixels, int h, int width, int ci, int oh, int ow, int co, int kh, int kw, int stride_h,
+                           int stride_w, int pad_top, int pad_left, int dilation_h, int dilation_w, int groups, int zp_x,
+                           int out, int zp, int lo, int hi)
+{
+    const uint row = get_group_id(0), channel = get_group_id(1) * 64;
+    const int quads = (kh * kw + 3) / 4, lanes = min(co - (int)channel, 64);
+    const ulong np = (co + 63) & ~63;
+    global const int *fold = (global const int *)(w + w_at + np * quads * 4);
+    global const float *scale = (global const float *)(fold + np);
+    const struct layer g = {x, (global const uchar *)(scale + np), (global const int16 *)(w + w_at + (ulong)channel * quads * 4),
+                            (global const int16 *)(fold + channel), (global const float16 *)(scale + channel), y,
+                            y_at + (ulong)row * ow * co + channel, ~0ul >> (64 - lanes), h, width, ci, kh, kw, stride_w,
+                            pad_left, dilation_h, dilation_w, lanes, out, zp, lo, hi};
+    global const uchar *image = x + x_at + (ulong)(row / (uint)oh) * h * width * ci + channel;
+    const int top = (int)(row % (uint)oh) * stride_h - pad_top;
+    if (kh == 3 && kw == 3) clq_row_3x3(&g, image, top, ow);
+    else clq_row(&g, image, top, ow);
+}
