@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One real to one 8-bit code, README.md "Quantize", and loads and stores of binary32 at any address. Shared by the references,
- * which define these operations. */
+ * One real to one 8-bit code, README.md "Quantize", and loads and stores of binary32 at any address. Shared by the
+ * references, which define these operations. */
 #ifndef CLQ_KERNELS_REF_CODE_H
 #define CLQ_KERNELS_REF_CODE_H
 
