@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -327,11 +328,16 @@ static void large_instance(struct instance *in, int n)
         p->bound[a] = INFINITY;
 }
 
+/* CPU time, the solver's child included. */
 static double now(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    double sum = 0;
+    for (int who = 0; who < 2; who++) {
+        struct rusage u;
+        getrusage(who ? RUSAGE_CHILDREN : RUSAGE_SELF, &u);
+        sum += (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    }
+    return sum;
 }
 
 static void test_150_layers(void **unused)
@@ -364,7 +370,7 @@ static void test_150_layers(void **unused)
         n_found += r.feasible && r.totals.axis[in->problem.objective] <= 1.05 * s.totals.axis[in->problem.objective];
         slowest = fmax(slowest, seconds);
     }
-    print_message("slowest of 12: %.3f s; search alone within 5 %%: %d\n", slowest, n_found);
+    print_message("slowest of 12: %.3f s of CPU time; search alone within 5 %%: %d\n", slowest, n_found);
     assert_true(n_found >= 9);
     free(in);
 }
