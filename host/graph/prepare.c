@@ -39,6 +39,13 @@ static clq_status prepare_conv(struct clq_program *p, struct clq_step *s, struct
         .groups = w->groups, .transposed = s->transposed, .residual = s->residual >= 0,
         .act = s->act, .a = s->act_a, .b = s->act_b, .weight = floats(p, s->weight), .bias = floats(p, s->bias),
     };
+    if (c.w == 1 && c.kw == 1 && c.ow == 1) { /* a column is a row in memory, and rows are what the kernels block over */
+        struct clq_dnnl_conv t = c;
+        c.h = c.kh = c.oh = c.stride_h = c.dilation_h = 1;
+        c.pad_top = c.pad_bottom = 0;
+        c.w = t.h, c.kw = t.kh, c.ow = t.oh, c.stride_w = t.stride_h, c.dilation_w = t.dilation_h;
+        c.pad_left = t.pad_top, c.pad_right = t.pad_bottom;
+    }
     if (s->transposed) { /* output padding shortens the far side */
         c.pad_bottom = (c.h - 1) * c.stride_h + (c.kh - 1) * c.dilation_h + 1 - c.pad_top - c.oh;
         c.pad_right = (c.w - 1) * c.stride_w + (c.kw - 1) * c.dilation_w + 1 - c.pad_left - c.ow;
@@ -130,6 +137,13 @@ static clq_status prepare_qconv(struct clq_program *p, struct clq_step *s, struc
         .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi, .out = y->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_U8,
         .bound = s->bound,
     };
+    if (s->conv.w == 1 && s->conv.kw == 1 && s->conv.ow == 1) { /* as in prepare_conv */
+        struct clq_conv_args t = s->conv;
+        s->conv.h = s->conv.kh = s->conv.oh = s->conv.stride_h = s->conv.dilation_h = 1;
+        s->conv.pad_top = 0;
+        s->conv.w = t.h, s->conv.kw = t.kh, s->conv.ow = t.oh, s->conv.stride_w = t.stride_h, s->conv.dilation_w = t.dilation_h;
+        s->conv.pad_left = t.pad_top;
+    }
     p->ctx->kernels.conv_u8s8_plan(&s->conv);
     if (s->conv.packed_bytes > 0) {
         s->conv.packed = clq_arena_alloc(&p->arena, s->conv.packed_bytes);

@@ -182,5 +182,6 @@ clq_status clq_model_simplify(struct clq_model *model, struct clq_error *err)
     CLQ_TRY(clq_simplify_qlinear(model, err));
     CLQ_TRY(clq_simplify_affine(model, err));
     CLQ_TRY(clq_simplify_activations(model, err));
+    CLQ_TRY(clq_simplify_forward(model, err));
     return clq_simplify_dead(model, err);
 }

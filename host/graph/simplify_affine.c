@@ -33,11 +33,13 @@ static bool read_batch_norm(struct clq_model *model, const struct clq_node *n, i
     return true;
 }
 
-/* [C,1,1] or [1,C,1,1] against an output of the given rank. */
+/* [C,1,1], [1,C,1,1] or one number against an output of the given rank. */
 static bool per_channel(const struct clq_const *c, int64_t channels, int rank)
 {
     int first = rank - 1 - c->rank; /* missing leading axes */
-    if (c->dtype != CLQ_DTYPE_F32 || c->rank < rank - 1 || c->rank > rank) return false;
+    if (c->dtype != CLQ_DTYPE_F32 || c->rank > rank) return false;
+    if (c->bytes == sizeof(float)) return true;
+    if (c->rank < rank - 1) return false;
     for (int d = 0; d < c->rank; d++) {
         int axis = d + first + 1;
         if (c->shape[d] != (axis == 1 ? channels : 1)) return false;
@@ -53,9 +55,11 @@ static bool read_elementwise(struct clq_model *model, const struct clq_node *n, 
     if (!c) c = clq_graph_const(&model->graph, n->inputs[0]);
     if (!c || !per_channel(c, channels, rank)) return false;
     const float *v = c->data;
+    bool one = c->bytes == sizeof(float);
     for (int64_t k = 0; k < channels; k++) {
-        a->scale[k] = mul ? (double)v[k] : 1;
-        a->shift[k] = mul ? 0 : (double)v[k];
+        double x = (double)v[one ? 0 : k];
+        a->scale[k] = mul ? x : 1;
+        a->shift[k] = mul ? 0 : x;
     }
     return true;
 }

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * clquant quantize: the main job from the command line. All that can be refused is refused before the work starts. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "files.h"
+#include "out.h"
+#include "quantize_out.h"
+#include "samples.h"
+
+struct arguments {
+    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report;
+    double min_sqnr, max_drop;
+    long long batch, limit, seed, pairs, tuning;
+    bool remeasure, strict, no_bias_correction, no_weight_clipping;
+};
+
+#define AT(field) offsetof(struct arguments, field)
+static const struct cli_option options[] = {
+    {"data", 0, CLI_TEXT, AT(data), "DATA", 0, 0,
+     "calibration samples: .npz (arrays by input name, first axis: samples), .npy or a folder of either; synthetic:N is noise for timing alone"},
+    {"output", 'o', CLI_TEXT, AT(output), "OUT.onnx", 0, 0, "the model that is written; its plan goes to OUT.onnx.plan.json"},
+    {"val-data", 0, CLI_TEXT, AT(val_data), "DATA", 0, 0, "samples that judge the result (default: a quarter of --data, drawn by --seed, that does not calibrate)"},
+    {"labels", 0, CLI_TEXT, AT(labels), "LABELS.npy", 0, 0, "the class of every sample of --val-data, or of --data without it"},
+    {"min-sqnr", 0, CLI_REAL, AT(min_sqnr), "DB", 0.1, 199, "lowest output SQNR in dB on unseen samples (default 20, unless --max-drop is given)"},
+    {"max-drop", 0, CLI_REAL, AT(max_drop), "POINTS", 0.001, 100, "most top-1 points that may be lost; needs --labels"},
+    {"target", 0, CLI_CHOICE, AT(target), "generic|ort|tensorrt|openvino", 0, 0, "whom the file is written for (default generic)"},
+    {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto: what has the least error at the output)"},
+    {"candidates", 0, CLI_LIST, AT(candidates), "f32|int8", 0, 0, "precisions that the scheduler may use, separated by commas (default all)"},
+    {"uniform", 0, CLI_CHOICE, AT(uniform), "f32|int8", 0, 0, "one precision wherever it is supported, instead of a search"},
+    {"plan", 0, CLI_TEXT, AT(plan), "PLAN.json", 0, 0, "writes what this plan says, instead of a search"},
+    {"report", 0, CLI_TEXT, AT(report), "OUT.html", 0, 0, "also writes one self-contained page with all numbers"},
+    {"strict", 0, CLI_FLAG, AT(strict), NULL, 0, 0, "exit code 1 when float is kept, the result is slower than float, or a bound is missed"},
+    {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
+    {"pairs", 0, CLI_WHOLE, AT(pairs), "N", 10, 100000, "timed pairs of the final comparison (default 200)"},
+    {"batch", 0, CLI_WHOLE, AT(batch), "N", 1, 65536, "samples per run (default 1)"},
+    {"limit", 0, CLI_WHOLE, AT(limit), "N", 1, 1e12, "at most so many samples of --data"},
+    {"tuning-samples", 0, CLI_WHOLE, AT(tuning), "N", 1, 100000, "samples for the error of each layer (default 8)"},
+    {"seed", 0, CLI_WHOLE, AT(seed), "N", 0, 9e15, "of the split and of synthetic data (default 0)"},
+    {"no-bias-correction", 0, CLI_FLAG, AT(no_bias_correction), NULL, 0, 0, "leaves biases as they are"},
+    {"no-weight-clipping", 0, CLI_FLAG, AT(no_weight_clipping), NULL, 0, 0, "weight ranges reach to the largest weight"},
+    {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
+};
+#undef AT
+
+static const char *const positional[] = {"MODEL"};
+
+static const struct cli_spec spec = {
+    .name = "quantize",
+    .arguments = "MODEL --data DATA -o OUT.onnx",
+    .summary = "Writes a quantized model. Every layer gets its precision from what is measured on this device: the error that\n"
+               "it causes at the outputs, and its time in place. The default bound is an output SQNR of 20 dB on samples that\n"
+               "were not used for calibration. If the result is not faster than float beyond noise, the float model is kept.\n",
+    .options = options,
+    .least = 1,
+    .most = 1,
+    .positional = positional,
+    .example = "  clquant quantize model.onnx --data calib.npz -o model.int8.onnx\n"
+               "  clquant quantize model.onnx --data calib.npz --val-data test.npz --labels labels.npy --max-drop 0.5 -o out.onnx --report out.html\n",
+};
+
+struct job {
+    const struct arguments *a;
+    const char *path;
+    char *plan_path, *profile_path, *worker;
+    clq_model *model;
+    clq_data *data, *val_data;
+    int64_t *labels;
+    size_t n_labels;
+    clq_result *result;
+};
+
+/* ---- Before the work ---- */
+static int check_arguments(struct cli *cli, const struct arguments *a)
+{
+    if (!a->data)
+        return cli_usage(cli, "--data is missing: samples to calibrate with, as .npz (arrays by input name, first axis: samples), .npy or a "
+                              "folder of either; --data synthetic:32 makes noise, good for timing alone");
+    if (!a->output) return cli_usage(cli, "-o is missing: the file to write");
+    if (a->max_drop > 0 && !a->labels) return cli_usage(cli, "--max-drop needs --labels: the class of every sample");
+    if (a->uniform && a->plan) return cli_usage(cli, "--uniform and --plan exclude each other");
+    if (a->uniform && a->candidates) return cli_usage(cli, "--uniform and --candidates exclude each other");
+    return CLI_GO_ON;
+}
+
+static int check_outputs(struct cli *cli, struct job *q)
+{
+    const struct arguments *a = q->a;
+    const char *inputs[] = {q->path, a->data, a->val_data, a->labels, a->plan};
+    const int n = (int)(sizeof inputs / sizeof *inputs);
+    q->plan_path = cli_print("%s.plan.json", a->output);
+    int code = cli_check_output(cli, a->output, inputs, n);
+    if (code == CLI_GO_ON) code = cli_check_output(cli, q->plan_path, inputs, n - 1); /* a plan may replace itself with --force */
+    if (code == CLI_GO_ON && a->report) code = cli_check_output(cli, a->report, inputs, n);
+    if (code == CLI_GO_ON && a->report && (strcmp(a->report, a->output) == 0 || strcmp(a->report, q->plan_path) == 0))
+        code = cli_usage(cli, "--report '%s' is another output", a->report);
+    return code;
+}
+
+static void find_profile(struct cli *cli, struct job *q)
+{
+    const char *why = "";
+    char *folder = cli_cache_folder(&why);
+    if (folder) q->profile_path = cli_print("%s/profile.json", folder);
+    else cli_note(cli, "measured times are not kept for later runs: no cache folder, %s", why);
+    free(folder);
+}
+
+static int open_inputs(struct cli *cli, struct job *q)
+{
+    const struct arguments *a = q->a;
+    clq_data_options opt = {.batch = (size_t)a->batch, .limit = (size_t)a->limit, .seed = (uint64_t)a->seed};
+    clq_data_options val_opt = {.batch = opt.batch, .seed = opt.seed};
+    int code = cli_open(cli);
+    if (code == CLI_GO_ON) code = cli_load(cli, &q->model, q->path);
+    if (code == CLI_GO_ON) code = cli_open_data(cli, &q->data, q->model, a->data, &opt);
+    if (code == CLI_GO_ON && a->val_data) code = cli_open_data(cli, &q->val_data, q->model, a->val_data, &val_opt);
+    if (code == CLI_GO_ON) code = cli_load_labels(cli, &q->labels, &q->n_labels, a->labels);
+    return code;
+}
+
+/* ---- The work ---- */
+static clq_status quantize(struct cli *cli, struct job *q)
+{
+    const struct arguments *a = q->a;
+    clq_quantize_options opt = {
+        .min_sqnr_db = a->min_sqnr,
+        .max_drop = a->max_drop,
+        .target = a->target,
+        .calibrator = a->calibrator,
+        .uniform = a->uniform,
+        .candidates = a->candidates,
+        .plan_path = a->plan,
+        .profile_path = q->profile_path,
+        .remeasure = a->remeasure,
+        .validation = q->val_data,
+        .labels = q->labels,
+        .n_labels = q->n_labels,
+        .seed = (uint64_t)a->seed,
+        .tuning_samples = (size_t)a->tuning,
+        .timing_pairs = (size_t)a->pairs,
+        .worker = q->worker,
+        .no_bias_correction = a->no_bias_correction,
+        .no_weight_clipping = a->no_weight_clipping,
+    };
+    return clq_quantize(&q->result, cli->ctx, q->model, q->data, &opt);
+}
+
+/* Model, plan and report, with signals held back, so that all are there or the failure is said. */
+static int write_outputs(struct cli *cli, struct job *q)
+{
+    cli_hold();
+    clq_status st = cli_stopped() ? CLQ_ERR_IO : clq_result_write(q->result, q->a->output, cli->force);
+    if (st == CLQ_OK) st = clq_result_write_plan(q->result, q->plan_path, cli->force);
+    if (st == CLQ_OK && q->a->report) st = clq_result_write_report(q->result, q->a->report, cli->force);
+    cli_release();
+    return st == CLQ_OK ? CLI_GO_ON : cli_fail_output(cli, st);
+}
+
+static int verdict(const struct arguments *a, const clq_summary *m)
+{
+    bool missed = !m->budget_met && !m->kept_float;
+    bool asked = (a->min_sqnr > 0 || a->max_drop > 0) && !a->uniform && !a->plan;
+    if (missed && asked) return CLI_FAILED;
+    return a->strict && (missed || m->kept_float || m->slower_than_float) ? CLI_FAILED : CLI_DONE;
+}
+
+static int work(struct cli *cli, struct job *q)
+{
+    clq_status st = quantize(cli, q);
+    if (st != CLQ_OK || cli_stopped()) return cli_fail(cli, st);
+    int code = write_outputs(cli, q);
+    if (code != CLI_GO_ON) return code;
+    cli_progress_clear(&cli->progress);
+    struct cli_quantized out = {q->result, q->path, q->a->output, q->plan_path, q->a->report};
+    if (cli->json) cli_quantize_json(cli, &out);
+    else cli_quantize_text(&out);
+    return verdict(q->a, clq_result_summary(q->result));
+}
+
+int cli_quantize(struct cli *cli, int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct job q = {.a = &a};
+    int code = cli_parse(cli, &spec, &a, &q.path, argc, argv);
+    if (code == CLI_GO_ON) code = check_arguments(cli, &a);
+    if (code == CLI_GO_ON) code = check_outputs(cli, &q);
+    if (code == CLI_GO_ON) {
+        find_profile(cli, &q);
+        q.worker = cli_own_path();
+        code = open_inputs(cli, &q);
+    }
+    if (code == CLI_GO_ON) code = work(cli, &q);
+    clq_result_free(q.result);
+    free(q.labels);
+    clq_data_free(q.val_data);
+    clq_data_free(q.data);
+    clq_model_free(q.model);
+    free(q.plan_path);
+    free(q.profile_path);
+    free(q.worker);
+    return code;
+}

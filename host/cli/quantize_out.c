@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What quantize tells in the end: layers by precision, before and after, the most sensitive layers, the decision. */
+#include "quantize_out.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "out.h"
+
+static bool is_int8(const clq_layer_result *l)
+{
+    return strcmp(l->precision, "f32") != 0;
+}
+
+/* ---- Layers by operator and precision ---- */
+struct group {
+    const char *op, *precision, *device;
+    int count;
+    double time_us;
+};
+
+static int by_group(const void *a, const void *b)
+{
+    const struct group *x = a, *y = b;
+    int c = strcmp(x->op, y->op);
+    if (c == 0) c = strcmp(x->precision, y->precision);
+    return c ? c : strcmp(x->device, y->device);
+}
+
+static void print_groups(const clq_result *r)
+{
+    static const char *const titles[] = {"operator", "precision", "device", "layers", "time"};
+    size_t n = clq_result_layer_count(r), groups = 0;
+    struct group *g = cli_alloc((n + 1) * sizeof *g);
+    for (size_t i = 0; i < n; i++) {
+        const clq_layer_result *l = clq_result_layer(r, i);
+        struct group one = {l->op_type, l->precision, l->device, 1, l->time_us > 0 ? l->time_us : 0};
+        size_t k = 0;
+        while (k < groups && by_group(&g[k], &one) != 0) k++;
+        if (k == groups) g[groups++] = one;
+        else {
+            g[k].count++;
+            g[k].time_us += one.time_us;
+        }
+    }
+    qsort(g, groups, sizeof *g, by_group);
+    struct cli_table t;
+    cli_table_start(&t, 5, "lllrr", titles);
+    for (size_t k = 0; k < groups; k++) {
+        cli_cell(&t, "%s", g[k].op);
+        cli_cell(&t, "%s", g[k].precision);
+        cli_cell(&t, "%s", g[k].device);
+        cli_cell(&t, "%d", g[k].count);
+        if (g[k].time_us > 0) cli_cell(&t, "%.3f ms", g[k].time_us * 1e-3);
+        else cli_cell(&t, "-");
+    }
+    cli_table_print(&t, 2);
+    free(g);
+}
+
+/* ---- Before and after ---- */
+static void cell_percent(struct cli_table *t, double points)
+{
+    if (points < 0) cli_cell(t, "-");
+    else cli_cell(t, "%.2f %%", points);
+}
+
+static void cell_ms(struct cli_table *t, double ms)
+{
+    if (ms > 0) cli_cell(t, "%.3f ms", ms);
+    else cli_cell(t, "-");
+}
+
+static void print_comparison(const clq_summary *m)
+{
+    static const char *const titles[] = {"", "before", "after", ""};
+    struct cli_table t;
+    cli_table_start(&t, 4, "lrrl", titles);
+    cli_cell(&t, "size");
+    cli_cell_take(&t, cli_bytes((double)m->reference_bytes));
+    cli_cell_take(&t, cli_bytes((double)m->model_bytes));
+    if (m->model_bytes > 0) cli_cell(&t, "%.2f x smaller", (double)m->reference_bytes / (double)m->model_bytes);
+    else cli_cell(&t, "%s", "");
+    cli_cell(&t, "time");
+    cell_ms(&t, m->reference_median_ms);
+    cell_ms(&t, m->kept_float ? m->reference_median_ms : m->median_ms);
+    if (m->speedup > 0 && !m->kept_float)
+        cli_cell(&t, "%.2f x (95 %%: %.2f to %.2f; %zu pairs, %zu processes)", m->speedup, m->speedup_lo, m->speedup_hi, m->pairs, m->processes);
+    else cli_cell(&t, "%s", "");
+    cli_cell(&t, "output SQNR");
+    cli_cell(&t, "exact");
+    cli_cell_take(&t, cli_decibel(m->sqnr_db));
+    cli_cell(&t, "on %zu unseen samples", m->validation_samples);
+    if (m->agreement >= 0) {
+        cli_cell(&t, "agreement");
+        cli_cell(&t, "100.00 %%");
+        cell_percent(&t, 100 * m->agreement);
+        cli_cell(&t, "%s", "");
+    }
+    if (m->top1 >= 0) {
+        cli_cell(&t, "top-1");
+        cell_percent(&t, m->top1_reference);
+        cell_percent(&t, m->top1);
+        cli_cell(&t, "%+.2f points", m->top1 - m->top1_reference);
+    }
+    cli_table_print(&t, 2);
+    if (m->uniform_speedup > 0) {
+        char *db = cli_decibel(m->uniform_sqnr_db);
+        printf("  for comparison, all layers in int8: %.2f x, %s\n", m->uniform_speedup, db);
+        free(db);
+    }
+}
+
+/* ---- The most sensitive layers ---- */
+static int by_error(const void *a, const void *b)
+{
+    const clq_layer_result *x = *(const clq_layer_result *const *)a, *y = *(const clq_layer_result *const *)b;
+    return x->error < y->error ? 1 : x->error > y->error ? -1 : strcmp(x->name, y->name);
+}
+
+static void print_sensitive(const clq_result *r)
+{
+    static const char *const titles[] = {"most sensitive layers", "operator", "alone in int8", "float32", "int8", "choice", "reason"};
+    size_t n = clq_result_layer_count(r), known = 0;
+    const clq_layer_result **list = cli_alloc((n + 1) * sizeof *list);
+    for (size_t i = 0; i < n; i++)
+        if (clq_result_layer(r, i)->error > 0) list[known++] = clq_result_layer(r, i);
+    qsort(list, known, sizeof *list, by_error);
+    struct cli_table t;
+    cli_table_start(&t, 7, "llrrrll", titles);
+    for (size_t i = 0; i < known && i < 5; i++) {
+        const clq_layer_result *l = list[i];
+        cli_cell(&t, "%s", l->name);
+        cli_cell(&t, "%s", l->op_type);
+        cli_cell_take(&t, cli_decibel(-10 * log10(l->error)));
+        const double us[2] = {l->f32_us, l->int8_us};
+        for (int k = 0; k < 2; k++) {
+            if (us[k] >= 0) cli_cell(&t, "%.1f us", us[k]);
+            else cli_cell(&t, "-");
+        }
+        cli_cell(&t, "%s", l->precision);
+        cli_cell_take(&t, cli_printable(l->reason, 0));
+    }
+    if (known) {
+        printf("\n");
+        cli_table_print(&t, 2);
+    } else cli_table_print(&t, 2);
+    free(list);
+}
+
+void cli_quantize_text(const struct cli_quantized *q)
+{
+    const clq_summary *m = clq_result_summary(q->result);
+    char *model = cli_printable(q->model, 0), *output = cli_printable(q->output, 0), *plan = cli_printable(q->plan, 0);
+    char *reason = cli_printable(m->reason, 0), *rss = cli_bytes((double)m->peak_rss_bytes);
+    printf("%s -> %s\nplan: %s\n", model, output, plan);
+    if (q->report) printf("report: %s\n", q->report);
+    printf("\n");
+    print_groups(q->result);
+    printf("\n");
+    print_comparison(m);
+    print_sensitive(q->result);
+    printf("\ndecision: %s\n", reason);
+    if (m->slower_than_float) printf("warning: this model is slower than float32\n");
+    if (!m->budget_met) printf("warning: the requested bound is not met\n");
+    if (m->synthetic) printf("warning: calibrated on synthetic data, good for timing alone\n");
+    printf("calibrator %s, %zu calibration samples, %.1f s, peak memory %s\n", m->calibrator, m->calibration_samples, m->seconds, rss);
+    free(model);
+    free(output);
+    free(plan);
+    free(reason);
+    free(rss);
+}
+
+/* ---- JSON ---- */
+static double or_nan(double v)
+{
+    return v < 0 ? (double)NAN : v;
+}
+
+static void json_layers(struct cli_json *j, const clq_result *r)
+{
+    cli_json_array(j, "layers");
+    for (size_t i = 0; i < clq_result_layer_count(r); i++) {
+        const clq_layer_result *l = clq_result_layer(r, i);
+        cli_json_object(j, NULL);
+        cli_json_text(j, "name", l->name);
+        cli_json_text(j, "op", l->op_type);
+        cli_json_text(j, "precision", l->precision);
+        cli_json_text(j, "device", l->device);
+        cli_json_real(j, "error", or_nan(l->error));
+        cli_json_real(j, "time_us", or_nan(l->time_us));
+        cli_json_real(j, "f32_us", or_nan(l->f32_us));
+        cli_json_real(j, "int8_us", or_nan(l->int8_us));
+        cli_json_text(j, "reason", l->reason);
+        cli_json_end(j, '}');
+    }
+    cli_json_end(j, ']');
+}
+
+static void json_summary(struct cli_json *j, const clq_summary *m)
+{
+    bool exact = isinf(m->sqnr_db);
+    cli_json_real(j, "model_bytes", (double)m->model_bytes);
+    cli_json_real(j, "reference_bytes", (double)m->reference_bytes);
+    cli_json_real(j, "sqnr_db", m->sqnr_db);
+    cli_json_bool(j, "identical", exact);
+    cli_json_real(j, "cosine", m->cosine);
+    cli_json_real(j, "agreement", or_nan(m->agreement));
+    cli_json_real(j, "top1", or_nan(m->top1));
+    cli_json_real(j, "top1_reference", or_nan(m->top1_reference));
+    cli_json_real(j, "uniform_sqnr_db", m->uniform_speedup > 0 ? m->uniform_sqnr_db : (double)NAN);
+    cli_json_real(j, "uniform_speedup", m->uniform_speedup > 0 ? m->uniform_speedup : (double)NAN);
+    cli_json_real(j, "speedup", m->speedup > 0 ? m->speedup : (double)NAN);
+    cli_json_real(j, "speedup_lo", m->speedup_lo > 0 ? m->speedup_lo : (double)NAN);
+    cli_json_real(j, "speedup_hi", m->speedup_hi > 0 ? m->speedup_hi : (double)NAN);
+    cli_json_real(j, "predicted_speedup", m->predicted_speedup > 0 ? m->predicted_speedup : (double)NAN);
+    cli_json_whole(j, "pairs", (long long)m->pairs);
+    cli_json_whole(j, "processes", (long long)m->processes);
+    cli_json_real(j, "median_ms", m->median_ms > 0 ? m->median_ms : (double)NAN);
+    cli_json_real(j, "reference_median_ms", m->reference_median_ms > 0 ? m->reference_median_ms : (double)NAN);
+    cli_json_bool(j, "kept_float", m->kept_float);
+    cli_json_bool(j, "slower_than_float", m->slower_than_float);
+    cli_json_bool(j, "budget_met", m->budget_met);
+    cli_json_bool(j, "synthetic", m->synthetic);
+    cli_json_text(j, "reason", m->reason);
+    cli_json_text(j, "calibrator", m->calibrator);
+    cli_json_whole(j, "calibration_samples", (long long)m->calibration_samples);
+    cli_json_whole(j, "validation_samples", (long long)m->validation_samples);
+    cli_json_real(j, "seconds", m->seconds);
+    cli_json_real(j, "peak_rss_bytes", (double)m->peak_rss_bytes);
+    cli_json_whole(j, "int8_layers", m->int8_layers);
+}
+
+void cli_quantize_json(const struct cli *cli, const struct cli_quantized *q)
+{
+    struct cli_json j;
+    cli_json_start(&j);
+    cli_json_text(&j, "model", q->model);
+    cli_json_text(&j, "output", q->output);
+    cli_json_text(&j, "plan", q->plan);
+    cli_json_text(&j, "report", q->report);
+    json_summary(&j, clq_result_summary(q->result));
+    cli_json_text(&j, "device", clq_context_device(cli->ctx));
+    cli_json_text(&j, "fallback", *clq_context_fallback(cli->ctx) ? clq_context_fallback(cli->ctx) : NULL);
+    cli_json_text(&j, "isa", clq_context_isa(cli->ctx));
+    cli_json_whole(&j, "threads", clq_context_threads(cli->ctx));
+    json_layers(&j, q->result);
+    cli_json_print(&j);
+}
