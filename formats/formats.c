@@ -64,7 +64,6 @@ clq_status clq_model_write(const char *path, const struct clq_model *model, bool
 {
     const struct clq_format *format = clq_format_by_path(path);
     if (!format || !format->write)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "'%s': its extension is not that of a format that can be written",
-                        path);
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "'%s': the extension names no format that can be written", path);
     return format->write(path, model, force, err);
 }

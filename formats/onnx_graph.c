@@ -228,7 +228,7 @@ static clq_status attribute(const struct owner *o, struct clq_attr *out)
     int type = (int)a->type;
     if (type < 0 || type > 14) return attr_fail(o, CLQ_ERR_FORMAT, "its type does not exist");
     if (type > CLQ_ATTR_STRINGS)
-        return attr_fail(o, CLQ_ERR_UNSUPPORTED, "lists of tensors or graphs, sparse tensors and types are not supported");
+        return attr_fail(o, CLQ_ERR_UNSUPPORTED, "a list of tensors or graphs, a sparse tensor or a type");
     if (foreign_members(a)) return attr_fail(o, CLQ_ERR_FORMAT, "has a value of another type than it says");
     switch (out->type) {
     case CLQ_ATTR_FLOAT: out->f = a->f; return CLQ_OK;
@@ -284,8 +284,8 @@ static clq_status operator(struct clq_onnx_reader *r, struct clq_node *node, con
         const char *key = clq_arena_printf(&r->scratch, "%zu %s %s", strlen(node->domain), node->domain, node->op_type);
         if (!key) return clq_onnx_no_memory(r->err);
         if (clq_map_get(&r->functions, key) >= 0)
-            return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "node '%s' calls the function '%s' of the model; functions are "
-                            "not supported", text(from->name), node->op_type);
+            return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "node '%s' calls the function '%s' of the model; functions "
+                            "are not supported", text(from->name), node->op_type);
     }
     return CLQ_OK;
 }

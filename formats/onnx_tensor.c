@@ -51,8 +51,8 @@ static clq_status shape(struct clq_onnx_reader *r, struct clq_const *out, const 
 {
     if (!t->has_data_type || t->data_type == 0) return bad(r, t, "has no data_type");
     if (t->n_dims > CLQ_MAX_RANK)
-        return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "tensor '%s': rank %zu, expected at most %d", name_of(t), t->n_dims,
-                        CLQ_MAX_RANK);
+        return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "tensor '%s': rank %zu, expected at most %d", name_of(t),
+                        t->n_dims, CLQ_MAX_RANK);
     out->dtype = clq_onnx_dtype(t->data_type);
     if (out->dtype == CLQ_DTYPE_NONE)
         return clq_fail(r->err, t->data_type < 0 || t->data_type > 26 ? CLQ_ERR_FORMAT : CLQ_ERR_UNSUPPORTED,
@@ -208,9 +208,11 @@ static clq_status external_entries(struct clq_onnx_reader *r, struct external *e
             again = e->has_checksum;
             e->has_checksum = true;
         } else {
-            return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "tensor '%s': unknown external data key '%s'", name_of(t), key);
+            return clq_fail(r->err, CLQ_ERR_UNSUPPORTED, "tensor '%s': unknown external data key '%s'", name_of(t),
+                            key);
         }
-        if (again) return clq_fail(r->err, CLQ_ERR_FORMAT, "tensor '%s': external data has '%s' twice", name_of(t), key);
+        if (again)
+            return clq_fail(r->err, CLQ_ERR_FORMAT, "tensor '%s': external data has '%s' twice", name_of(t), key);
         if (!number)
             return clq_fail(r->err, CLQ_ERR_FORMAT, "tensor '%s': external data %s is '%s', not a decimal number",
                             name_of(t), key, value);

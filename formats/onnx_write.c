@@ -250,7 +250,8 @@ static clq_status fill(struct builder *b, Onnx__GraphProto *out, const struct cl
  * not be inputs, 10 the first with nibbles. */
 static int64_t ir_version(const struct clq_model *model, bool nibbles)
 {
-    static const unsigned char table[] = {4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 6, 7, 7, 7, 8, 8, 8, 8, 9, 9, 10, 10, 11, 12};
+    static const unsigned char table[] = {4, 4, 4, 4, 4, 4, 4, 4, 4, 4,  5,  6, 7,
+                                          7, 7, 8, 8, 8, 8, 9, 9, 10, 10, 11, 12};
     int64_t opset = clq_model_opset(model, "");
     int64_t ir = opset < 0 || opset >= (int64_t)sizeof table ? IR_LAST : table[opset];
     return nibbles && ir < 10 ? 10 : ir;

@@ -534,7 +534,8 @@ static void ir_versions(void **state)
         size_t n;
         const int64_t shape[1] = {3};
         clq_dtype dtype = cases[i].nibbles ? CLQ_DTYPE_U4 : CLQ_DTYPE_U8;
-        assert_non_null(clq_graph_add_const(&m, &m.graph, "w", dtype, 1, shape, "\1\2\3", cases[i].nibbles ? 2 : 3, true));
+        size_t bytes = cases[i].nibbles ? 2 : 3;
+        assert_non_null(clq_graph_add_const(&m, &m.graph, "w", dtype, 1, shape, "\1\2\3", bytes, true));
         struct clq_value_info y = {.name = "w", .dtype = dtype, .rank = 1, .shape = {3}};
         m.graph.outputs = &y;
         m.graph.n_outputs = 1;
