@@ -12,8 +12,8 @@ void clq_dwconv_plan_vnni(struct clq_conv_args *c)
     const size_t q = clq_dw_window_quads(c), variants = quads && c->stride_w == 1 ? 4 : 1;
     const size_t per = quads ? q * q : (c->kh * c->kw + 3) / 4;
     c->packed_bytes = sizeof(struct clq_dw) + grid.blocks * (768 + variants * per * 256);
-    /* quads: 64 bytes of padding and a ring of quad rows; taps: padding and a pointer per tap */
-    c->scratch_bytes = 64 + (quads ? clq_dw_chunk_quads(c) * q * 256 : per * 4 * sizeof(void *));
+    /* quads: 64 bytes of padding, the sums of a tile and a ring of quad rows; taps: padding and a pointer per tap */
+    c->scratch_bytes = 64 + (quads ? CLQ_DW_WORDS + clq_dw_chunk_quads(c) * q * 256 : per * 4 * sizeof(void *));
     c->units = c->batch * c->oh * c->ow == 0 ? 0 : c->batch * grid.blocks * grid.bands;
 }
 

@@ -18,6 +18,8 @@ enum clq_dw_method {
     CLQ_DW_TAPS   /* everything else: per output, four taps at a time */
 };
 
+enum { CLQ_DW_WORDS = 8 * 64 * 4 }; /* the sums of a tile of 8 outputs */
+
 struct clq_dw { /* 64 bytes */
     size_t blocks, variants, quads, relu;
     size_t unused[4];

@@ -12,6 +12,7 @@ struct job {
     const int8_t *w;
     const int32_t *bias;
     const float *multiplier, *shift;
+    int32_t *words; /* room for the sums of one tile */
     uint8_t *ring;
     size_t row0, x0, width, nq; /* nq: quads per ring row */
     size_t pixel, row, strip;   /* bytes of y between pixels, rows, strips */
@@ -126,18 +127,16 @@ CLQ_INLINE void tile_sums(__m512i a[8][2], const int8_t *w, const uint8_t *const
     }
 }
 
-/* The float or raw sums of one half leave directly. */
-CLQ_INLINE void tile_words(const struct job *job, __m512i a[8][2], uint8_t *y, const int h, const int n, const int nc)
+/* The sums of n outputs, which a tile left in scratch, as floats or raw. Not inlined: it would crowd the tiles. */
+static __attribute__((noinline)) void store_words(const struct job *job, uint8_t *y, size_t n, size_t nc)
 {
-    CLQ_UNROLL for (int o = 0; o < n; o++)
-    {
-        CLQ_UNROLL for (int j = 0; j < 2; j++)
-        {
-            const __m512 m = _mm512_loadu_ps(job->multiplier + 32 * h + 16 * j);
-            __m512i v = a[o][j];
+    for (size_t o = 0; o < n; o++) {
+        uint8_t *at = y + o / nc * job->row + o % nc * job->pixel;
+        for (int j = 0; j < 4; j++) {
+            const __m512 m = _mm512_loadu_ps(job->multiplier + 16 * j);
+            __m512i v = _mm512_loadu_si512(job->words + (4 * o + (size_t)j) * 16);
             if (job->out == CLQ_OUT_F32) v = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(v), m));
-            clq_dw_store_words(y + (size_t)(o / nc) * job->row + (size_t)(o % nc) * job->pixel, v, 2 * h + j,
-                               job->b.channels);
+            clq_dw_store_words(at, v, j, job->b.channels);
         }
     }
 }
@@ -157,7 +156,10 @@ CLQ_INLINE void tile(const struct job *job, const uint8_t *const t[3], size_t qx
         }
         tile_sums(a, job->w, t, qx, h, q, stride, nr, nc);
         if (finish == CLQ_FINISH_F32) {
-            tile_words(job, a, y, h, n, nc);
+            CLQ_UNROLL for (int o = 0; o < n; o++)
+            {
+                CLQ_UNROLL for (int j = 0; j < 2; j++) _mm512_store_si512(job->words + (4 * o + 2 * h + j) * 16, a[o][j]);
+            }
             continue;
         }
         const float *m = job->multiplier + 32 * h, *f = job->shift + 32 * h;
@@ -168,7 +170,10 @@ CLQ_INLINE void tile(const struct job *job, const uint8_t *const t[3], size_t qx
             p[h][o] = _mm512_packs_epi32(clq_scale(a[o][0], m0, f0, finish), clq_scale(a[o][1], m1, f1, finish));
         }
     }
-    if (finish == CLQ_FINISH_F32) return;
+    if (finish == CLQ_FINISH_F32) {
+        store_words(job, y, (size_t)n, (size_t)nc);
+        return;
+    }
     CLQ_UNROLL for (int o = 0; o < n; o++)
     {
         clq_dw_store(y + (size_t)(o / nc) * job->row + (size_t)(o % nc) * job->pixel, job->strip,
@@ -252,7 +257,8 @@ void clq_dw_run_quads(const struct clq_conv_args *c)
             .bias = clq_dw_bias(d) + 64 * block,
             .multiplier = clq_dw_multiplier(d) + 64 * block,
             .shift = clq_dw_shift(d) + 64 * block,
-            .ring = pad + 64,
+            .words = (int32_t *)(pad + 64),
+            .ring = pad + 64 + CLQ_DW_WORDS,
             .pixel = c->co * bytes,
             .row = c->ow * c->co * bytes,
             .out = c->out,

@@ -9,10 +9,17 @@
 #include "kernels/panels.h"
 
 /* One instruction, not the intrinsic: gcc 12 copies the accumulator around the intrinsic and spills the tile. u is the
- * unsigned operand; s may stay in memory. */
+ * unsigned operand. s of the first form may stay in memory; of the second, which many dots share, it must not: gcc 12
+ * then stores it to the stack. */
 CLQ_INLINE __m512i clq_dot_vnni(__m512i acc, __m512i u, __m512i s)
 {
     __asm__("vpdpbusd %2,%1,%0" : "+v"(acc) : "v"(u), "vm"(s));
+    return acc;
+}
+
+CLQ_INLINE __m512i clq_dot_vnni_shared(__m512i acc, __m512i u, __m512i s)
+{
+    __asm__("vpdpbusd %2,%1,%0" : "+v"(acc) : "v"(u), "v"(s));
     return acc;
 }
 
@@ -133,7 +140,10 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                 CLQ_UNROLL for (int i = 0; i < mr; i++)
                 {
                     const __m512i x = _mm512_set1_epi32(*(const clq_dword *)(p[i / 3] + (size_t)(i % 3) * lda));
-                    CLQ_UNROLL for (int j = 0; j < nv; j++) c[i * nv + j] = clq_dot_vnni(c[i * nv + j], x, w[j]);
+                    CLQ_UNROLL for (int j = 0; j < nv; j++)
+                    {
+                        c[i * nv + j] = clq_dot_vnni_shared(c[i * nv + j], x, w[j]);
+                    }
                 }
                 CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 4;
             }
