@@ -32,3 +32,7 @@ set_tests_properties(ops_hostile_long PROPERTIES LABELS "full" TIMEOUT 1800)
 clq_ops_test(test_ops m)
 add_test(NAME ops COMMAND test_ops)
 set_tests_properties(ops PROPERTIES LABELS "quick")
+
+clq_ops_test(test_ops_move m)
+add_test(NAME ops_move COMMAND test_ops_move)
+set_tests_properties(ops_move PROPERTIES LABELS "quick")

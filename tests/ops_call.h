@@ -25,8 +25,15 @@ static inline void op_start(struct op_test *t, const char *type, int64_t opset, 
 {
     memset(t, 0, sizeof *t);
     for (int i = 0; i < 2 * OP_MAX; i++) t->names[i] = "v";
-    t->node = (struct clq_node){.name = "n", .op_type = type, .domain = "", .n_outputs = outputs, .inputs = t->names, .outputs = t->names + OP_MAX, .attrs = t->attrs};
-    t->call = (struct clq_op_call){.node = &t->node, .opset = opset, .n_out = outputs, .in = t->in, .out = t->out, .threads = 1, .err = &t->err};
+    t->node = (struct clq_node){.name = "n",
+                                .op_type = type,
+                                .domain = "",
+                                .n_outputs = outputs,
+                                .inputs = t->names,
+                                .outputs = t->names + OP_MAX,
+                                .attrs = t->attrs};
+    t->call = (struct clq_op_call){
+        .node = &t->node, .opset = opset, .n_out = outputs, .in = t->in, .out = t->out, .threads = 1, .err = &t->err};
     t->op = clq_op_find("", type, opset);
 }
 
@@ -92,6 +99,29 @@ static inline void op_end(struct op_test *t)
 {
     for (int i = 0; i < OP_MAX; i++) free(t->out[i].data);
     memset(t->out, 0, sizeof t->out);
+}
+
+/* The same numbers in every run. */
+static inline uint32_t op_random(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 8;
+}
+
+/* To be freed; within -10 .. 10. */
+static inline float *op_random_floats(uint32_t *seed, size_t n)
+{
+    float *p = malloc((n + 1) * sizeof *p);
+    for (size_t i = 0; p && i < n; i++) p[i] = (float)(op_random(seed) % 2001) / 100.0f - 10.0f;
+    return p;
+}
+
+/* Whether output `out` has this shape. */
+static inline bool op_has_shape(const struct op_test *t, int out, int rank, const int64_t *shape)
+{
+    bool same = t->out[out].rank == rank;
+    for (int k = 0; same && k < rank; k++) same = t->out[out].shape[k] == shape[k];
+    return same;
 }
 
 #define SHAPE(...) ((const int64_t[]){__VA_ARGS__})

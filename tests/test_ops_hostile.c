@@ -31,24 +31,103 @@ static int below(int n)
 
 static int64_t hostile_int(void)
 {
-    static const int64_t values[] = {0, 1, 2, 3, -1, -2, -3, 4, 5, 7, 8, INT64_MAX, INT64_MIN, INT32_MAX, INT32_MIN, 1ll << 31, (1ll << 31) + 1, 1ll << 32, 1ll << 62, -(1ll << 40), 255, 65536};
+    static const int64_t values[] = {0,
+                                     1,
+                                     2,
+                                     3,
+                                     -1,
+                                     -2,
+                                     -3,
+                                     4,
+                                     5,
+                                     7,
+                                     8,
+                                     INT64_MAX,
+                                     INT64_MIN,
+                                     INT32_MAX,
+                                     INT32_MIN,
+                                     1ll << 31,
+                                     (1ll << 31) + 1,
+                                     1ll << 32,
+                                     1ll << 62,
+                                     -(1ll << 40),
+                                     255,
+                                     65536};
     if (friendly) return below(3);
     return below(4) ? values[below(8)] : values[below(22)];
 }
 
 /* What operators read, so that most attributes meet somebody who wants them. */
-static const char *const int_names[] = {"axis", "keepdims", "group", "ceil_mode", "blocksize", "k", "to", "dtype", "block_size", "hidden_size", "size", "p",
-                                        "num_groups", "num_outputs", "batch_dims", "start", "end", "exclusive", "reverse", "upper", "layout", "output_dtype",
-                                        "allowzero", "count_include_pad", "storage_order", "select_last_index", "transA", "transB", "largest", "time_axis",
-                                        "batch_axis", "noop_with_empty_axes", "antialias", "exclude_outside", "fmod", "ignore_index", "sorted"};
-static const char *const list_names[] = {"axes", "perm", "kernel_shape", "strides", "pads", "dilations", "output_padding", "output_shape", "starts", "ends", "split"};
+static const char *const int_names[] = {"axis",
+                                        "keepdims",
+                                        "group",
+                                        "ceil_mode",
+                                        "blocksize",
+                                        "k",
+                                        "to",
+                                        "dtype",
+                                        "block_size",
+                                        "hidden_size",
+                                        "size",
+                                        "p",
+                                        "num_groups",
+                                        "num_outputs",
+                                        "batch_dims",
+                                        "start",
+                                        "end",
+                                        "exclusive",
+                                        "reverse",
+                                        "upper",
+                                        "layout",
+                                        "output_dtype",
+                                        "allowzero",
+                                        "count_include_pad",
+                                        "storage_order",
+                                        "select_last_index",
+                                        "transA",
+                                        "transB",
+                                        "largest",
+                                        "time_axis",
+                                        "batch_axis",
+                                        "noop_with_empty_axes",
+                                        "antialias",
+                                        "exclude_outside",
+                                        "fmod",
+                                        "ignore_index",
+                                        "sorted"};
+static const char *const list_names[] = {"axes",   "perm",      "kernel_shape",   "strides",
+                                         "pads",   "dilations", "output_padding", "output_shape",
+                                         "starts", "ends",      "split"};
 static const struct {
     const char *name, *value;
-} strings[] = {{"auto_pad", "SAME_UPPER"}, {"auto_pad", "SAME_LOWER"}, {"auto_pad", "VALID"}, {"auto_pad", "x"}, {"mode", "linear"}, {"mode", "cubic"}, {"mode", "nearest"},
-               {"mode", "reflect"}, {"mode", "edge"}, {"mode", "wrap"}, {"mode", "CRD"}, {"reduction", "add"}, {"reduction", "none"}, {"reduction", "sum"}, {"equation", "ij,jk->ik"},
-               {"equation", "...i,i...->..."}, {"equation", "ii->i"}, {"equation", "abcdefgh"}, {"equation", ",->"}, {"equation", "i-"}, {"direction", "LEFT"}, {"direction", "reverse"}, {"direction", "bidirectional"},
-               {"coordinate_transformation_mode", "tf_crop_and_resize"}, {"coordinate_transformation_mode", "align_corners"}, {"keep_aspect_ratio_policy", "not_smaller"},
-               {"keep_aspect_ratio_policy", "not_larger"}, {"nearest_mode", "ceil"}};
+} strings[] = {{"auto_pad", "SAME_UPPER"},
+               {"auto_pad", "SAME_LOWER"},
+               {"auto_pad", "VALID"},
+               {"auto_pad", "x"},
+               {"mode", "linear"},
+               {"mode", "cubic"},
+               {"mode", "nearest"},
+               {"mode", "reflect"},
+               {"mode", "edge"},
+               {"mode", "wrap"},
+               {"mode", "CRD"},
+               {"reduction", "add"},
+               {"reduction", "none"},
+               {"reduction", "sum"},
+               {"equation", "ij,jk->ik"},
+               {"equation", "...i,i...->..."},
+               {"equation", "ii->i"},
+               {"equation", "abcdefgh"},
+               {"equation", ",->"},
+               {"equation", "i-"},
+               {"direction", "LEFT"},
+               {"direction", "reverse"},
+               {"direction", "bidirectional"},
+               {"coordinate_transformation_mode", "tf_crop_and_resize"},
+               {"coordinate_transformation_mode", "align_corners"},
+               {"keep_aspect_ratio_policy", "not_smaller"},
+               {"keep_aspect_ratio_policy", "not_larger"},
+               {"nearest_mode", "ceil"}};
 
 struct memory {
     int64_t lists[OP_MAX][8];
@@ -69,7 +148,8 @@ static void random_attr(struct op_test *t, struct memory *m)
         int s = below((int)(sizeof strings / sizeof *strings));
         op_string(t, strings[s].name, strings[s].value);
     } else {
-        m->tensor = (struct clq_const){.name = "", .dtype = CLQ_DTYPE_S64, .rank = 1, .shape = {1}, .data = m->value, .bytes = 8};
+        m->tensor = (struct clq_const){
+            .name = "", .dtype = CLQ_DTYPE_S64, .rank = 1, .shape = {1}, .data = m->value, .bytes = 8};
         op_attr(t, "value", CLQ_ATTR_TENSOR)->tensor = &m->tensor;
     }
 }
@@ -88,8 +168,9 @@ static void *random_data(clq_dtype dtype, size_t bytes)
 
 static bool random_input(struct op_test *t, bool like_first)
 {
-    static const clq_dtype types[] = {CLQ_DTYPE_F32, CLQ_DTYPE_F32, CLQ_DTYPE_F32, CLQ_DTYPE_S64, CLQ_DTYPE_S64, CLQ_DTYPE_S32, CLQ_DTYPE_U8, CLQ_DTYPE_S8, CLQ_DTYPE_BOOL, CLQ_DTYPE_F64,
-                                      CLQ_DTYPE_U4, CLQ_DTYPE_F16, CLQ_DTYPE_STRING, CLQ_DTYPE_S16, CLQ_DTYPE_NONE};
+    static const clq_dtype types[] = {CLQ_DTYPE_F32, CLQ_DTYPE_F32, CLQ_DTYPE_F32,    CLQ_DTYPE_S64,  CLQ_DTYPE_S64,
+                                      CLQ_DTYPE_S32, CLQ_DTYPE_U8,  CLQ_DTYPE_S8,     CLQ_DTYPE_BOOL, CLQ_DTYPE_F64,
+                                      CLQ_DTYPE_U4,  CLQ_DTYPE_F16, CLQ_DTYPE_STRING, CLQ_DTYPE_S16,  CLQ_DTYPE_NONE};
     int64_t shape[CLQ_MAX_RANK];
     int rank = friendly ? (below(3) ? 4 : 3) : below(12) ? below(5) : below(9);
     clq_dtype dtype = types[below(15)];
@@ -124,7 +205,8 @@ static bool one_round(const struct clq_op *op, struct op_test *t, struct memory 
     t->node.domain = op->domain;
     t->op = op;
     t->call.threads = 1 + below(3);
-    int most = op->max_in < 0 ? 4 : op->max_in, n_in = op->min_in + (most > op->min_in ? below(most - op->min_in + 1) : 0);
+    int most = op->max_in < 0 ? 4 : op->max_in,
+        n_in = op->min_in + (most > op->min_in ? below(most - op->min_in + 1) : 0);
     for (int i = 0; i < n_in; i++) assert_true(random_input(t, like));
     for (int n = below(6); n > 0; n--) random_attr(t, m);
     run = op_infer(t) == CLQ_OK;
@@ -243,6 +325,7 @@ int main(int argc, char **argv)
 {
     if (argc > 1) rounds = atoi(argv[1]);
     if (argc > 2) rng ^= strtoull(argv[2], NULL, 10) * 0x9e3779b97f4a7c15ull;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_needs_value), cmocka_unit_test(test_changed_value), cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_needs_value),
+                                       cmocka_unit_test(test_changed_value), cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

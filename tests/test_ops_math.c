@@ -19,7 +19,10 @@ static double ulps(float got, double want)
 {
     if (want == 0.0 && fabsf(got) < 0x1p-126f) return 0.0; /* the exact value is below every normal float */
     if (isnan(want)) return isnan(got) ? 0.0 : INFINITY;
-    if (isinf(want) || fabs(want) >= 0x1.ffffffp127) return isinf(got) && (got > 0) == (want > 0) ? 0.0 : (isinf((float)want) ? INFINITY : fabs((double)got - want) / 0x1p104);
+    if (isinf(want) || fabs(want) >= 0x1.ffffffp127)
+        return isinf(got) && (got > 0) == (want > 0)
+                   ? 0.0
+                   : (isinf((float)want) ? INFINITY : fabs((double)got - want) / 0x1p104);
     int e;
     frexp(want, &e);
     double unit = ldexp(1.0, e < -125 ? -149 : e - 24);
@@ -38,7 +41,8 @@ static void check(const char *name, float (*f)(float), double (*exact)(double), 
             at = x;
         }
     }
-    printf("%s: %.3f ulp at %a (%.9g, exact %.17g), bound %g\n", name, worst, (double)at, (double)f(at), exact((double)at), bound);
+    printf("%s: %.3f ulp at %a (%.9g, exact %.17g), bound %g\n", name, worst, (double)at, (double)f(at),
+           exact((double)at), bound);
     assert_true(worst <= bound);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * ONNX's published node cases through the operator registry: every case of a directory whose sha1(name) is not divisible
- * by 5 is read, inferred and evaluated node by node, at 1 and 3 threads, and compared.
+ * ONNX's published node cases through the operator registry: every case of a directory whose sha1(name) is not
+ * divisible by 5 is read, inferred and evaluated node by node, at 1 and 3 threads, and compared.
  *
  *     test_ops_nodes DIRECTORY MINIMUM [NAME]
  *
@@ -44,11 +44,19 @@ static uint32_t rotate(uint32_t x, int n)
 static void sha1_block(uint32_t *h, const uint8_t *p)
 {
     uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
-    for (int i = 0; i < 16; i++) w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
+    for (int i = 0; i < 16; i++)
+        w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 80; i++) w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
     for (int i = 0; i < 80; i++) {
-        uint32_t f = i < 20 ? (b & c) | (~b & d) : i < 40 ? b ^ c ^ d : i < 60 ? (b & c) | (b & d) | (c & d) : b ^ c ^ d;
-        uint32_t k = i < 20 ? 0x5a827999u : i < 40 ? 0x6ed9eba1u : i < 60 ? 0x8f1bbcdcu : 0xca62c1d6u, t = rotate(a, 5) + f + e + k + w[i];
+        uint32_t f = i < 20   ? (b & c) | (~b & d)
+                     : i < 40 ? b ^ c ^ d
+                     : i < 60 ? (b & c) | (b & d) | (c & d)
+                              : b ^ c ^ d;
+        uint32_t k = i < 20   ? 0x5a827999u
+                     : i < 40 ? 0x6ed9eba1u
+                     : i < 60 ? 0x8f1bbcdcu
+                              : 0xca62c1d6u,
+                 t = rotate(a, 5) + f + e + k + w[i];
         e = d;
         d = c;
         c = rotate(b, 30);
@@ -124,12 +132,13 @@ static bool canary_lives(const clq_tensor *t, size_t bytes)
     return true;
 }
 
-static clq_status run_node(const struct clq_model *m, const struct clq_node *n, struct values *v, struct clq_arena *arena, int threads,
-                           struct clq_error *err)
+static clq_status run_node(const struct clq_model *m, const struct clq_node *n, struct values *v,
+                           struct clq_arena *arena, int threads, struct clq_error *err)
 {
     clq_tensor in[MAX_ARITY], out[MAX_ARITY];
     size_t bytes[MAX_ARITY];
-    if (n->n_inputs > MAX_ARITY || n->n_outputs > MAX_ARITY) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "too many inputs");
+    if (n->n_inputs > MAX_ARITY || n->n_outputs > MAX_ARITY)
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "too many inputs");
     memset(out, 0, sizeof out);
     for (int i = 0; i < n->n_inputs; i++) {
         in[i] = (clq_tensor){.dtype = CLQ_DTYPE_NONE};
@@ -140,15 +149,25 @@ static clq_status run_node(const struct clq_model *m, const struct clq_node *n, 
     }
     int64_t opset = clq_model_opset(m, n->domain);
     const struct clq_op *op = clq_op_find(n->domain, n->op_type, opset);
-    if (!op) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "operator %s%s%s", n->domain, n->domain[0] ? "." : "", n->op_type);
-    struct clq_op_call call = {.node = n, .opset = opset, .n_in = n->n_inputs, .n_out = n->n_outputs, .in = in, .out = out, .threads = threads, .err = err};
+    if (!op)
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "operator %s%s%s", n->domain, n->domain[0] ? "." : "", n->op_type);
+    struct clq_op_call call = {.node = n,
+                               .opset = opset,
+                               .n_in = n->n_inputs,
+                               .n_out = n->n_outputs,
+                               .in = in,
+                               .out = out,
+                               .threads = threads,
+                               .err = err};
     CLQ_TRY(clq_op_infer(op, &call));
     for (int i = 0; i < n->n_outputs; i++)
-        if (n->outputs[i][0] && !allocate(arena, &out[i], &bytes[i])) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "no memory");
+        if (n->outputs[i][0] && !allocate(arena, &out[i], &bytes[i]))
+            return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "no memory");
     CLQ_TRY(clq_op_eval(op, &call));
     for (int i = 0; i < n->n_outputs; i++) {
         if (!n->outputs[i][0]) continue;
-        if (!canary_lives(&out[i], bytes[i])) return clq_fail(err, CLQ_ERR_INTERNAL, "node '%s' (%s): wrote past output %d", n->name, n->op_type, i);
+        if (!canary_lives(&out[i], bytes[i]))
+            return clq_fail(err, CLQ_ERR_INTERNAL, "node '%s' (%s): wrote past output %d", n->name, n->op_type, i);
         if (!add(v, n->outputs[i], &out[i])) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "too many values");
     }
     return CLQ_OK;
@@ -180,24 +199,33 @@ static clq_status compare(const clq_tensor *got, const clq_tensor *want, const c
     bool shape = got->dtype == want->dtype && got->rank == want->rank;
     size_t n, bytes;
     for (int k = 0; shape && k < got->rank; k++) shape = got->shape[k] == want->shape[k];
-    if (!shape) return clq_fail(err, CLQ_ERR_INTERNAL, "output '%s' has type %s and rank %d, expected %s and %d, or its shape differs", name, clq_dtype_name(got->dtype), got->rank, clq_dtype_name(want->dtype), want->rank);
-    if (clq_tensor_elements(&n, got) != CLQ_OK || clq_tensor_bytes(&bytes, got) != CLQ_OK) return clq_fail(err, CLQ_ERR_INTERNAL, "bad shape");
-    bool real = got->dtype == CLQ_DTYPE_F32 || got->dtype == CLQ_DTYPE_F64 || got->dtype == CLQ_DTYPE_F16 || got->dtype == CLQ_DTYPE_BF16;
+    if (!shape)
+        return clq_fail(err, CLQ_ERR_INTERNAL,
+                        "output '%s' has type %s and rank %d, expected %s and %d, or its shape differs", name,
+                        clq_dtype_name(got->dtype), got->rank, clq_dtype_name(want->dtype), want->rank);
+    if (clq_tensor_elements(&n, got) != CLQ_OK || clq_tensor_bytes(&bytes, got) != CLQ_OK)
+        return clq_fail(err, CLQ_ERR_INTERNAL, "bad shape");
+    bool real = got->dtype == CLQ_DTYPE_F32 || got->dtype == CLQ_DTYPE_F64 || got->dtype == CLQ_DTYPE_F16 ||
+                got->dtype == CLQ_DTYPE_BF16;
     if (!real) {
         for (size_t i = 0; i < bytes; i++)
             if (((const uint8_t *)got->data)[i] != ((const uint8_t *)want->data)[i])
-                return clq_fail(err, CLQ_ERR_INTERNAL, "output '%s' differs at byte %zu: %d, expected %d", name, i, ((const uint8_t *)got->data)[i], ((const uint8_t *)want->data)[i]);
+                return clq_fail(err, CLQ_ERR_INTERNAL, "output '%s' differs at byte %zu: %d, expected %d", name, i,
+                                ((const uint8_t *)got->data)[i], ((const uint8_t *)want->data)[i]);
         return CLQ_OK;
     }
     for (size_t i = 0; i < n; i++) {
         double a = real_at(got, i), b = real_at(want, i);
         bool same = (isnan(a) && isnan(b)) || a == b || fabs(a - b) <= 1e-5 + 1e-3 * fabs(b);
-        if (!same) return clq_fail(err, CLQ_ERR_INTERNAL, "output '%s' differs at element %zu: %.9g, expected %.9g", name, i, a, b);
+        if (!same)
+            return clq_fail(err, CLQ_ERR_INTERNAL, "output '%s' differs at element %zu: %.9g, expected %.9g", name, i,
+                            a, b);
     }
     return CLQ_OK;
 }
 
-static clq_status run_set(const struct clq_model *m, const char *folder, struct clq_arena *arena, int threads, struct clq_error *err)
+static clq_status run_set(const struct clq_model *m, const char *folder, struct clq_arena *arena, int threads,
+                          struct clq_error *err)
 {
     struct values *v = calloc(1, sizeof *v);
     clq_status st = v ? CLQ_OK : CLQ_ERR_OUT_OF_MEMORY;
@@ -215,7 +243,8 @@ static clq_status run_set(const struct clq_model *m, const char *folder, struct 
         t.dtype = declared(t.dtype, m->graph.inputs[i].dtype);
         add(v, m->graph.inputs[i].name, &t);
     }
-    for (int i = 0; st == CLQ_OK && i < m->graph.n_nodes; i++) st = run_node(m, &m->graph.nodes[i], v, arena, threads, err);
+    for (int i = 0; st == CLQ_OK && i < m->graph.n_nodes; i++)
+        st = run_node(m, &m->graph.nodes[i], v, arena, threads, err);
     for (int i = 0; st == CLQ_OK && i < m->graph.n_outputs; i++) {
         struct clq_const c;
         snprintf(path, sizeof path, "%s/output_%d.pb", folder, i);
@@ -223,7 +252,8 @@ static clq_status run_set(const struct clq_model *m, const char *folder, struct 
         if (st != CLQ_OK) break;
         clq_tensor want = view(&c), *got = find(v, m->graph.outputs[i].name);
         want.dtype = declared(want.dtype, m->graph.outputs[i].dtype);
-        st = got ? compare(got, &want, m->graph.outputs[i].name, err) : clq_fail(err, CLQ_ERR_FORMAT, "no output '%s'", m->graph.outputs[i].name);
+        st = got ? compare(got, &want, m->graph.outputs[i].name, err)
+                 : clq_fail(err, CLQ_ERR_FORMAT, "no output '%s'", m->graph.outputs[i].name);
     }
     free(v);
     return st;
@@ -254,7 +284,8 @@ static enum verdict run_case(const char *root, const char *name, struct clq_erro
 /* Debian's older data truncates where the standard, and the data of onnx 1.22.0, round half to even. */
 static bool superseded(const char *root, const char *name)
 {
-    static const char *const names[] = {"test_cast_FLOAT_to_BFLOAT16", "test_castlike_FLOAT_to_BFLOAT16", "test_castlike_FLOAT_to_BFLOAT16_expanded"};
+    static const char *const names[] = {"test_cast_FLOAT_to_BFLOAT16", "test_castlike_FLOAT_to_BFLOAT16",
+                                        "test_castlike_FLOAT_to_BFLOAT16_expanded"};
     if (!strstr(root, "libonnx-testdata")) return false;
     for (int i = 0; i < 3; i++)
         if (strcmp(name, names[i]) == 0) return true;
@@ -264,7 +295,9 @@ static bool superseded(const char *root, const char *name)
 /* Counts reasons without the name of the node or the file. */
 static void note(struct counts *c, const char *text)
 {
-    const char *from = strncmp(text, "node '", 6) == 0 ? strstr(text, "' (") : text[0] == '\'' ? strstr(text, "': ") : NULL;
+    const char *from = strncmp(text, "node '", 6) == 0 ? strstr(text, "' (")
+                       : text[0] == '\''               ? strstr(text, "': ")
+                                                       : NULL;
     from = from ? from + 2 : text;
     for (int i = 0; i < c->by_reason; i++)
         if (strncmp(c->reason[i], from, sizeof c->reason[i] - 1) == 0) {
@@ -292,7 +325,9 @@ int main(int argc, char **argv)
         return 77;
     }
     for (struct dirent *e; (e = readdir(dir)) != NULL && n < 4096;)
-        if (strncmp(e->d_name, "test_", 5) == 0 && sha1_mod5(e->d_name) != 0 && (argc < 4 || strcmp(argv[3], e->d_name) == 0)) names[n++] = strdup(e->d_name);
+        if (strncmp(e->d_name, "test_", 5) == 0 && sha1_mod5(e->d_name) != 0 &&
+            (argc < 4 || strcmp(argv[3], e->d_name) == 0))
+            names[n++] = strdup(e->d_name);
     closedir(dir);
     qsort(names, (size_t)n, sizeof *names, by_name);
     for (int i = 0; i < n; i++) {

@@ -8,17 +8,17 @@
 /* Wrapping arithmetic happens in uint64_t and is cut to the type. */
 #define WRAP(op) ((uint64_t)u op(uint64_t) v)
 
-#define ARITHMETIC(name, int_expr, real_expr)                       \
-    CLQ_PAIR_INTS(name, int_expr)                                   \
-    CLQ_PAIR(name##_f64, , double, double, real_expr)               \
-    CLQ_PAIR(name##_f32, CLQ_CLONES, float, float, real_expr)       \
-    static clq_pair_fn *const name##_table[CLQ_PAIR_TYPES] = {      \
+#define ARITHMETIC(name, int_expr, real_expr) \
+    CLQ_PAIR_INTS(name, int_expr) \
+    CLQ_PAIR(name##_f64, , double, double, real_expr) \
+    CLQ_PAIR(name##_f32, CLQ_CLONES, float, float, real_expr) \
+    static clq_pair_fn *const name##_table[CLQ_PAIR_TYPES] = { \
         CLQ_PAIR_TABLE_INTS(name), [CLQ_DTYPE_F32] = pair_##name##_f32, [CLQ_DTYPE_F64] = pair_##name##_f64};
-#define EVAL(name)                                       \
-    clq_op_fn clq_eval_##name;                           \
+#define EVAL(name) \
+    clq_op_fn clq_eval_##name; \
     clq_status clq_eval_##name(struct clq_op_call *call) \
-    {                                                    \
-        return clq_pairs_eval(call, name##_table);       \
+    { \
+        return clq_pairs_eval(call, name##_table); \
     }
 
 ARITHMETIC(add, WRAP(+), u + v)
@@ -132,7 +132,7 @@ clq_status clq_eval_mod(struct clq_op_call *call)
 
 /* ---- Pow: the exponent may have a type of its own ---- */
 
-CLQ_PAIR(square_f32, CLQ_CLONES, float, float, ((void)v, u * u))
+CLQ_PAIR(square_f32, CLQ_CLONES, float, float, ((void)v, u *u))
 CLQ_PAIR(pow_f32, , float, float, powf(u, v))
 
 static int64_t int_power(int64_t base, int64_t exponent)
@@ -156,8 +156,10 @@ static double number_at(const clq_tensor *t, int64_t i)
 static void store(const clq_tensor *y, int64_t i, double v)
 {
     v = v != v ? 0.0 : v;
-    if (y->dtype == CLQ_DTYPE_S32) ((int32_t *)y->data)[i] = v >= 2147483647.0 ? INT32_MAX : (v <= -2147483648.0 ? INT32_MIN : (int32_t)v);
-    else ((int64_t *)y->data)[i] = v >= 9.2e18 ? INT64_MAX : (v <= -9.2e18 ? INT64_MIN : (int64_t)v);
+    if (y->dtype == CLQ_DTYPE_S32)
+        ((int32_t *)y->data)[i] = v >= 2147483647.0 ? INT32_MAX : (v <= -2147483648.0 ? INT32_MIN : (int32_t)v);
+    else
+        ((int64_t *)y->data)[i] = v >= 9.2e18 ? INT64_MAX : (v <= -9.2e18 ? INT64_MIN : (int64_t)v);
 }
 
 static void pow_slow(const clq_tensor *y, const clq_tensor *a, const clq_tensor *b)
@@ -171,11 +173,16 @@ static void pow_slow(const clq_tensor *y, const clq_tensor *a, const clq_tensor 
             ib += rest % s.dim[k] * s.stride[1][k];
             rest /= s.dim[k];
         }
-        if (y->dtype == CLQ_DTYPE_F32) ((float *)y->data)[i] = (float)pow(number_at(a, ia), number_at(b, ib));
-        else if (y->dtype == CLQ_DTYPE_F64) ((double *)y->data)[i] = pow(number_at(a, ia), number_at(b, ib));
-        else if (!clq_op_is_int(b->dtype)) store(y, i, pow(number_at(a, ia), number_at(b, ib)));
-        else if (y->dtype == CLQ_DTYPE_S32) ((int32_t *)y->data)[i] = (int32_t)int_power(clq_op_int_at(a, ia), clq_op_int_at(b, ib));
-        else ((int64_t *)y->data)[i] = int_power(clq_op_int_at(a, ia), clq_op_int_at(b, ib));
+        if (y->dtype == CLQ_DTYPE_F32)
+            ((float *)y->data)[i] = (float)pow(number_at(a, ia), number_at(b, ib));
+        else if (y->dtype == CLQ_DTYPE_F64)
+            ((double *)y->data)[i] = pow(number_at(a, ia), number_at(b, ib));
+        else if (!clq_op_is_int(b->dtype))
+            store(y, i, pow(number_at(a, ia), number_at(b, ib)));
+        else if (y->dtype == CLQ_DTYPE_S32)
+            ((int32_t *)y->data)[i] = (int32_t)int_power(clq_op_int_at(a, ia), clq_op_int_at(b, ib));
+        else
+            ((int64_t *)y->data)[i] = int_power(clq_op_int_at(a, ia), clq_op_int_at(b, ib));
     }
 }
 
@@ -186,7 +193,8 @@ clq_status clq_infer_pow(struct clq_op_call *call)
     int rank;
     int64_t shape[CLQ_MAX_RANK];
     clq_dtype a = call->in[0].dtype, b = call->in[1].dtype;
-    if (a != CLQ_DTYPE_F32 && a != CLQ_DTYPE_F64 && a != CLQ_DTYPE_S32 && a != CLQ_DTYPE_S64) return clq_op_bad_type(call, 0);
+    if (a != CLQ_DTYPE_F32 && a != CLQ_DTYPE_F64 && a != CLQ_DTYPE_S32 && a != CLQ_DTYPE_S64)
+        return clq_op_bad_type(call, 0);
     if (b != CLQ_DTYPE_F32 && b != CLQ_DTYPE_F64 && !clq_op_is_int(b)) return clq_op_bad_type(call, 1);
     CLQ_TRY(clq_op_bcast_shape(call, 2, &rank, shape));
     return clq_op_set_out(call, 0, a, rank, shape);
@@ -203,7 +211,7 @@ clq_status clq_eval_pow(struct clq_op_call *call)
     return clq_pairs_run(call, square ? pair_square_f32 : pair_pow_f32, &call->out[0], a, b);
 }
 
-CLQ_PAIR(prelu_f32, CLQ_CLONES, float, float, u < 0.0f ? u *v : u)
+CLQ_PAIR(prelu_f32, CLQ_CLONES, float, float, u < 0.0f ? u * v : u)
 
 clq_op_fn clq_infer_prelu, clq_eval_prelu;
 

@@ -36,42 +36,44 @@ CLQ_CLONES static void row_s64(int64_t *y, const int32_t *x, int32_t w, int64_t 
 
 /* Adds one input plane times one kernel plane to one output plane. Iterates over the outputs, or over the inputs when
  * transposed; the other side's position is i * stride - pad + tap * dilation. */
-#define PLANE(suffix, TY, TX)                                                                                          \
-    static void plane_##suffix(const struct job *j, TY *y, const TX *x, const TX *weight)                              \
-    {                                                                                                                  \
-        const struct clq_window *w = &j->w;                                                                            \
-        const int64_t *own = j->transposed ? w->in : w->out, *far = j->transposed ? w->out : w->in;                    \
-        for (int64_t t = 0; t < j->taps; t++) {                                                                        \
-            int64_t tap[3] = {t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1], t % w->kernel[2]};   \
-            int64_t lo[3], hi[3], off[3];                                                                              \
-            for (int d = 0; d < 3; d++) {                                                                              \
-                off[d] = tap[d] * w->dilation[d] - w->pad_begin[d];                                                    \
-                clq_window_range(&lo[d], &hi[d], own[d], w->stride[d], off[d], far[d]);                                \
-            }                                                                                                          \
-            for (int64_t a = lo[0]; a < hi[0]; a++)                                                                    \
-                for (int64_t b = lo[1]; b < hi[1]; b++) {                                                              \
-                    int64_t near_at = (a * own[1] + b) * own[2] + lo[2];                                               \
-                    int64_t far_at = ((a * w->stride[0] + off[0]) * far[1] + b * w->stride[1] + off[1]) * far[2] +     \
-                                     lo[2] * w->stride[2] + off[2];                                                    \
-                    if (j->transposed) row_##suffix(y + far_at, x + near_at, weight[t], hi[2] - lo[2], w->stride[2], 1); \
-                    else row_##suffix(y + near_at, x + far_at, weight[t], hi[2] - lo[2], 1, w->stride[2]);             \
-                }                                                                                                      \
-        }                                                                                                              \
+#define PLANE(suffix, TY, TX) \
+    static void plane_##suffix(const struct job *j, TY *y, const TX *x, const TX *weight) \
+    { \
+        const struct clq_window *w = &j->w; \
+        const int64_t *own = j->transposed ? w->in : w->out, *far = j->transposed ? w->out : w->in; \
+        for (int64_t t = 0; t < j->taps; t++) { \
+            int64_t tap[3] = {t / (w->kernel[1] * w->kernel[2]), t / w->kernel[2] % w->kernel[1], t % w->kernel[2]}; \
+            int64_t lo[3], hi[3], off[3]; \
+            for (int d = 0; d < 3; d++) { \
+                off[d] = tap[d] * w->dilation[d] - w->pad_begin[d]; \
+                clq_window_range(&lo[d], &hi[d], own[d], w->stride[d], off[d], far[d]); \
+            } \
+            for (int64_t a = lo[0]; a < hi[0]; a++) \
+                for (int64_t b = lo[1]; b < hi[1]; b++) { \
+                    int64_t near_at = (a * own[1] + b) * own[2] + lo[2]; \
+                    int64_t far_at = ((a * w->stride[0] + off[0]) * far[1] + b * w->stride[1] + off[1]) * far[2] + \
+                                     lo[2] * w->stride[2] + off[2]; \
+                    if (j->transposed) \
+                        row_##suffix(y + far_at, x + near_at, weight[t], hi[2] - lo[2], w->stride[2], 1); \
+                    else \
+                        row_##suffix(y + near_at, x + far_at, weight[t], hi[2] - lo[2], 1, w->stride[2]); \
+                } \
+        } \
     }
 PLANE(f32, float, float)
 PLANE(s64, int64_t, int32_t)
 
 /* Unit: one output plane. */
-#define CHANNELS(suffix, TY, TX)                                                                                       \
-    static void channels_##suffix(const struct job *j, TY *y, int64_t n, int64_t o)                                    \
-    {                                                                                                                  \
-        int64_t per = j->co / j->w.groups, from = j->ci / j->w.groups, g = o / per;                                    \
-        for (int64_t c = 0; c < from; c++) {                                                                           \
-            const TX *x = (const TX *)j->x + (n * j->ci + g * from + c) * j->in_plane;                                 \
-            const TX *weight = (const TX *)j->weight +                                                                 \
-                               (j->transposed ? (g * from + c) * per + o % per : o * from + c) * j->taps;              \
-            plane_##suffix(j, y, x, weight);                                                                           \
-        }                                                                                                              \
+#define CHANNELS(suffix, TY, TX) \
+    static void channels_##suffix(const struct job *j, TY *y, int64_t n, int64_t o) \
+    { \
+        int64_t per = j->co / j->w.groups, from = j->ci / j->w.groups, g = o / per; \
+        for (int64_t c = 0; c < from; c++) { \
+            const TX *x = (const TX *)j->x + (n * j->ci + g * from + c) * j->in_plane; \
+            const TX *weight = \
+                (const TX *)j->weight + (j->transposed ? (g * from + c) * per + o % per : o * from + c) * j->taps; \
+            plane_##suffix(j, y, x, weight); \
+        } \
     }
 CHANNELS(f32, float, float)
 CHANNELS(s64, int64_t, int32_t)
@@ -88,13 +90,15 @@ static void run_f32(void *state, size_t begin, size_t end, int thread)
     }
 }
 
-static clq_status plan(struct clq_op_call *call, struct job *j, const clq_tensor *x, const clq_tensor *w, bool transposed, int64_t *shape)
+static clq_status plan(struct clq_op_call *call, struct job *j, const clq_tensor *x, const clq_tensor *w,
+                       bool transposed, int64_t *shape)
 {
     *j = (struct job){.transposed = transposed, .in_plane = 1, .out_plane = 1, .taps = 1};
     CLQ_TRY(clq_window_read(&j->w, call->node, x, w, transposed, call->err));
     j->batch = x->shape[0];
     j->ci = x->shape[1];
-    if (transposed && w->shape[1] > CLQ_OP_MAX_ELEMENTS / j->w.groups) return clq_op_fail(call, CLQ_ERR_FORMAT, "too many channels");
+    if (transposed && w->shape[1] > CLQ_OP_MAX_ELEMENTS / j->w.groups)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "too many channels");
     j->co = transposed ? w->shape[1] * j->w.groups : w->shape[0];
     shape[0] = j->batch;
     shape[1] = j->co;
@@ -134,7 +138,8 @@ static clq_status infer_conv(struct clq_op_call *call, bool transposed)
         CLQ_TRY(clq_op_need_same_type(call, 2));
         CLQ_TRY(clq_op_need_rank(call, 2, 1));
         if (call->in[2].shape[0] != j.co)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld bias values for %lld channels", (long long)call->in[2].shape[0], (long long)j.co);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld bias values for %lld channels",
+                               (long long)call->in[2].shape[0], (long long)j.co);
     }
     return clq_op_set_out(call, 0, CLQ_DTYPE_F32, call->in[0].rank, shape);
 }
@@ -149,7 +154,8 @@ static clq_status eval_conv(struct clq_op_call *call, bool transposed)
     j.weight = call->in[1].data;
     j.bias = clq_op_has(call, 2) ? call->in[2].data : NULL;
     j.y = call->out[0].data;
-    clq_parallel_for(clq_op_threads(call, (size_t)(j.batch * j.co * j.out_plane) * 8), (size_t)(j.batch * j.co), run_f32, &j);
+    clq_parallel_for(clq_op_threads(call, (size_t)(j.batch * j.co * j.out_plane) * 8), (size_t)(j.batch * j.co),
+                     run_f32, &j);
     return CLQ_OK;
 }
 
@@ -194,8 +200,8 @@ static void run_int(void *state, size_t begin, size_t end, int thread)
     }
 }
 
-clq_status clq_conv_int_run(struct clq_op_call *call, const clq_tensor *x, const int32_t *xv, const clq_tensor *w, const int32_t *wv,
-                            clq_conv_int_row *done, void *state)
+clq_status clq_conv_int_run(struct clq_op_call *call, const clq_tensor *x, const int32_t *xv, const clq_tensor *w,
+                            const int32_t *wv, clq_conv_int_row *done, void *state)
 {
     struct job j;
     int64_t shape[CLQ_MAX_RANK];

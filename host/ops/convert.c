@@ -10,8 +10,10 @@ float clq_from_f16(uint16_t h)
 {
     uint32_t sign = (uint32_t)(h >> 15) << 31, e = h >> 10 & 31, m = h & 1023, u;
     float f;
-    if (e == 31) u = sign | 0x7f800000u | m << 13;
-    else if (e != 0) u = sign | (e + 112) << 23 | m << 13;
+    if (e == 31)
+        u = sign | 0x7f800000u | m << 13;
+    else if (e != 0)
+        u = sign | (e + 112) << 23 | m << 13;
     else {
         f = (float)m * 5.9604644775390625e-8f; /* m * 2^-24 */
         return h >> 15 ? -f : f;
@@ -125,7 +127,9 @@ void clq_store_real(const clq_tensor *t, int64_t i, double v)
     case CLQ_DTYPE_F16: ((uint16_t *)t->data)[i] = clq_to_f16((float)v); return;
     case CLQ_DTYPE_BF16: ((uint16_t *)t->data)[i] = clq_to_bf16((float)v); return;
     case CLQ_DTYPE_BOOL: ((uint8_t *)t->data)[i] = v != 0.0; return;
-    case CLQ_DTYPE_U64: ((uint64_t *)t->data)[i] = !(v > 0.0) ? 0 : v >= 18446744073709549568.0 ? UINT64_MAX : (uint64_t)v; return;
+    case CLQ_DTYPE_U64:
+        ((uint64_t *)t->data)[i] = !(v > 0.0) ? 0 : v >= 18446744073709549568.0 ? UINT64_MAX : (uint64_t)v;
+        return;
     default: break;
     }
     double lo = limit_of(t->dtype, false), hi = limit_of(t->dtype, true);
@@ -155,16 +159,19 @@ static void run_general(void *state, size_t begin, size_t end, int thread)
     int64_t to = (int64_t)(end * CHUNK < j->n ? end * CHUNK : j->n);
     (void)thread;
     for (int64_t i = (int64_t)begin * CHUNK; i < to; i++) {
-        if (real) clq_store_real(j->y, i, clq_load_real(j->x, i));
-        else if (j->y->dtype == CLQ_DTYPE_F32) ((float *)j->y->data)[i] = (float)clq_load_int(j->x, i); /* one rounding */
-        else clq_store_int(j->y, i, clq_load_int(j->x, i));
+        if (real)
+            clq_store_real(j->y, i, clq_load_real(j->x, i));
+        else if (j->y->dtype == CLQ_DTYPE_F32)
+            ((float *)j->y->data)[i] = (float)clq_load_int(j->x, i); /* one rounding */
+        else
+            clq_store_int(j->y, i, clq_load_int(j->x, i));
     }
 }
 
-#define QUICK(tx, TX, ty, TY)                                                                                            \
-    if (x->dtype == tx && y->dtype == ty) {                                                                              \
-        for (int64_t i = 0; i < n; i++) ((TY *)y->data)[i] = (TY)((const TX *)x->data)[i];                               \
-        return CLQ_OK;                                                                                                   \
+#define QUICK(tx, TX, ty, TY) \
+    if (x->dtype == tx && y->dtype == ty) { \
+        for (int64_t i = 0; i < n; i++) ((TY *)y->data)[i] = (TY)((const TX *)x->data)[i]; \
+        return CLQ_OK; \
     }
 
 static clq_status convert(struct clq_op_call *call)
@@ -194,7 +201,8 @@ static clq_status convert(struct clq_op_call *call)
 static clq_status infer_to(struct clq_op_call *call, int64_t to)
 {
     if (!clq_is_number(call->in[0].dtype)) return clq_op_bad_type(call, 0);
-    if (to < 1 || to > 64 || !clq_is_number((clq_dtype)to)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a cast to type %lld", (long long)to);
+    if (to < 1 || to > 64 || !clq_is_number((clq_dtype)to))
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a cast to type %lld", (long long)to);
     return clq_op_set_out(call, 0, (clq_dtype)to, call->in[0].rank, call->in[0].shape);
 }
 

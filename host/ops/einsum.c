@@ -61,11 +61,14 @@ static void fill_term(const struct einsum *e, struct term *t, const char *text, 
     }
 }
 
-static clq_status add_operand(struct clq_op_call *call, struct einsum *e, int i, const char *text, int letters, bool dots)
+static clq_status add_operand(struct clq_op_call *call, struct einsum *e, int i, const char *text, int letters,
+                              bool dots)
 {
     const clq_tensor *x = &call->in[i];
     int extra = x->rank - letters;
-    if (extra < 0 || (extra > 0 && !dots)) return clq_op_fail(call, CLQ_ERR_FORMAT, "operand %d has rank %d, the equation %d letters", i, x->rank, letters);
+    if (extra < 0 || (extra > 0 && !dots))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "operand %d has rank %d, the equation %d letters", i, x->rank,
+                           letters);
     int64_t stride[CLQ_MAX_RANK];
     clq_op_strides(stride, x);
     fill_term(e, &e->in[i], text, extra);
@@ -73,7 +76,9 @@ static clq_status add_operand(struct clq_op_call *call, struct einsum *e, int i,
         int id = e->in[i].id[k];
         int64_t d = x->shape[k];
         if (e->dim[id] < 0 || (e->dim[id] == 1 && d != 1)) e->dim[id] = d;
-        if (d != e->dim[id] && d != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "operand %d has %lld elements on axis %d, expected %lld", i, (long long)d, k, (long long)e->dim[id]);
+        if (d != e->dim[id] && d != 1)
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "operand %d has %lld elements on axis %d, expected %lld", i,
+                               (long long)d, k, (long long)e->dim[id]);
         if (d != 1) e->stride[i][id] += stride[k];
         e->uses[id]++;
     }
@@ -92,7 +97,8 @@ static clq_status parse_inputs(struct clq_op_call *call, struct einsum *e, const
             CLQ_TRY(scan_term(call, text, &letters, &dots));
             if (pass == 0 && dots && call->in[i].rank - letters > e->ellipsis) e->ellipsis = call->in[i].rank - letters;
             if (pass == 1) CLQ_TRY(add_operand(call, e, i, from, letters, dots));
-            if (i < call->n_in - 1 && *(*text)++ != ',') return clq_op_fail(call, CLQ_ERR_FORMAT, "the equation has fewer than %d operands", call->n_in);
+            if (i < call->n_in - 1 && *(*text)++ != ',')
+                return clq_op_fail(call, CLQ_ERR_FORMAT, "the equation has fewer than %d operands", call->n_in);
         }
     }
     return CLQ_OK;
@@ -114,7 +120,8 @@ static clq_status parse(struct clq_op_call *call, struct einsum *e)
     if (text[0] == '-' && text[1] == '>') {
         const char *from = text += 2;
         CLQ_TRY(scan_term(call, &text, &letters, &dots));
-        if (letters + (dots ? e->ellipsis : 0) > CLQ_MAX_RANK) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a result of more than %d axes", CLQ_MAX_RANK);
+        if (letters + (dots ? e->ellipsis : 0) > CLQ_MAX_RANK)
+            return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a result of more than %d axes", CLQ_MAX_RANK);
         fill_term(e, &e->out, from, dots ? e->ellipsis : 0);
     } else {
         for (int k = 0; k < e->ellipsis; k++) e->out.id[e->out.n++] = LETTERS + k;
@@ -124,7 +131,8 @@ static clq_status parse(struct clq_op_call *call, struct einsum *e)
     if (*text) return clq_op_fail(call, CLQ_ERR_FORMAT, "the equation goes on with '%.8s'", text);
     for (int k = 0; k < e->out.n; k++) {
         int id = e->out.id[k];
-        if (e->dim[id] < 0 || in_out[id]) return clq_op_fail(call, CLQ_ERR_FORMAT, "an output letter is repeated or has no operand");
+        if (e->dim[id] < 0 || in_out[id])
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "an output letter is repeated or has no operand");
         in_out[id] = true;
     }
     double steps = 1.0;
@@ -151,7 +159,7 @@ clq_status clq_infer_einsum(struct clq_op_call *call)
 }
 
 /* Moves `at` of every operand to the next coordinate of a term; false after the last. */
-static bool advance(const struct einsum *e, const struct term *t, int64_t *c, int64_t (*at), int n)
+static bool advance(const struct einsum *e, const struct term *t, int64_t *c, int64_t(*at), int n)
 {
     for (int k = t->n - 1; k >= 0; k--) {
         int id = t->id[k];
@@ -171,7 +179,8 @@ static double sum_real(const struct clq_op_call *call, const struct einsum *e, i
     do {
         double p = 1.0;
         for (int i = 0; i < call->n_in; i++)
-            p *= call->in[i].dtype == CLQ_DTYPE_F32 ? (double)((const float *)call->in[i].data)[at[i]] : clq_load_real(&call->in[i], at[i]);
+            p *= call->in[i].dtype == CLQ_DTYPE_F32 ? (double)((const float *)call->in[i].data)[at[i]]
+                                                    : clq_load_real(&call->in[i], at[i]);
         sum += p;
     } while (advance(e, &e->sum, c, at, call->n_in));
     return sum;
@@ -197,8 +206,10 @@ clq_status clq_eval_einsum(struct clq_op_call *call)
     bool real = clq_is_real(call->in[0].dtype), empty = false;
     for (int k = 0; k < e.sum.n; k++) empty = empty || e.dim[e.sum.id[k]] == 0;
     do { /* a full inner walk leaves `at` where it was */
-        if (real) clq_store_real(&call->out[0], o++, empty ? 0.0 : sum_real(call, &e, at));
-        else clq_store_int(&call->out[0], o++, empty ? 0 : sum_int(call, &e, at));
+        if (real)
+            clq_store_real(&call->out[0], o++, empty ? 0.0 : sum_real(call, &e, at));
+        else
+            clq_store_int(&call->out[0], o++, empty ? 0 : sum_int(call, &e, at));
     } while (advance(&e, &e.out, c, at, call->n_in));
     return CLQ_OK;
 }

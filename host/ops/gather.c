@@ -19,7 +19,8 @@ static clq_status index_at(struct clq_op_call *call, int64_t *out, const clq_ten
     int64_t v = clq_op_int_at(t, i);
     *out = 0;
     if (v < -dim || v >= dim)
-        return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "index %lld is outside of an axis of %lld", (long long)v, (long long)dim);
+        return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "index %lld is outside of an axis of %lld", (long long)v,
+                           (long long)dim);
     *out = v < 0 ? v + dim : v;
     return CLQ_OK;
 }
@@ -42,8 +43,8 @@ static clq_status read_indices(struct clq_op_call *call, int64_t **out, const cl
     return CLQ_OK;
 }
 
-clq_op_fn clq_infer_gather, clq_eval_gather, clq_infer_gather_elements, clq_eval_gather_elements,
-    clq_infer_gather_nd, clq_eval_gather_nd;
+clq_op_fn clq_infer_gather, clq_eval_gather, clq_infer_gather_elements, clq_eval_gather_elements, clq_infer_gather_nd,
+    clq_eval_gather_nd;
 
 clq_status clq_infer_gather(struct clq_op_call *call)
 {
@@ -68,7 +69,8 @@ clq_status clq_eval_gather(struct clq_op_call *call)
     CLQ_TRY(read_indices(call, &at, &call->in[1], dim));
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < n; i++)
-            memcpy((char *)call->out[0].data + (size_t)(o * n + i) * run, (const char *)x->data + (size_t)(o * dim + at[i]) * run, run);
+            memcpy((char *)call->out[0].data + (size_t)(o * n + i) * run,
+                   (const char *)x->data + (size_t)(o * dim + at[i]) * run, run);
     free(at);
     return CLQ_OK;
 }
@@ -82,7 +84,8 @@ clq_status clq_infer_gather_elements(struct clq_op_call *call)
     CLQ_TRY(clq_op_axis(call, &axis, clq_node_int(call->node, "axis", 0), x->rank));
     for (int k = 0; k < x->rank; k++)
         if (k != axis && t->shape[k] > x->shape[k])
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "indices have %lld elements on axis %d, the data %lld", (long long)t->shape[k], k, (long long)x->shape[k]);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "indices have %lld elements on axis %d, the data %lld",
+                               (long long)t->shape[k], k, (long long)x->shape[k]);
     return clq_op_set_out(call, 0, x->dtype, t->rank, t->shape);
 }
 
@@ -118,8 +121,10 @@ static clq_status nd_depth(struct clq_op_call *call, int batch, int *depth)
     const clq_tensor *x = &call->in[0], *t = &call->in[1];
     *depth = 0;
     CLQ_TRY(need_index(call, 1));
-    if (t->rank < 1 || batch < 0 || batch >= t->rank || batch > x->rank || t->shape[t->rank - 1] < 1 || t->shape[t->rank - 1] > x->rank - batch)
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "indices of rank %d with %d batch axes do not fit data of rank %d", t->rank, batch, x->rank);
+    if (t->rank < 1 || batch < 0 || batch >= t->rank || batch > x->rank || t->shape[t->rank - 1] < 1 ||
+        t->shape[t->rank - 1] > x->rank - batch)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "indices of rank %d with %d batch axes do not fit data of rank %d",
+                           t->rank, batch, x->rank);
     for (int k = 0; k < batch; k++)
         if (t->shape[k] != x->shape[k]) return clq_op_fail(call, CLQ_ERR_FORMAT, "batch axis %d differs", k);
     *depth = (int)t->shape[t->rank - 1];
@@ -144,8 +149,8 @@ clq_status clq_infer_gather_nd(struct clq_op_call *call)
 }
 
 /* The element offset that index row i of t names. */
-static clq_status nd_offset(struct clq_op_call *call, int64_t *out, const clq_tensor *x, const clq_tensor *t, const int64_t *stride,
-                            int batch, int depth, int64_t i)
+static clq_status nd_offset(struct clq_op_call *call, int64_t *out, const clq_tensor *x, const clq_tensor *t,
+                            const int64_t *stride, int batch, int depth, int64_t i)
 {
     int64_t offset = 0;
     *out = 0;
@@ -194,22 +199,27 @@ static clq_status read_reduction(struct clq_op_call *call, enum reduction *out)
     return clq_op_fail(call, CLQ_ERR_FORMAT, "reduction '%s'", text);
 }
 
-#define COMBINE(T, ADD, MUL)                                                             \
-    {                                                                                    \
-        T a, b;                                                                          \
-        memcpy(&a, y, sizeof a);                                                         \
-        memcpy(&b, x, sizeof b);                                                         \
+#define COMBINE(T, ADD, MUL) \
+    { \
+        T a, b; \
+        memcpy(&a, y, sizeof a); \
+        memcpy(&b, x, sizeof b); \
         a = r == REDUCE_ADD ? (ADD) : r == REDUCE_MUL ? (MUL) : r == REDUCE_MAX ? (a > b ? a : b) : (a < b ? a : b); \
-        memcpy(y, &a, sizeof a);                                                         \
+        memcpy(y, &a, sizeof a); \
     }
 
 static void put(char *y, const char *x, clq_dtype t, size_t size, enum reduction r)
 {
-    if (r == REDUCE_NONE) memcpy(y, x, size);
-    else if (t == CLQ_DTYPE_F32) COMBINE(float, a + b, a * b)
-    else if (t == CLQ_DTYPE_F64) COMBINE(double, a + b, a * b)
-    else if (t == CLQ_DTYPE_S32) COMBINE(int32_t, (int32_t)((uint32_t)a + (uint32_t)b), (int32_t)((uint32_t)a * (uint32_t)b))
-    else COMBINE(int64_t, (int64_t)((uint64_t)a + (uint64_t)b), (int64_t)((uint64_t)a * (uint64_t)b))
+    if (r == REDUCE_NONE)
+        memcpy(y, x, size);
+    else if (t == CLQ_DTYPE_F32)
+        COMBINE(float, a + b, a * b)
+    else if (t == CLQ_DTYPE_F64)
+        COMBINE(double, a + b, a * b)
+    else if (t == CLQ_DTYPE_S32)
+        COMBINE(int32_t, (int32_t)((uint32_t)a + (uint32_t)b), (int32_t)((uint32_t)a * (uint32_t)b))
+    else
+        COMBINE(int64_t, (int64_t)((uint64_t)a + (uint64_t)b), (int64_t)((uint64_t)a * (uint64_t)b))
 }
 
 static void copy_data(struct clq_op_call *call)
@@ -250,7 +260,8 @@ clq_status clq_eval_scatter_elements(struct clq_op_call *call)
     for (int64_t i = 0, n = clq_op_count(t); i < n; i++) {
         CLQ_TRY(index_at(call, &at, t, i, x->shape[axis]));
         int64_t to = other_axes(t, stride, axis, i) + at * stride[axis];
-        put((char *)call->out[0].data + (size_t)to * size, (const char *)call->in[2].data + (size_t)i * size, x->dtype, size, r);
+        put((char *)call->out[0].data + (size_t)to * size, (const char *)call->in[2].data + (size_t)i * size, x->dtype,
+            size, r);
     }
     return CLQ_OK;
 }
@@ -285,7 +296,8 @@ clq_status clq_eval_scatter_nd(struct clq_op_call *call)
     for (int64_t i = 0, n = clq_op_span(t, 0, t->rank - 1); i < n; i++) {
         CLQ_TRY(nd_offset(call, &at, x, t, stride, 0, depth, i));
         for (int64_t k = 0; k < run; k++)
-            put((char *)call->out[0].data + (size_t)(at + k) * size, (const char *)call->in[2].data + (size_t)(i * run + k) * size, x->dtype, size, r);
+            put((char *)call->out[0].data + (size_t)(at + k) * size,
+                (const char *)call->in[2].data + (size_t)(i * run + k) * size, x->dtype, size, r);
     }
     return CLQ_OK;
 }
@@ -347,7 +359,8 @@ static clq_status reverse_axes(struct clq_op_call *call, int *time, int *batch)
     *time = 0;
     *batch = 1;
     if (clq_op_size(call->in[0].dtype) == 0) return clq_op_bad_type(call, 0);
-    if (call->in[0].rank < 2 || t < 0 || t > 1 || b != 1 - t) return clq_op_fail(call, CLQ_ERR_FORMAT, "time and batch must be axes 0 and 1");
+    if (call->in[0].rank < 2 || t < 0 || t > 1 || b != 1 - t)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "time and batch must be axes 0 and 1");
     *time = (int)t;
     *batch = (int)b;
     return CLQ_OK;
@@ -359,7 +372,8 @@ clq_status clq_infer_reverse_sequence(struct clq_op_call *call)
     CLQ_TRY(reverse_axes(call, &time, &batch));
     CLQ_TRY(need_index(call, 1));
     CLQ_TRY(clq_op_need_rank(call, 1, 1));
-    if (call->in[1].shape[0] != call->in[0].shape[batch]) return clq_op_fail(call, CLQ_ERR_FORMAT, "one length per batch entry is needed");
+    if (call->in[1].shape[0] != call->in[0].shape[batch])
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "one length per batch entry is needed");
     return clq_op_same(call);
 }
 
@@ -372,9 +386,11 @@ clq_status clq_eval_reverse_sequence(struct clq_op_call *call)
     for (int64_t a = 0; a < x->shape[0]; a++)
         for (int64_t b = 0; b < x->shape[1]; b++) {
             int64_t c[2] = {a, b}, length = clq_op_int_at(&call->in[1], c[batch]);
-            if (length < 0 || length > x->shape[time]) return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "sequence length %lld", (long long)length);
+            if (length < 0 || length > x->shape[time])
+                return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "sequence length %lld", (long long)length);
             if (c[time] < length) c[time] = length - 1 - c[time];
-            memcpy((char *)call->out[0].data + (size_t)(a * x->shape[1] + b) * run, (const char *)x->data + (size_t)(c[0] * x->shape[1] + c[1]) * run, run);
+            memcpy((char *)call->out[0].data + (size_t)(a * x->shape[1] + b) * run,
+                   (const char *)x->data + (size_t)(c[0] * x->shape[1] + c[1]) * run, run);
         }
     return CLQ_OK;
 }

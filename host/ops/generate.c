@@ -5,9 +5,9 @@
 
 #include "ops/convert.h"
 
-clq_op_fn clq_infer_constant, clq_eval_constant, clq_infer_constant_of_shape, clq_eval_constant_of_shape, clq_infer_range,
-    clq_eval_range, clq_infer_one_hot, clq_eval_one_hot, clq_infer_eye_like, clq_eval_eye_like, clq_infer_non_zero,
-    clq_eval_non_zero, clq_infer_trilu, clq_eval_trilu;
+clq_op_fn clq_infer_constant, clq_eval_constant, clq_infer_constant_of_shape, clq_eval_constant_of_shape,
+    clq_infer_range, clq_eval_range, clq_infer_one_hot, clq_eval_one_hot, clq_infer_eye_like, clq_eval_eye_like,
+    clq_infer_non_zero, clq_eval_non_zero, clq_infer_trilu, clq_eval_trilu;
 
 /* The one attribute that holds the value, as a view. */
 static clq_status constant_view(struct clq_op_call *call, clq_tensor *out)
@@ -30,7 +30,9 @@ static clq_status constant_view(struct clq_op_call *call, clq_tensor *out)
             *out = (clq_tensor){.dtype = CLQ_DTYPE_S64, .rank = 1, .shape = {(int64_t)a->n}, .data = (void *)a->ints};
         }
     }
-    if (out->dtype == CLQ_DTYPE_NONE) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "no numeric value (sparse and string constants are not supported)");
+    if (out->dtype == CLQ_DTYPE_NONE)
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED,
+                           "no numeric value (sparse and string constants are not supported)");
     return CLQ_OK;
 }
 
@@ -61,7 +63,8 @@ clq_status clq_infer_constant_of_shape(struct clq_op_call *call)
     struct clq_op_ints shape;
     const struct clq_const *v = fill_value(call);
     CLQ_TRY(clq_op_read_ints(call, &shape, 0, NULL));
-    if (v && (clq_op_size(v->dtype) == 0 || v->bytes != clq_op_size(v->dtype))) return clq_op_fail(call, CLQ_ERR_FORMAT, "the value is not one element");
+    if (v && (clq_op_size(v->dtype) == 0 || v->bytes != clq_op_size(v->dtype)))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "the value is not one element");
     return clq_op_set_out(call, 0, v ? v->dtype : CLQ_DTYPE_F32, shape.n, shape.v);
 }
 
@@ -71,7 +74,8 @@ clq_status clq_eval_constant_of_shape(struct clq_op_call *call)
     char zero[8] = {0};
     size_t size = clq_op_size(call->out[0].dtype);
     const void *value = v ? v->data : zero;
-    for (int64_t i = 0, n = clq_op_count(&call->out[0]); i < n; i++) memcpy((char *)call->out[0].data + (size_t)i * size, value, size);
+    for (int64_t i = 0, n = clq_op_count(&call->out[0]); i < n; i++)
+        memcpy((char *)call->out[0].data + (size_t)i * size, value, size);
     return CLQ_OK;
 }
 
@@ -79,23 +83,29 @@ clq_status clq_infer_range(struct clq_op_call *call)
 {
     clq_dtype t = call->in[0].dtype;
     int64_t n;
-    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_S16 && t != CLQ_DTYPE_S32 && t != CLQ_DTYPE_S64) return clq_op_bad_type(call, 0);
+    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_S16 && t != CLQ_DTYPE_S32 && t != CLQ_DTYPE_S64)
+        return clq_op_bad_type(call, 0);
     for (int i = 0; i < 3; i++) {
         CLQ_TRY(clq_op_need_same_type(call, i));
         if (clq_op_count(&call->in[i]) != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d is not a scalar", i);
         CLQ_TRY(clq_op_need_value(call, i));
     }
     if (clq_is_real(t)) {
-        double count = ceil((clq_load_real(&call->in[1], 0) - clq_load_real(&call->in[0], 0)) / clq_load_real(&call->in[2], 0));
-        if (count != count || count > (double)CLQ_OP_MAX_ELEMENTS) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a range of %g elements", count);
+        double count =
+            ceil((clq_load_real(&call->in[1], 0) - clq_load_real(&call->in[0], 0)) / clq_load_real(&call->in[2], 0));
+        if (count != count || count > (double)CLQ_OP_MAX_ELEMENTS)
+            return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a range of %g elements", count);
         n = count > 0.0 ? (int64_t)count : 0;
     } else {
-        int64_t start = clq_load_int(&call->in[0], 0), limit = clq_load_int(&call->in[1], 0), delta = clq_load_int(&call->in[2], 0);
+        int64_t start = clq_load_int(&call->in[0], 0), limit = clq_load_int(&call->in[1], 0),
+                delta = clq_load_int(&call->in[2], 0);
         if (delta == 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "delta is 0");
         bool up = delta > 0, any = up ? limit > start : limit < start;
-        uint64_t span = up ? (uint64_t)limit - (uint64_t)start : (uint64_t)start - (uint64_t)limit, width = up ? (uint64_t)delta : 0 - (uint64_t)delta;
+        uint64_t span = up ? (uint64_t)limit - (uint64_t)start : (uint64_t)start - (uint64_t)limit,
+                 width = up ? (uint64_t)delta : 0 - (uint64_t)delta;
         uint64_t count = any ? (span - 1) / width + 1 : 0;
-        if (count > (uint64_t)CLQ_OP_MAX_ELEMENTS) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a range of more than 2^31 elements");
+        if (count > (uint64_t)CLQ_OP_MAX_ELEMENTS)
+            return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a range of more than 2^31 elements");
         n = (int64_t)count;
     }
     return clq_op_set_out(call, 0, t, 1, &n);
@@ -105,9 +115,14 @@ clq_status clq_eval_range(struct clq_op_call *call)
 {
     const clq_tensor *y = &call->out[0];
     for (int64_t i = 0; i < y->shape[0]; i++) {
-        if (y->dtype == CLQ_DTYPE_F32) ((float *)y->data)[i] = *(const float *)call->in[0].data + (float)i * *(const float *)call->in[2].data;
-        else if (y->dtype == CLQ_DTYPE_F64) ((double *)y->data)[i] = *(const double *)call->in[0].data + (double)i * *(const double *)call->in[2].data;
-        else clq_store_int(y, i, (int64_t)((uint64_t)clq_load_int(&call->in[0], 0) + (uint64_t)i * (uint64_t)clq_load_int(&call->in[2], 0)));
+        if (y->dtype == CLQ_DTYPE_F32)
+            ((float *)y->data)[i] = *(const float *)call->in[0].data + (float)i * *(const float *)call->in[2].data;
+        else if (y->dtype == CLQ_DTYPE_F64)
+            ((double *)y->data)[i] = *(const double *)call->in[0].data + (double)i * *(const double *)call->in[2].data;
+        else
+            clq_store_int(y, i,
+                          (int64_t)((uint64_t)clq_load_int(&call->in[0], 0) +
+                                    (uint64_t)i * (uint64_t)clq_load_int(&call->in[2], 0)));
     }
     return CLQ_OK;
 }
@@ -117,8 +132,8 @@ static clq_status read_one_hot(struct clq_op_call *call, int *axis, int64_t *dep
 {
     CLQ_TRY(clq_op_axis(call, axis, clq_node_int(call->node, "axis", -1), call->in[0].rank + 1));
     CLQ_TRY(clq_op_need_value(call, 1));
-    if (!clq_is_number(call->in[0].dtype) || !clq_is_number(call->in[1].dtype) || clq_op_count(&call->in[1]) != 1 || call->in[2].rank != 1 ||
-        call->in[2].shape[0] != 2 || clq_op_size(call->in[2].dtype) == 0)
+    if (!clq_is_number(call->in[0].dtype) || !clq_is_number(call->in[1].dtype) || clq_op_count(&call->in[1]) != 1 ||
+        call->in[2].rank != 1 || call->in[2].shape[0] != 2 || clq_op_size(call->in[2].dtype) == 0)
         return clq_op_fail(call, CLQ_ERR_FORMAT, "depth must be a number and values a pair");
     double d = clq_load_real(&call->in[1], 0);
     if (!(d >= 0.0 && d <= (double)CLQ_OP_MAX_ELEMENTS)) return clq_op_fail(call, CLQ_ERR_FORMAT, "depth %g", d);
@@ -160,7 +175,8 @@ clq_status clq_infer_eye_like(struct clq_op_call *call)
 {
     int64_t t = clq_node_int(call->node, "dtype", call->in[0].dtype);
     CLQ_TRY(clq_op_need_rank(call, 0, 2));
-    if (t < 1 || t > 64 || !clq_is_number((clq_dtype)t)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "type %lld", (long long)t);
+    if (t < 1 || t > 64 || !clq_is_number((clq_dtype)t))
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "type %lld", (long long)t);
     return clq_op_set_out(call, 0, (clq_dtype)t, 2, call->in[0].shape);
 }
 
@@ -211,7 +227,8 @@ clq_status clq_infer_trilu(struct clq_op_call *call)
 {
     if (call->in[0].rank < 2) return clq_op_fail(call, CLQ_ERR_FORMAT, "input of rank %d", call->in[0].rank);
     if (clq_op_size(call->in[0].dtype) == 0) return clq_op_bad_type(call, 0);
-    if (clq_op_has(call, 1) && (!clq_op_is_int(call->in[1].dtype) || clq_op_count(&call->in[1]) != 1)) return clq_op_fail(call, CLQ_ERR_FORMAT, "k is not one integer");
+    if (clq_op_has(call, 1) && (!clq_op_is_int(call->in[1].dtype) || clq_op_count(&call->in[1]) != 1))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "k is not one integer");
     return clq_op_same(call);
 }
 
@@ -230,7 +247,8 @@ clq_status clq_eval_trilu(struct clq_op_call *call)
         to = to < from ? from : to > cols ? cols : to;
         char *y = (char *)call->out[0].data + (size_t)(r * cols) * size;
         memset(y, 0, (size_t)cols * size);
-        memcpy(y + (size_t)from * size, (const char *)x->data + (size_t)(r * cols + from) * size, (size_t)(to - from) * size);
+        memcpy(y + (size_t)from * size, (const char *)x->data + (size_t)(r * cols + from) * size,
+               (size_t)(to - from) * size);
     }
     return CLQ_OK;
 }

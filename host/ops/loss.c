@@ -10,7 +10,8 @@ static clq_status read_loss(struct clq_op_call *call, char *reduction)
     const clq_tensor *x = &call->in[0], *t = &call->in[1];
     const char *text = clq_node_string(call->node, "reduction", "mean");
     *reduction = text[0];
-    if (strcmp(text, "mean") && strcmp(text, "sum") && strcmp(text, "none")) return clq_op_fail(call, CLQ_ERR_FORMAT, "reduction '%s'", text);
+    if (strcmp(text, "mean") && strcmp(text, "sum") && strcmp(text, "none"))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "reduction '%s'", text);
     CLQ_TRY(clq_op_need_type(call, 0, CLQ_DTYPE_F32));
     if (t->dtype != CLQ_DTYPE_S32 && t->dtype != CLQ_DTYPE_S64) return clq_op_bad_type(call, 1);
     bool fits = x->rank >= 2 && t->rank == x->rank - 1 && t->shape[0] == x->shape[0];
@@ -40,7 +41,8 @@ static clq_status reduce_loss(struct clq_op_call *call, const float *p)
     char reduction;
     CLQ_TRY(read_loss(call, &reduction));
     bool ignores = clq_node_attr(call->node, "ignore_index") != NULL;
-    int64_t ignored = clq_node_int(call->node, "ignore_index", 0), classes = x->shape[1], inner = clq_op_span(x, 2, x->rank);
+    int64_t ignored = clq_node_int(call->node, "ignore_index", 0), classes = x->shape[1],
+            inner = clq_op_span(x, 2, x->rank);
     const float *weight = clq_op_has(call, 2) ? call->in[2].data : NULL;
     float *y = call->out[0].data;
     double sum = 0.0, total = 0.0;
@@ -48,7 +50,9 @@ static clq_status reduce_loss(struct clq_op_call *call, const float *p)
         int64_t c = clq_op_int_at(t, i);
         float loss = 0.0f;
         if (!ignores || c != ignored) {
-            if (c < 0 || c >= classes) return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "class %lld of %lld", (long long)c, (long long)classes);
+            if (c < 0 || c >= classes)
+                return clq_op_fail(call, CLQ_ERR_INVALID_ARGUMENT, "class %lld of %lld", (long long)c,
+                                   (long long)classes);
             float w = weight ? weight[c] : 1.0f;
             loss = -p[(i / inner * classes + c) * inner + i % inner] * w;
             total += (double)w;

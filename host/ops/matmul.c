@@ -27,15 +27,15 @@ CLQ_CLONES static void product_f32(float *y, const float *a, const float *b, int
 }
 
 /* The other types: A accumulates. */
-#define PRODUCT(suffix, T, A)                                                                                       \
-    static void product_##suffix(T *y, const T *a, const T *b, int64_t rows, int64_t n, int64_t k)                  \
-    {                                                                                                               \
-        for (int64_t i = 0; i < rows; i++)                                                                          \
-            for (int64_t j = 0; j < n; j++) {                                                                       \
-                A s = 0;                                                                                            \
-                for (int64_t p = 0; p < k; p++) s += (A)a[i * k + p] * (A)b[p * n + j];                             \
-                y[i * n + j] = (T)s;                                                                                \
-            }                                                                                                       \
+#define PRODUCT(suffix, T, A) \
+    static void product_##suffix(T *y, const T *a, const T *b, int64_t rows, int64_t n, int64_t k) \
+    { \
+        for (int64_t i = 0; i < rows; i++) \
+            for (int64_t j = 0; j < n; j++) { \
+                A s = 0; \
+                for (int64_t p = 0; p < k; p++) s += (A)a[i * k + p] * (A)b[p * n + j]; \
+                y[i * n + j] = (T)s; \
+            } \
     }
 PRODUCT(f64, double, double)
 PRODUCT(s32, int32_t, uint32_t)
@@ -56,13 +56,13 @@ CLQ_CLONES static void product_wide(int64_t *y, const int32_t *a, const int32_t 
 /* A batched product with numpy's rules for axes. */
 struct product {
     int64_t m, n, k, batch;
-    int rank; /* of the batch axes */
+    int rank;                                                                  /* of the batch axes */
     int64_t dim[CLQ_MAX_RANK], stride_a[CLQ_MAX_RANK], stride_b[CLQ_MAX_RANK]; /* strides in matrices */
     clq_dtype dtype;
     const char *a, *b;
     char *y;
     size_t size, size_y;
-    bool wide; /* int32 operands, int64 result */
+    bool wide;             /* int32 operands, int64 result */
     int64_t block, blocks; /* rows of one unit, units per matrix */
 };
 
@@ -78,13 +78,19 @@ static void run_rows(void *state, size_t begin, size_t end, int thread)
             bt += rest % p->dim[i] * p->stride_b[i];
             rest /= p->dim[i];
         }
-        const void *a = p->a + (size_t)((at * p->m + row) * p->k) * p->size, *b = p->b + (size_t)(bt * p->k * p->n) * p->size;
+        const void *a = p->a + (size_t)((at * p->m + row) * p->k) * p->size,
+                   *b = p->b + (size_t)(bt * p->k * p->n) * p->size;
         void *y = p->y + (size_t)((batch * p->m + row) * p->n) * p->size_y;
-        if (p->wide) product_wide(y, a, b, rows, p->n, p->k);
-        else if (p->dtype == CLQ_DTYPE_F32) product_f32(y, a, b, rows, p->n, p->k);
-        else if (p->dtype == CLQ_DTYPE_F64) product_f64(y, a, b, rows, p->n, p->k);
-        else if (p->size == 4) product_s32(y, a, b, rows, p->n, p->k);
-        else product_s64(y, a, b, rows, p->n, p->k);
+        if (p->wide)
+            product_wide(y, a, b, rows, p->n, p->k);
+        else if (p->dtype == CLQ_DTYPE_F32)
+            product_f32(y, a, b, rows, p->n, p->k);
+        else if (p->dtype == CLQ_DTYPE_F64)
+            product_f64(y, a, b, rows, p->n, p->k);
+        else if (p->size == 4)
+            product_s32(y, a, b, rows, p->n, p->k);
+        else
+            product_s64(y, a, b, rows, p->n, p->k);
     }
 }
 
@@ -100,8 +106,8 @@ static void run_product(struct clq_op_call *call, struct product *p)
 }
 
 /* Aligns the batch axes of a and b; fills the result's shape. */
-static clq_status plan_matmul(struct clq_op_call *call, struct product *p, const clq_tensor *a, const clq_tensor *b, int *rank,
-                              int64_t *shape)
+static clq_status plan_matmul(struct clq_op_call *call, struct product *p, const clq_tensor *a, const clq_tensor *b,
+                              int *rank, int64_t *shape)
 {
     *p = (struct product){.dtype = a->dtype, .batch = 1};
     *rank = 0;
@@ -110,7 +116,9 @@ static clq_status plan_matmul(struct clq_op_call *call, struct product *p, const
     p->k = a->shape[a->rank - 1];
     p->n = b->rank == 1 ? 1 : b->shape[b->rank - 1];
     int64_t kb = b->rank == 1 ? b->shape[0] : b->shape[b->rank - 2];
-    if (kb != p->k) return clq_op_fail(call, CLQ_ERR_FORMAT, "inner dimensions %lld and %lld differ", (long long)p->k, (long long)kb);
+    if (kb != p->k)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "inner dimensions %lld and %lld differ", (long long)p->k,
+                           (long long)kb);
     int na = a->rank > 2 ? a->rank - 2 : 0, nb = b->rank > 2 ? b->rank - 2 : 0;
     int64_t sa = 1, sb = 1;
     p->rank = na > nb ? na : nb;
@@ -118,7 +126,8 @@ static clq_status plan_matmul(struct clq_op_call *call, struct product *p, const
         int64_t da = i - (p->rank - na) < 0 ? 1 : a->shape[i - (p->rank - na)];
         int64_t db = i - (p->rank - nb) < 0 ? 1 : b->shape[i - (p->rank - nb)];
         if (da != db && da != 1 && db != 1)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "batch dimensions %lld and %lld differ", (long long)da, (long long)db);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "batch dimensions %lld and %lld differ", (long long)da,
+                               (long long)db);
         p->dim[i] = da == 1 ? db : da;
         p->stride_a[i] = da == 1 ? 0 : sa;
         p->stride_b[i] = db == 1 ? 0 : sb;
@@ -135,7 +144,8 @@ static clq_status plan_matmul(struct clq_op_call *call, struct product *p, const
 static clq_status check_types(struct clq_op_call *call)
 {
     clq_dtype t = call->in[0].dtype;
-    bool known = t == CLQ_DTYPE_F32 || t == CLQ_DTYPE_F64 || t == CLQ_DTYPE_S32 || t == CLQ_DTYPE_S64 || t == CLQ_DTYPE_U32 || t == CLQ_DTYPE_U64;
+    bool known = t == CLQ_DTYPE_F32 || t == CLQ_DTYPE_F64 || t == CLQ_DTYPE_S32 || t == CLQ_DTYPE_S64 ||
+                 t == CLQ_DTYPE_U32 || t == CLQ_DTYPE_U64;
     return known ? clq_op_need_same_type(call, 1) : clq_op_bad_type(call, 0);
 }
 
@@ -165,14 +175,15 @@ clq_status clq_eval_matmul(struct clq_op_call *call)
     return CLQ_OK;
 }
 
-clq_status clq_matmul_int_shape(struct clq_op_call *call, const clq_tensor *a, const clq_tensor *b, int *rank, int64_t *shape)
+clq_status clq_matmul_int_shape(struct clq_op_call *call, const clq_tensor *a, const clq_tensor *b, int *rank,
+                                int64_t *shape)
 {
     struct product p;
     return plan_matmul(call, &p, a, b, rank, shape);
 }
 
-clq_status clq_matmul_int_run(struct clq_op_call *call, const clq_tensor *a, const int32_t *av, const clq_tensor *b, const int32_t *bv,
-                              int64_t *sum)
+clq_status clq_matmul_int_run(struct clq_op_call *call, const clq_tensor *a, const int32_t *av, const clq_tensor *b,
+                              const int32_t *bv, int64_t *sum)
 {
     struct product p;
     int rank;
@@ -203,7 +214,8 @@ static clq_status plan_gemm(struct clq_op_call *call, struct product *p, bool *t
     p->k = a->shape[!*ta];
     p->n = b->shape[!*tb];
     if (b->shape[*tb] != p->k)
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "inner dimensions %lld and %lld differ", (long long)p->k, (long long)b->shape[*tb]);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "inner dimensions %lld and %lld differ", (long long)p->k,
+                           (long long)b->shape[*tb]);
     if (!clq_op_has(call, 2)) return CLQ_OK;
     const clq_tensor *c = &call->in[2];
     CLQ_TRY(clq_op_need_same_type(call, 2));
@@ -228,16 +240,17 @@ static char *flipped(const clq_tensor *t)
     int64_t rows = t->shape[0], cols = t->shape[1];
     char *y = malloc((size_t)(rows * cols) * size + 1);
     for (int64_t j = 0; y && j < cols; j++)
-        for (int64_t i = 0; i < rows; i++) memcpy(y + (size_t)(j * rows + i) * size, (const char *)t->data + (size_t)(i * cols + j) * size, size);
+        for (int64_t i = 0; i < rows; i++)
+            memcpy(y + (size_t)(j * rows + i) * size, (const char *)t->data + (size_t)(i * cols + j) * size, size);
     return y;
 }
 
-#define FINISH(T, cast)                                                                                     \
-    for (int64_t i = 0; i < p->m; i++)                                                                      \
-        for (int64_t j = 0; j < p->n; j++) {                                                                \
-            T *y = (T *)call->out[0].data + i * p->n + j;                                                   \
-            *y = (T)((cast)alpha * (cast)*y);                                                               \
-            if (c) *y = (T)((cast)*y + (cast)beta * (cast)((const T *)c->data)[i * row + j * col]);         \
+#define FINISH(T, cast) \
+    for (int64_t i = 0; i < p->m; i++) \
+        for (int64_t j = 0; j < p->n; j++) { \
+            T *y = (T *)call->out[0].data + i * p->n + j; \
+            *y = (T)((cast)alpha * (cast)*y); \
+            if (c) *y = (T)((cast)*y + (cast)beta * (cast)((const T *)c->data)[i * row + j * col]); \
         }
 
 static void add_c(struct clq_op_call *call, const struct product *p)
@@ -246,10 +259,15 @@ static void add_c(struct clq_op_call *call, const struct product *p)
     float alpha = clq_node_float(call->node, "alpha", 1.0f), beta = clq_node_float(call->node, "beta", 1.0f);
     int64_t rows = c && c->rank == 2 ? c->shape[0] : 1, cols = c && c->rank > 0 ? c->shape[c->rank - 1] : 1;
     int64_t row = rows == 1 ? 0 : cols, col = cols == 1 ? 0 : 1;
-    if (p->dtype == CLQ_DTYPE_F32) { FINISH(float, float) }
-    else if (p->dtype == CLQ_DTYPE_F64) { FINISH(double, double) }
-    else if (p->size == 4) { FINISH(int32_t, int64_t) }
-    else { FINISH(int64_t, int64_t) }
+    if (p->dtype == CLQ_DTYPE_F32) {
+        FINISH(float, float)
+    } else if (p->dtype == CLQ_DTYPE_F64) {
+        FINISH(double, double)
+    } else if (p->size == 4) {
+        FINISH(int32_t, int64_t)
+    } else {
+        FINISH(int64_t, int64_t)
+    }
 }
 
 clq_status clq_eval_gemm(struct clq_op_call *call)

@@ -6,10 +6,11 @@
 #include "ops/util.h"
 
 /* The shape of MatMul(a, b); shape has room for 2 * CLQ_MAX_RANK. */
-clq_status clq_matmul_int_shape(struct clq_op_call *call, const clq_tensor *a, const clq_tensor *b, int *rank, int64_t *shape);
+clq_status clq_matmul_int_shape(struct clq_op_call *call, const clq_tensor *a, const clq_tensor *b, int *rank,
+                                int64_t *shape);
 
 /* The sums of av * bv, whose zero points are already subtracted. a and b give the shapes alone. */
-clq_status clq_matmul_int_run(struct clq_op_call *call, const clq_tensor *a, const int32_t *av, const clq_tensor *b, const int32_t *bv,
-                              int64_t *sum);
+clq_status clq_matmul_int_run(struct clq_op_call *call, const clq_tensor *a, const int32_t *av, const clq_tensor *b,
+                              const int32_t *bv, int64_t *sum);
 
 #endif

@@ -6,9 +6,9 @@
 #include "base/parallel.h"
 #include "ops/util.h"
 
-clq_op_fn clq_infer_batch_norm, clq_eval_batch_norm, clq_infer_instance_norm, clq_eval_instance_norm, clq_infer_layer_norm,
-    clq_eval_layer_norm, clq_infer_group_norm, clq_eval_group_norm, clq_infer_rms_norm, clq_eval_rms_norm,
-    clq_eval_lp_norm, clq_infer_lp_norm, clq_eval_lrn, clq_eval_mvn;
+clq_op_fn clq_infer_batch_norm, clq_eval_batch_norm, clq_infer_instance_norm, clq_eval_instance_norm,
+    clq_infer_layer_norm, clq_eval_layer_norm, clq_infer_group_norm, clq_eval_group_norm, clq_infer_rms_norm,
+    clq_eval_rms_norm, clq_eval_lp_norm, clq_infer_lp_norm, clq_eval_lrn, clq_eval_mvn;
 
 /* Input i must be float32 [n]. */
 static clq_status need_vector(struct clq_op_call *call, int i, int64_t n)
@@ -16,7 +16,8 @@ static clq_status need_vector(struct clq_op_call *call, int i, int64_t n)
     CLQ_TRY(clq_op_need_type(call, i, CLQ_DTYPE_F32));
     CLQ_TRY(clq_op_need_rank(call, i, 1));
     if (call->in[i].shape[0] != n)
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements, expected %lld", i, (long long)call->in[i].shape[0], (long long)n);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements, expected %lld", i,
+                           (long long)call->in[i].shape[0], (long long)n);
     return CLQ_OK;
 }
 
@@ -35,7 +36,8 @@ clq_status clq_infer_batch_norm(struct clq_op_call *call)
     for (int i = 1; i < 5; i++) CLQ_TRY(need_vector(call, i, x->rank > 1 ? x->shape[1] : 1));
     if (clq_node_int(call->node, "training_mode", 0) != 0 || call->n_out > 1)
         return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "training mode");
-    if (call->opset < 9 && clq_node_int(call->node, "spatial", 1) == 0) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "spatial = 0");
+    if (call->opset < 9 && clq_node_int(call->node, "spatial", 1) == 0)
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "spatial = 0");
     return clq_op_same(call);
 }
 
@@ -74,7 +76,8 @@ CLQ_CLONES static void moments(const float *x, int64_t n, double *mean, double *
 }
 
 /* y = (x - mean) * inv, times scale, plus shift; scale and shift may be NULL. */
-CLQ_CLONES static void normalize(float *y, const float *x, int64_t n, float mean, float inv, const float *scale, const float *shift)
+CLQ_CLONES static void normalize(float *y, const float *x, int64_t n, float mean, float inv, const float *scale,
+                                 const float *shift)
 {
     if (scale && shift) {
         CLQ_IVDEP
@@ -125,7 +128,8 @@ static clq_status need_tail(struct clq_op_call *call, int i, int axis)
         int a = x->rank - t->rank + k;
         fits = t->shape[k] == 1 || (a >= axis && t->shape[k] == x->shape[a]);
     }
-    return fits ? CLQ_OK : clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "input %d does not broadcast to the normalized axes", i);
+    return fits ? CLQ_OK
+                : clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "input %d does not broadcast to the normalized axes", i);
 }
 
 static clq_status infer_tail_norm(struct clq_op_call *call, int *axis)
@@ -219,7 +223,11 @@ static clq_status eval_tail_norm(struct clq_op_call *call, bool rms)
     CLQ_TRY(clq_op_axis(call, &axis, clq_node_int(call->node, "axis", -1), x->rank));
     int64_t n = clq_op_span(x, axis, x->rank), outer = clq_op_span(x, 0, axis);
     if (n == 0) return CLQ_OK;
-    struct rows r = {.x = x->data, .y = call->out[0].data, .n = n, .rms = rms, .epsilon = (double)clq_node_float(call->node, "epsilon", 1e-5f)};
+    struct rows r = {.x = x->data,
+                     .y = call->out[0].data,
+                     .n = n,
+                     .rms = rms,
+                     .epsilon = (double)clq_node_float(call->node, "epsilon", 1e-5f)};
     r.mean = call->n_out > 1 ? call->out[1].data : NULL;
     r.inv = call->n_out > 2 ? call->out[2].data : NULL;
     r.scale = spread(call, 1, axis, n, &a);
@@ -258,7 +266,8 @@ clq_status clq_infer_group_norm(struct clq_op_call *call)
 clq_status clq_eval_group_norm(struct clq_op_call *call)
 {
     const clq_tensor *x = &call->in[0];
-    int64_t groups = clq_node_int(call->node, "num_groups", 1), per = x->shape[1] / groups, inner = clq_op_span(x, 2, x->rank);
+    int64_t groups = clq_node_int(call->node, "num_groups", 1), per = x->shape[1] / groups,
+            inner = clq_op_span(x, 2, x->rank);
     double epsilon = (double)clq_node_float(call->node, "epsilon", 1e-5f), mean, var;
     for (int64_t o = 0; o < x->shape[0] * groups; o++) {
         moments((const float *)x->data + o * per * inner, per * inner, &mean, &var);
@@ -296,7 +305,8 @@ clq_status clq_eval_lp_norm(struct clq_op_call *call)
             const float *p = (const float *)x->data + o * dim * inner + i;
             float *y = (float *)call->out[0].data + o * dim * inner + i;
             double sum = 0.0;
-            for (int64_t k = 0; k < dim; k++) sum += two ? (double)p[k * inner] * (double)p[k * inner] : fabs((double)p[k * inner]);
+            for (int64_t k = 0; k < dim; k++)
+                sum += two ? (double)p[k * inner] * (double)p[k * inner] : fabs((double)p[k * inner]);
             double norm = two ? sqrt(sum) : sum;
             for (int64_t k = 0; k < dim; k++) y[k * inner] = norm == 0.0 ? 0.0f : (float)((double)p[k * inner] / norm);
         }
@@ -307,8 +317,10 @@ clq_status clq_eval_lrn(struct clq_op_call *call)
 {
     const clq_tensor *x = &call->in[0];
     int64_t size = clq_node_int(call->node, "size", 1);
-    if (x->rank < 2 || size < 1 || size > CLQ_OP_MAX_ELEMENTS) return clq_op_fail(call, CLQ_ERR_FORMAT, "size %lld for rank %d", (long long)size, x->rank);
-    double alpha = (double)clq_node_float(call->node, "alpha", 1e-4f), beta = (double)clq_node_float(call->node, "beta", 0.75f);
+    if (x->rank < 2 || size < 1 || size > CLQ_OP_MAX_ELEMENTS)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "size %lld for rank %d", (long long)size, x->rank);
+    double alpha = (double)clq_node_float(call->node, "alpha", 1e-4f),
+           beta = (double)clq_node_float(call->node, "beta", 0.75f);
     double bias = (double)clq_node_float(call->node, "bias", 1.0f);
     int64_t channels = x->shape[1], inner = clq_op_span(x, 2, x->rank);
     for (int64_t o = 0; o < x->shape[0] * channels; o++)
@@ -321,7 +333,8 @@ clq_status clq_eval_lrn(struct clq_op_call *call)
                 double v = (double)((const float *)x->data)[(o - c + k) * inner + i];
                 sum += v * v;
             }
-            ((float *)call->out[0].data)[o * inner + i] = (float)((double)((const float *)x->data)[o * inner + i] / pow(bias + alpha / (double)size * sum, beta));
+            ((float *)call->out[0].data)[o * inner + i] =
+                (float)((double)((const float *)x->data)[o * inner + i] / pow(bias + alpha / (double)size * sum, beta));
         }
     return CLQ_OK;
 }
@@ -333,11 +346,13 @@ clq_status clq_eval_mvn(struct clq_op_call *call)
     struct clq_op_ints axes;
     unsigned mask, usual = ((1u << x->rank) - 1) & ~2u;
     CLQ_TRY(clq_op_read_axes(call, &axes, &mask, -1, "axes", x->rank));
-    if (x->rank < 2 || (axes.n >= 0 && mask != usual)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "axes other than all but the channel");
+    if (x->rank < 2 || (axes.n >= 0 && mask != usual))
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "axes other than all but the channel");
     int64_t channels = x->shape[1], inner = clq_op_span(x, 2, x->rank), batch = x->shape[0];
     for (int64_t c = 0; c < channels; c++) {
         double sum = 0.0, square = 0.0, n = (double)(batch * inner);
-        for (int64_t i = 0; i < batch * inner; i++) sum += (double)((const float *)x->data)[(i / inner * channels + c) * inner + i % inner];
+        for (int64_t i = 0; i < batch * inner; i++)
+            sum += (double)((const float *)x->data)[(i / inner * channels + c) * inner + i % inner];
         double mean = sum / n;
         for (int64_t i = 0; i < batch * inner; i++) {
             double d = (double)((const float *)x->data)[(i / inner * channels + c) * inner + i % inner] - mean;

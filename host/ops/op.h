@@ -27,11 +27,11 @@ struct clq_op_call {
 typedef clq_status clq_op_fn(struct clq_op_call *call);
 
 enum {
-    CLQ_OP_UNARY = 1u << 0,       /* elementwise function of its first input alone: 8-bit tables are exact */
-    CLQ_OP_BINARY = 1u << 1,      /* elementwise with broadcasting */
-    CLQ_OP_MOVES = 1u << 2,       /* moves values without changing them: works on codes as on floats */
-    CLQ_OP_DATA_SHAPE = 1u << 3,  /* the output shape depends on values */
-    CLQ_OP_SHAPE_ONLY = 1u << 4   /* reads only the shape of its input */
+    CLQ_OP_UNARY = 1u << 0,      /* elementwise function of its first input alone: 8-bit tables are exact */
+    CLQ_OP_BINARY = 1u << 1,     /* elementwise with broadcasting */
+    CLQ_OP_MOVES = 1u << 2,      /* moves values without changing them: works on codes as on floats */
+    CLQ_OP_DATA_SHAPE = 1u << 3, /* the output shape depends on values */
+    CLQ_OP_SHAPE_ONLY = 1u << 4  /* reads only the shape of its input */
 };
 
 struct clq_op {

@@ -38,8 +38,9 @@ static void run_rows(const struct job *j, size_t begin, size_t end)
             at[0] += c * b->stride[0][k];
             at[1] += c * b->stride[1][k];
         }
-        j->fn(j->y + row * j->n0 * j->size_y, j->in[0] + (size_t)at[0] * j->size_in, j->in[1] + (size_t)at[1] * j->size_in,
-              n, j->n0, b->stride[0][r - 2], b->stride[0][r - 1], b->stride[1][r - 2], b->stride[1][r - 1]);
+        j->fn(j->y + row * j->n0 * j->size_y, j->in[0] + (size_t)at[0] * j->size_in,
+              j->in[1] + (size_t)at[1] * j->size_in, n, j->n0, b->stride[0][r - 2], b->stride[0][r - 1],
+              b->stride[1][r - 2], b->stride[1][r - 1]);
         row += n;
     }
 }
@@ -61,7 +62,10 @@ clq_status clq_pairs_run(struct clq_op_call *call, clq_pair_fn *fn, const clq_te
 {
     size_t n = (size_t)clq_op_count(y);
     if (n == 0) return CLQ_OK;
-    struct job j = {.fn = fn, .y = y->data, .in = {a->data, b->data}, .size_y = clq_op_size(y->dtype),
+    struct job j = {.fn = fn,
+                    .y = y->data,
+                    .in = {a->data, b->data},
+                    .size_y = clq_op_size(y->dtype),
                     .size_in = clq_op_size(a->dtype)};
     clq_op_bcast_make(&j.b, 2, (const clq_tensor *const[]){a, b}, y);
     j.n0 = (size_t)j.b.dim[j.b.rank - 1];

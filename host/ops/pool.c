@@ -36,7 +36,8 @@ static void find_taps(const struct job *j, int64_t o, struct taps *t)
         int64_t lo, hi;
         t->at[d] = c[d] * w->stride[d] - w->pad_begin[d];
         clq_window_range(&t->lo[d], &t->hi[d], w->kernel[d], w->dilation[d], t->at[d], w->in[d]);
-        clq_window_range(&lo, &hi, w->kernel[d], w->dilation[d], t->at[d] + w->pad_begin[d], w->in[d] + w->pad_begin[d] + w->pad_end[d]);
+        clq_window_range(&lo, &hi, w->kernel[d], w->dilation[d], t->at[d] + w->pad_begin[d],
+                         w->in[d] + w->pad_begin[d] + w->pad_end[d]);
         t->count *= (double)(j->include_pad ? hi - lo : t->hi[d] - t->lo[d]);
     }
 }
@@ -44,27 +45,28 @@ static void find_taps(const struct job *j, int64_t o, struct taps *t)
 static int64_t tap_offset(const struct job *j, const struct taps *t, int64_t a, int64_t b, int64_t c)
 {
     const struct clq_window *w = &j->w;
-    return ((t->at[0] + a * w->dilation[0]) * w->in[1] + t->at[1] + b * w->dilation[1]) * w->in[2] + t->at[2] + c * w->dilation[2];
+    return ((t->at[0] + a * w->dilation[0]) * w->in[1] + t->at[1] + b * w->dilation[1]) * w->in[2] + t->at[2] +
+           c * w->dilation[2];
 }
 
-#define EACH_TAP                                    \
-    for (int64_t a = t->lo[0]; a < t->hi[0]; a++)     \
+#define EACH_TAP \
+    for (int64_t a = t->lo[0]; a < t->hi[0]; a++) \
         for (int64_t b = t->lo[1]; b < t->hi[1]; b++) \
             for (int64_t c = t->lo[2]; c < t->hi[2]; c++)
 
-#define MAX_TAPS(T, LOWEST)                                             \
-    {                                                                   \
-        T best = LOWEST;                                                \
-        EACH_TAP                                                        \
-        {                                                               \
-            int64_t k = tap_offset(j, t, a, b, c);                      \
-            T v = ((const T *)j->x)[plane + k];                         \
-            if (at < 0 || v > best || (v != v && best == best)) {       \
-                best = v;                                               \
-                at = k;                                                 \
-            }                                                           \
-        }                                                               \
-        ((T *)j->y)[o] = best;                                          \
+#define MAX_TAPS(T, LOWEST) \
+    { \
+        T best = LOWEST; \
+        EACH_TAP \
+        { \
+            int64_t k = tap_offset(j, t, a, b, c); \
+            T v = ((const T *)j->x)[plane + k]; \
+            if (at < 0 || v > best || (v != v && best == best)) { \
+                best = v; \
+                at = k; \
+            } \
+        } \
+        ((T *)j->y)[o] = best; \
     }
 
 /* The image's position in row-major order, or in column-major order. */
@@ -80,10 +82,14 @@ static int64_t index_of(const struct job *j, int64_t at)
 static void max_one(const struct job *j, const struct taps *t, int64_t plane, int64_t o)
 {
     int64_t at = -1;
-    if (j->dtype == CLQ_DTYPE_F32) MAX_TAPS(float, -INFINITY)
-    else if (j->dtype == CLQ_DTYPE_F64) MAX_TAPS(double, -INFINITY)
-    else if (j->dtype == CLQ_DTYPE_U8) MAX_TAPS(uint8_t, 0)
-    else MAX_TAPS(int8_t, INT8_MIN)
+    if (j->dtype == CLQ_DTYPE_F32)
+        MAX_TAPS(float, -INFINITY)
+    else if (j->dtype == CLQ_DTYPE_F64)
+        MAX_TAPS(double, -INFINITY)
+    else if (j->dtype == CLQ_DTYPE_U8)
+        MAX_TAPS(uint8_t, 0)
+    else
+        MAX_TAPS(int8_t, INT8_MIN)
     if (j->index) j->index[o] = plane + index_of(j, at < 0 ? 0 : at);
 }
 
@@ -108,8 +114,10 @@ static void run_planes(void *state, size_t begin, size_t end, int thread)
         for (int64_t i = 0; i < j->out_plane; i++) {
             struct taps t;
             find_taps(j, i, &t);
-            if (j->kind == POOL_MAX) max_one(j, &t, (int64_t)u * j->in_plane, (int64_t)u * j->out_plane + i);
-            else sum_one(j, &t, (int64_t)u * j->in_plane, (int64_t)u * j->out_plane + i);
+            if (j->kind == POOL_MAX)
+                max_one(j, &t, (int64_t)u * j->in_plane, (int64_t)u * j->out_plane + i);
+            else
+                sum_one(j, &t, (int64_t)u * j->in_plane, (int64_t)u * j->out_plane + i);
         }
 }
 
@@ -123,7 +131,8 @@ static clq_status eval_pool(struct clq_op_call *call, struct job *j)
     j->out_plane = clq_op_span(&call->out[0], 2, x->rank);
     j->index = call->n_out > 1 ? call->out[1].data : NULL;
     if (!j->y) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "indices without values");
-    clq_parallel_for(clq_op_threads(call, (size_t)clq_op_count(&call->out[0]) * 9), (size_t)(x->shape[0] * x->shape[1]), run_planes, j);
+    clq_parallel_for(clq_op_threads(call, (size_t)clq_op_count(&call->out[0]) * 9), (size_t)(x->shape[0] * x->shape[1]),
+                     run_planes, j);
     return CLQ_OK;
 }
 
@@ -146,7 +155,8 @@ clq_op_fn clq_infer_max_pool, clq_eval_max_pool, clq_infer_average_pool, clq_eva
 clq_status clq_infer_max_pool(struct clq_op_call *call)
 {
     clq_dtype t = call->in[0].dtype;
-    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_U8 && t != CLQ_DTYPE_S8) return clq_op_bad_type(call, 0);
+    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_U8 && t != CLQ_DTYPE_S8)
+        return clq_op_bad_type(call, 0);
     return infer_pool(call);
 }
 
@@ -215,7 +225,8 @@ static void run_global(void *state, size_t begin, size_t end, int thread)
         const float *x = (const float *)j->x + (int64_t)u * n;
         double sum = 0.0;
         float top = -INFINITY;
-        if (j->kind == POOL_AVERAGE) sum = sum_plane(x, n) / (double)n;
+        if (j->kind == POOL_AVERAGE)
+            sum = sum_plane(x, n) / (double)n;
         else if (j->kind == POOL_LP)
             for (int64_t i = 0; i < n; i++) sum += pow(fabs((double)x[i]), j->p);
         else
@@ -230,7 +241,8 @@ static clq_status eval_global(struct clq_op_call *call, enum kind kind)
     struct job j = {.kind = kind, .x = x->data, .y = call->out[0].data, .in_plane = clq_op_span(x, 2, x->rank)};
     j.p = (double)clq_node_int(call->node, "p", 2);
     if (j.p < 1.0) return clq_op_fail(call, CLQ_ERR_FORMAT, "p below 1");
-    clq_parallel_for(clq_op_threads(call, (size_t)clq_op_count(x)), (size_t)(x->shape[0] * x->shape[1]), run_global, &j);
+    clq_parallel_for(clq_op_threads(call, (size_t)clq_op_count(x)), (size_t)(x->shape[0] * x->shape[1]), run_global,
+                     &j);
     return CLQ_OK;
 }
 

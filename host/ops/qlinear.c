@@ -31,7 +31,8 @@ static clq_status read_per(struct clq_op_call *call, struct per *out, int input,
     out->t = &call->in[input];
     out->n = clq_op_count(out->t);
     if (out->n != 1 && out->n != channels)
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements, expected 1 or %lld", input, (long long)out->n, (long long)channels);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements, expected 1 or %lld", input,
+                           (long long)out->n, (long long)channels);
     return CLQ_OK;
 }
 
@@ -116,9 +117,12 @@ static void store(const struct requant *r, int64_t at, int64_t v, float m)
 static clq_status read_output(struct clq_op_call *call, struct requant *r, int scale, int zero)
 {
     const clq_tensor *s = &call->in[scale], *z = &call->in[zero];
-    if (!clq_is_real(s->dtype) || clq_op_count(s) != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "the output scale is not one float");
-    if (!is_byte(z->dtype) || clq_op_count(z) != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "the output zero point is not one code");
-    if (!clq_is_real(r->sx.t->dtype) || !clq_is_real(r->sw.t->dtype)) return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale is not a float");
+    if (!clq_is_real(s->dtype) || clq_op_count(s) != 1)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "the output scale is not one float");
+    if (!is_byte(z->dtype) || clq_op_count(z) != 1)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "the output zero point is not one code");
+    if (!clq_is_real(r->sx.t->dtype) || !clq_is_real(r->sw.t->dtype))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale is not a float");
     r->y = &call->out[0];
     r->lo = z->dtype == CLQ_DTYPE_S8 ? -128 : 0;
     r->hi = z->dtype == CLQ_DTYPE_S8 ? 127 : 255;
@@ -128,8 +132,8 @@ static clq_status read_output(struct clq_op_call *call, struct requant *r, int s
     return CLQ_OK;
 }
 
-clq_op_fn clq_infer_conv_integer, clq_eval_conv_integer, clq_infer_qlinear_conv, clq_eval_qlinear_conv, clq_infer_matmul_integer,
-    clq_eval_matmul_integer, clq_infer_qlinear_matmul, clq_eval_qlinear_matmul;
+clq_op_fn clq_infer_conv_integer, clq_eval_conv_integer, clq_infer_qlinear_conv, clq_eval_qlinear_conv,
+    clq_infer_matmul_integer, clq_eval_matmul_integer, clq_infer_qlinear_matmul, clq_eval_qlinear_matmul;
 
 /* ---- convolution ---- */
 
@@ -168,7 +172,8 @@ static clq_status qlinear_conv(struct clq_op_call *call, struct operands *o, str
     if (!clq_op_has(call, 8)) return CLQ_OK;
     CLQ_TRY(clq_op_need_type(call, 8, CLQ_DTYPE_S32));
     CLQ_TRY(clq_op_need_rank(call, 8, 1));
-    if (call->in[8].shape[0] != o->w->shape[0]) return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld bias values", (long long)call->in[8].shape[0]);
+    if (call->in[8].shape[0] != o->w->shape[0])
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld bias values", (long long)call->in[8].shape[0]);
     r->bias = call->in[8].data;
     return CLQ_OK;
 }

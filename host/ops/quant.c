@@ -15,7 +15,8 @@ struct grid {
 
 static bool is_code(clq_dtype t)
 {
-    return t == CLQ_DTYPE_U8 || t == CLQ_DTYPE_S8 || t == CLQ_DTYPE_U16 || t == CLQ_DTYPE_S16 || t == CLQ_DTYPE_U4 || t == CLQ_DTYPE_S4;
+    return t == CLQ_DTYPE_U8 || t == CLQ_DTYPE_S8 || t == CLQ_DTYPE_U16 || t == CLQ_DTYPE_S16 || t == CLQ_DTYPE_U4 ||
+           t == CLQ_DTYPE_S4;
 }
 
 static clq_status read_grid(struct clq_op_call *call, struct grid *g)
@@ -32,22 +33,26 @@ static clq_status read_grid(struct clq_op_call *call, struct grid *g)
         if (!same) return clq_op_fail(call, CLQ_ERR_FORMAT, "scale and zero point have different shapes");
     }
     if (g->whole) return CLQ_OK;
-    if (call->opset < 13 && !call->node->domain[0]) return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale of %lld elements, expected 1", (long long)clq_op_count(s));
+    if (call->opset < 13 && !call->node->domain[0])
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale of %lld elements, expected 1", (long long)clq_op_count(s));
     CLQ_TRY(clq_op_axis(call, &axis, clq_node_int(call->node, "axis", 1), x->rank));
     g->outer = clq_op_span(x, 0, axis);
     g->dim = g->blocks = x->shape[axis];
     g->inner = clq_op_span(x, axis + 1, x->rank);
     if (block == 0) {
         if (s->rank == 1 && s->shape[0] == g->dim) return CLQ_OK;
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale of rank %d and %lld elements for axis %d of %lld", s->rank, (long long)clq_op_count(s), axis, (long long)g->dim);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "a scale of rank %d and %lld elements for axis %d of %lld", s->rank,
+                           (long long)clq_op_count(s), axis, (long long)g->dim);
     }
-    if (block < 1 || block > CLQ_OP_MAX_ELEMENTS || s->rank != x->rank) return clq_op_fail(call, CLQ_ERR_FORMAT, "block_size %lld", (long long)block);
+    if (block < 1 || block > CLQ_OP_MAX_ELEMENTS || s->rank != x->rank)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "block_size %lld", (long long)block);
     g->block = block;
     g->blocked = true;
     g->blocks = (g->dim + block - 1) / block;
     for (int k = 0; k < x->rank; k++)
         if (s->shape[k] != (k == axis ? g->blocks : x->shape[k]))
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "the scale has %lld elements on axis %d", (long long)s->shape[k], k);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "the scale has %lld elements on axis %d", (long long)s->shape[k],
+                               k);
     return CLQ_OK;
 }
 
@@ -111,7 +116,8 @@ static void quantize_run(const struct job *j, int64_t i, int64_t n, float s, int
         quantize_16((uint16_t *)j->y->data + i, (const float *)j->x->data + i, n, s, lo, hi, zero);
     } else {
         for (int64_t k = i; k < i + n; k++) {
-            float x = j->x->dtype == CLQ_DTYPE_S32 ? (float)((const int32_t *)j->x->data)[k] : (float)clq_load_real(j->x, k);
+            float x =
+                j->x->dtype == CLQ_DTYPE_S32 ? (float)((const int32_t *)j->x->data)[k] : (float)clq_load_real(j->x, k);
             clq_store_int(j->y, k, code_of(x, s, lo, hi, zero));
         }
     }
@@ -135,8 +141,10 @@ static void dequantize_run(const struct job *j, int64_t i, int64_t n, float s, i
     float *y = j->y->data;
     for (int64_t k = i; k < i + n; k++) {
         float v = (float)(clq_load_int(j->x, k) - zero) * s;
-        if (j->y->dtype == CLQ_DTYPE_F32) y[k] = v;
-        else clq_store_real(j->y, k, (double)v);
+        if (j->y->dtype == CLQ_DTYPE_F32)
+            y[k] = v;
+        else
+            clq_store_real(j->y, k, (double)v);
     }
 }
 
@@ -155,7 +163,10 @@ static void run_dequantize(void *state, size_t begin, size_t end, int thread)
 
 static clq_status make_job(struct clq_op_call *call, struct job *j)
 {
-    *j = (struct job){.x = &call->in[0], .s = &call->in[1], .z = clq_op_has(call, 2) ? &call->in[2] : NULL, .y = &call->out[0],
+    *j = (struct job){.x = &call->in[0],
+                      .s = &call->in[1],
+                      .z = clq_op_has(call, 2) ? &call->in[2] : NULL,
+                      .y = &call->out[0],
                       .n = clq_op_count(&call->in[0])};
     return read_grid(call, &j->g);
 }
@@ -171,7 +182,8 @@ clq_status clq_infer_quantize(struct clq_op_call *call)
     if (!clq_is_real(x) && x != CLQ_DTYPE_S32) return clq_op_bad_type(call, 0);
     clq_dtype y = clq_op_has(call, 2) ? call->in[2].dtype : wanted ? (clq_dtype)wanted : CLQ_DTYPE_U8;
     if (!is_code(y)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "codes of type %s", clq_dtype_name(y));
-    if (wanted && wanted != (int64_t)y) return clq_op_fail(call, CLQ_ERR_FORMAT, "output_dtype differs from the zero point's type");
+    if (wanted && wanted != (int64_t)y)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "output_dtype differs from the zero point's type");
     CLQ_TRY(read_grid(call, &g));
     return clq_op_set_out(call, 0, y, call->in[0].rank, call->in[0].shape);
 }
@@ -196,8 +208,11 @@ clq_status clq_infer_dequantize(struct clq_op_call *call)
     int64_t wanted = call->opset >= 23 ? clq_node_int(call->node, "output_dtype", 0) : 0;
     clq_dtype y = wanted ? (clq_dtype)wanted : call->in[1].dtype;
     if (!is_code(x) && x != CLQ_DTYPE_S32) return clq_op_bad_type(call, 0);
-    if (!clq_is_real(y) || y == CLQ_DTYPE_F64) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a result of type %s", clq_dtype_name(y));
-    if (clq_op_has(call, 2) && call->in[2].dtype != x) return clq_op_fail(call, CLQ_ERR_FORMAT, "the zero point has type %s, expected %s", clq_dtype_name(call->in[2].dtype), clq_dtype_name(x));
+    if (!clq_is_real(y) || y == CLQ_DTYPE_F64)
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a result of type %s", clq_dtype_name(y));
+    if (clq_op_has(call, 2) && call->in[2].dtype != x)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "the zero point has type %s, expected %s",
+                           clq_dtype_name(call->in[2].dtype), clq_dtype_name(x));
     CLQ_TRY(read_grid(call, &g));
     return clq_op_set_out(call, 0, y, call->in[0].rank, call->in[0].shape);
 }
@@ -229,8 +244,10 @@ clq_status clq_eval_dynamic_quantize(struct clq_op_call *call)
         hi = x[i] > hi ? x[i] : hi;
     }
     float scale = (hi - lo) / 255.0f, zero = 0.0f;
-    if (!(scale > 0.0f)) scale = 1.0f;
-    else zero = rintf(fminf(fmaxf(0.0f - lo / scale, 0.0f), 255.0f));
+    if (!(scale > 0.0f))
+        scale = 1.0f;
+    else
+        zero = rintf(fminf(fmaxf(0.0f - lo / scale, 0.0f), 255.0f));
     if (call->out[0].data) quantize_8(call->out[0].data, x, n, scale, 0.0f - zero, 255.0f - zero, (int32_t)zero);
     if (call->n_out > 1 && call->out[1].data) *(float *)call->out[1].data = scale;
     if (call->n_out > 2 && call->out[2].data) *(uint8_t *)call->out[2].data = (uint8_t)zero;

@@ -8,7 +8,19 @@
 
 enum cell { CELL_RNN = 1, CELL_GRU = 3, CELL_LSTM = 4 }; /* the value is the number of gates */
 
-enum function { RELU, TANH, SIGMOID, AFFINE, LEAKY_RELU, THRESHOLDED_RELU, SCALED_TANH, HARD_SIGMOID, ELU, SOFTSIGN, SOFTPLUS };
+enum function {
+    RELU,
+    TANH,
+    SIGMOID,
+    AFFINE,
+    LEAKY_RELU,
+    THRESHOLDED_RELU,
+    SCALED_TANH,
+    HARD_SIGMOID,
+    ELU,
+    SOFTSIGN,
+    SOFTPLUS
+};
 
 struct activation {
     enum function f;
@@ -45,13 +57,20 @@ static clq_status read_activations(struct clq_op_call *call, struct recurrent *r
     static const struct {
         const char *name;
         float a, b;
-    } known[] = {{"Relu", 0, 0}, {"Tanh", 0, 0}, {"Sigmoid", 0, 0}, {"Affine", 1, 0}, {"LeakyRelu", 0.01f, 0}, {"ThresholdedRelu", 1, 0},
-                 {"ScaledTanh", 1, 1}, {"HardSigmoid", 0.2f, 0.5f}, {"Elu", 1, 0}, {"Softsign", 0, 0}, {"Softplus", 0, 0}};
+    } known[] = {{"Relu", 0, 0},          {"Tanh", 0, 0},
+                 {"Sigmoid", 0, 0},       {"Affine", 1, 0},
+                 {"LeakyRelu", 0.01f, 0}, {"ThresholdedRelu", 1, 0},
+                 {"ScaledTanh", 1, 1},    {"HardSigmoid", 0.2f, 0.5f},
+                 {"Elu", 1, 0},           {"Softsign", 0, 0},
+                 {"Softplus", 0, 0}};
     int per = r->cell == CELL_RNN ? 1 : r->cell == CELL_GRU ? 2 : 3, n = per * (int)r->directions;
-    const struct clq_attr *names = clq_node_attr(call->node, "activations"), *alpha = clq_node_attr(call->node, "activation_alpha");
+    const struct clq_attr *names = clq_node_attr(call->node, "activations"),
+                          *alpha = clq_node_attr(call->node, "activation_alpha");
     const struct clq_attr *beta = clq_node_attr(call->node, "activation_beta");
-    if (names && (names->type != CLQ_ATTR_STRINGS || names->n != (size_t)n)) return clq_op_fail(call, CLQ_ERR_FORMAT, "activations does not hold %d names", n);
-    if ((alpha && alpha->type != CLQ_ATTR_FLOATS) || (beta && beta->type != CLQ_ATTR_FLOATS)) return clq_op_fail(call, CLQ_ERR_FORMAT, "activation_alpha or activation_beta is not a list of floats");
+    if (names && (names->type != CLQ_ATTR_STRINGS || names->n != (size_t)n))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "activations does not hold %d names", n);
+    if ((alpha && alpha->type != CLQ_ATTR_FLOATS) || (beta && beta->type != CLQ_ATTR_FLOATS))
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "activation_alpha or activation_beta is not a list of floats");
     for (int i = 0; i < n; i++) {
         const char *name = names ? names->strings[i] : r->cell == CELL_RNN || i % per > 0 ? "Tanh" : "Sigmoid";
         int f = 0;
@@ -72,7 +91,8 @@ static clq_status need_shape(struct clq_op_call *call, int i, int rank, const in
     CLQ_TRY(clq_op_need_rank(call, i, rank));
     for (int k = 0; k < rank; k++)
         if (call->in[i].shape[k] != shape[k])
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements on axis %d, expected %lld", i, (long long)call->in[i].shape[k], k, (long long)shape[k]);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has %lld elements on axis %d, expected %lld", i,
+                               (long long)call->in[i].shape[k], k, (long long)shape[k]);
     return CLQ_OK;
 }
 
@@ -81,7 +101,8 @@ static clq_status read_direction(struct clq_op_call *call, struct recurrent *r)
     const char *direction = clq_node_string(call->node, "direction", "forward");
     bool both = strcmp(direction, "bidirectional") == 0;
     r->reverse_first = strcmp(direction, "reverse") == 0;
-    if (!both && !r->reverse_first && strcmp(direction, "forward") != 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "direction '%s'", direction);
+    if (!both && !r->reverse_first && strcmp(direction, "forward") != 0)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "direction '%s'", direction);
     r->directions = both ? 2 : 1;
     return CLQ_OK;
 }
@@ -102,7 +123,8 @@ static clq_status read_recurrent(struct clq_op_call *call, struct recurrent *r, 
     r->before_reset = clq_node_int(call->node, "linear_before_reset", 0) != 0;
     r->input_forget = clq_node_int(call->node, "input_forget", 0) != 0;
     r->clip = clq_node_float(call->node, "clip", 0.0f);
-    if (r->hidden < 1 || r->hidden > CLQ_OP_MAX_ELEMENTS / 8) return clq_op_fail(call, CLQ_ERR_FORMAT, "hidden_size %lld", (long long)r->hidden);
+    if (r->hidden < 1 || r->hidden > CLQ_OP_MAX_ELEMENTS / 8)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "hidden_size %lld", (long long)r->hidden);
     int64_t d = r->directions, g = cell, h = r->hidden;
     CLQ_TRY(need_shape(call, 1, 3, (const int64_t[]){d, g * h, r->in}));
     CLQ_TRY(need_shape(call, 2, 3, (const int64_t[]){d, g * h, h}));
@@ -116,7 +138,8 @@ static clq_status read_recurrent(struct clq_op_call *call, struct recurrent *r, 
     if (clq_op_has(call, 4)) {
         CLQ_TRY(clq_op_need_type(call, 4, CLQ_DTYPE_S32));
         CLQ_TRY(clq_op_need_rank(call, 4, 1));
-        if (call->in[4].shape[0] != r->batch) return clq_op_fail(call, CLQ_ERR_FORMAT, "one length per batch entry is needed");
+        if (call->in[4].shape[0] != r->batch)
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "one length per batch entry is needed");
     }
     return read_activations(call, r);
 }
@@ -126,7 +149,8 @@ static clq_status infer(struct clq_op_call *call, enum cell cell)
     struct recurrent r;
     CLQ_TRY(read_recurrent(call, &r, cell));
     const int64_t last[3] = {r.batch_first ? r.batch : r.directions, r.batch_first ? r.directions : r.batch, r.hidden};
-    const int64_t plain[4] = {r.steps, r.directions, r.batch, r.hidden}, first[4] = {r.batch, r.steps, r.directions, r.hidden};
+    const int64_t plain[4] = {r.steps, r.directions, r.batch, r.hidden},
+                  first[4] = {r.batch, r.steps, r.directions, r.hidden};
     CLQ_TRY(clq_op_set_out(call, 0, CLQ_DTYPE_F32, 4, r.batch_first ? first : plain));
     CLQ_TRY(clq_op_set_out(call, 1, CLQ_DTYPE_F32, 3, last));
     return clq_op_set_out(call, 2, CLQ_DTYPE_F32, 3, last);
@@ -167,7 +191,8 @@ static float recurrent_part(const struct lane *l, const float *h, int64_t g)
 static void step_rnn(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
-    for (int64_t i = 0; i < n; i++) l->next[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
+    for (int64_t i = 0; i < n; i++)
+        l->next[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
     memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
 }
 
@@ -176,7 +201,8 @@ static void step_gru(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
     float *z = l->gate, *r = z + n, *rh = r + n;
-    for (int64_t i = 0; i < 2 * n; i++) z[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
+    for (int64_t i = 0; i < 2 * n; i++)
+        z[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
     for (int64_t i = 0; i < n; i++) rh[i] = r[i] * l->h[i];
     for (int64_t i = 0; i < n; i++) {
         float rec = l->r->before_reset ? r[i] * recurrent_part(l, l->h, 2 * n + i) : recurrent_part(l, rh, 2 * n + i);
@@ -220,15 +246,21 @@ static void run_lane(struct clq_op_call *call, struct lane *l, int64_t d, int64_
     if (r->cell == CELL_LSTM && clq_op_has(call, 6)) memcpy(l->c, (const float *)call->in[6].data + state, bytes);
     for (int64_t s = 0; s < r->steps; s++) {
         int64_t t = s < length && reverse ? length - 1 - s : s;
-        float *to = y + (r->batch_first ? ((b * r->steps + t) * r->directions + d) : ((t * r->directions + d) * r->batch + b)) * n;
+        float *to =
+            y +
+            (r->batch_first ? ((b * r->steps + t) * r->directions + d) : ((t * r->directions + d) * r->batch + b)) * n;
         if (s >= length) {
             if (y) memset(to, 0, bytes);
             continue;
         }
-        const float *x = (const float *)call->in[0].data + (r->batch_first ? b * r->steps + t : t * r->batch + b) * r->in;
-        if (r->cell == CELL_RNN) step_rnn(l, x);
-        else if (r->cell == CELL_GRU) step_gru(l, x);
-        else step_lstm(l, x);
+        const float *x =
+            (const float *)call->in[0].data + (r->batch_first ? b * r->steps + t : t * r->batch + b) * r->in;
+        if (r->cell == CELL_RNN)
+            step_rnn(l, x);
+        else if (r->cell == CELL_GRU)
+            step_gru(l, x);
+        else
+            step_lstm(l, x);
         if (y) memcpy(to, l->h, bytes);
     }
     if (call->n_out > 1 && call->out[1].data) memcpy((float *)call->out[1].data + state, l->h, bytes);
@@ -243,7 +275,12 @@ static clq_status eval(struct clq_op_call *call, enum cell cell)
     float *memory = malloc((size_t)((g + 4) * n) * sizeof *memory);
     if (!memory) return clq_op_no_memory(call);
     for (int64_t d = 0; d < r.directions; d++) {
-        struct lane l = {.r = &r, .h = memory, .c = memory + n, .next = memory + 2 * n, .gate = memory + 3 * n, .act = r.act + d * per};
+        struct lane l = {.r = &r,
+                         .h = memory,
+                         .c = memory + n,
+                         .next = memory + 2 * n,
+                         .gate = memory + 3 * n,
+                         .act = r.act + d * per};
         l.w = (const float *)call->in[1].data + d * g * n * r.in;
         l.rec = (const float *)call->in[2].data + d * g * n * n;
         if (clq_op_has(call, 3)) {

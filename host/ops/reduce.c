@@ -17,7 +17,8 @@ static clq_status read_reduce(struct clq_op_call *call, unsigned *mask, int inpu
     bool input = call->opset >= input_since;
     CLQ_TRY(clq_op_read_axes(call, &axes, mask, input ? 1 : -1, input ? NULL : "axes", x->rank));
     bool none = axes.n <= 0;
-    if (none && !(call->opset >= 13 && clq_node_int(call->node, "noop_with_empty_axes", 0) != 0)) *mask = (1u << x->rank) - 1;
+    if (none && !(call->opset >= 13 && clq_node_int(call->node, "noop_with_empty_axes", 0) != 0))
+        *mask = (1u << x->rank) - 1;
     return CLQ_OK;
 }
 
@@ -30,8 +31,10 @@ static clq_status infer_reduce(struct clq_op_call *call, int input_since)
     bool keep = clq_node_int(call->node, "keepdims", 1) != 0;
     CLQ_TRY(read_reduce(call, &mask, input_since));
     for (int k = 0; k < x->rank; k++) {
-        if (!(mask >> k & 1)) shape[rank++] = x->shape[k];
-        else if (keep) shape[rank++] = 1;
+        if (!(mask >> k & 1))
+            shape[rank++] = x->shape[k];
+        else if (keep)
+            shape[rank++] = 1;
     }
     return clq_op_set_out(call, 0, x->dtype, rank, shape);
 }
@@ -51,8 +54,10 @@ static void make_view(struct view *v, const clq_tensor *x, unsigned mask)
     *v = (struct view){.n_kept = 1, .n_reduced = 1};
     for (int k = 0; k < x->rank; k++) {
         bool r = (mask >> k & 1) != 0;
-        if (r) v->n_reduced *= x->shape[k];
-        else v->n_kept *= x->shape[k];
+        if (r)
+            v->n_reduced *= x->shape[k];
+        else
+            v->n_kept *= x->shape[k];
         if (x->shape[k] == 1) continue;
         if (v->rank > 0 && v->reduced[v->rank - 1] == r) {
             v->dim[v->rank - 1] *= x->shape[k];
@@ -128,7 +133,8 @@ CLQ_CLONES static double sum_run(const float *x, int64_t n)
 }
 
 /* Adds n rows of at most COLUMNS columns into acc. */
-CLQ_CLONES static void sum_rows(double *restrict acc, const float *restrict x, int64_t rows, int64_t stride, int64_t columns)
+CLQ_CLONES static void sum_rows(double *restrict acc, const float *restrict x, int64_t rows, int64_t stride,
+                                int64_t columns)
 {
     int64_t r = 0;
     for (; r + 4 <= rows; r += 4) {
@@ -149,7 +155,8 @@ static double reduce_one(const struct job *j, const float *x)
         double a = start_of(j->kind);
         for (int64_t i = 0; i < n; i++) {
             const float *p = x + offset_of(v, i * run, true);
-            if (j->kind == SUM || j->kind == MEAN) a += sum_run(p, run);
+            if (j->kind == SUM || j->kind == MEAN)
+                a += sum_run(p, run);
             else
                 for (int64_t k = 0; k < run; k++) a = step(j->kind, a, (double)p[k]);
         }
@@ -190,10 +197,12 @@ static void run_columns(void *state, size_t begin, size_t end, int thread)
     (void)thread;
     for (size_t u = begin; u < end; u++) {
         double acc[COLUMNS];
-        int64_t c = (int64_t)(u % blocks) * COLUMNS, o = (int64_t)(u / blocks), n = columns - c < COLUMNS ? columns - c : COLUMNS;
+        int64_t c = (int64_t)(u % blocks) * COLUMNS, o = (int64_t)(u / blocks),
+                n = columns - c < COLUMNS ? columns - c : COLUMNS;
         const float *x = j->x + o * rows * columns + c;
         for (int64_t k = 0; k < n; k++) acc[k] = start_of(j->kind);
-        if (j->kind == SUM || j->kind == MEAN) sum_rows(acc, x, rows, columns, n);
+        if (j->kind == SUM || j->kind == MEAN)
+            sum_rows(acc, x, rows, columns, n);
         else
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t k = 0; k < n; k++) acc[k] = step(j->kind, acc[k], (double)x[r * columns + k]);
@@ -205,9 +214,11 @@ static clq_status reduce_f32(struct clq_op_call *call, struct job *j)
 {
     const struct view *v = &j->v;
     size_t work = (size_t)(v->n_kept * v->n_reduced);
-    bool columns = v->rank >= 2 && v->rank <= 3 && !v->reduced[v->rank - 1] && j->kind != LOG_SUM_EXP && v->n_reduced > 0;
+    bool columns =
+        v->rank >= 2 && v->rank <= 3 && !v->reduced[v->rank - 1] && j->kind != LOG_SUM_EXP && v->n_reduced > 0;
     if (columns) {
-        size_t outer = (size_t)(v->n_kept / v->dim[v->rank - 1]), blocks = ((size_t)v->dim[v->rank - 1] + COLUMNS - 1) / COLUMNS;
+        size_t outer = (size_t)(v->n_kept / v->dim[v->rank - 1]),
+               blocks = ((size_t)v->dim[v->rank - 1] + COLUMNS - 1) / COLUMNS;
         clq_parallel_for(clq_op_threads(call, work), outer * blocks, run_columns, j);
     } else {
         clq_parallel_for(clq_op_threads(call, work), (size_t)v->n_kept, run_kept, j);
@@ -257,17 +268,21 @@ static clq_status reduce_slow(struct clq_op_call *call, const struct view *v, en
             double a = start_of(kind);
             if (kind == LOG_SUM_EXP) {
                 double top = -INFINITY;
-                for (int64_t r = 0; r < v->n_reduced; r++) top = step(MAX, top, ((const double *)x->data)[base + offset_of(v, r, true)]);
-                for (int64_t r = 0; r < v->n_reduced; r++) a += exp(((const double *)x->data)[base + offset_of(v, r, true)] - top);
+                for (int64_t r = 0; r < v->n_reduced; r++)
+                    top = step(MAX, top, ((const double *)x->data)[base + offset_of(v, r, true)]);
+                for (int64_t r = 0; r < v->n_reduced; r++)
+                    a += exp(((const double *)x->data)[base + offset_of(v, r, true)] - top);
                 ((double *)y->data)[i] = isinf(top) ? top : log(a) + top;
                 continue;
             }
-            for (int64_t r = 0; r < v->n_reduced; r++) a = step(kind, a, ((const double *)x->data)[base + offset_of(v, r, true)]);
+            for (int64_t r = 0; r < v->n_reduced; r++)
+                a = step(kind, a, ((const double *)x->data)[base + offset_of(v, r, true)]);
             ((double *)y->data)[i] = finish(kind, a, v->n_reduced);
             continue;
         }
         int64_t a = kind == MAX ? type_limit(x->dtype, false) : kind == MIN ? type_limit(x->dtype, true) : kind == PROD;
-        for (int64_t r = 0; r < v->n_reduced; r++) a = int_step(kind, a, clq_op_int_at(x, base + offset_of(v, r, true)));
+        for (int64_t r = 0; r < v->n_reduced; r++)
+            a = int_step(kind, a, clq_op_int_at(x, base + offset_of(v, r, true)));
         if (kind == MEAN) a = v->n_reduced ? a / v->n_reduced : 0;
         if (kind == L2) a = (int64_t)sqrt((double)a);
         if (kind == LOG_SUM || kind == LOG_SUM_EXP) return clq_op_bad_type(call, 0);
@@ -295,7 +310,9 @@ clq_op_fn clq_infer_reduce_13, clq_infer_reduce_18;
 static clq_status check_number(struct clq_op_call *call)
 {
     clq_dtype t = call->in[0].dtype;
-    return t == CLQ_DTYPE_F32 || t == CLQ_DTYPE_F64 || t == CLQ_DTYPE_BOOL || clq_op_is_int(t) ? CLQ_OK : clq_op_bad_type(call, 0);
+    return t == CLQ_DTYPE_F32 || t == CLQ_DTYPE_F64 || t == CLQ_DTYPE_BOOL || clq_op_is_int(t)
+               ? CLQ_OK
+               : clq_op_bad_type(call, 0);
 }
 
 /* ReduceSum took its axes as an input from opset 13 on, the others from 18. */
@@ -311,11 +328,11 @@ clq_status clq_infer_reduce_18(struct clq_op_call *call)
     return infer_reduce(call, 18);
 }
 
-#define REDUCE(name, kind, since)                               \
-    clq_op_fn clq_eval_reduce_##name;                           \
+#define REDUCE(name, kind, since) \
+    clq_op_fn clq_eval_reduce_##name; \
     clq_status clq_eval_reduce_##name(struct clq_op_call *call) \
-    {                                                           \
-        return eval_reduce(call, kind, since);                  \
+    { \
+        return eval_reduce(call, kind, since); \
     }
 REDUCE(sum, SUM, 13)
 REDUCE(mean, MEAN, 18)
@@ -342,8 +359,10 @@ clq_status clq_infer_arg(struct clq_op_call *call)
     CLQ_TRY(clq_op_axis(call, &axis, clq_node_int(call->node, "axis", 0), x->rank));
     if (x->shape[axis] == 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %d is empty", axis);
     for (int k = 0; k < x->rank; k++) {
-        if (k != axis) shape[rank++] = x->shape[k];
-        else if (keep) shape[rank++] = 1;
+        if (k != axis)
+            shape[rank++] = x->shape[k];
+        else if (keep)
+            shape[rank++] = 1;
     }
     return clq_op_set_out(call, 0, CLQ_DTYPE_S64, rank, shape);
 }
@@ -392,39 +411,45 @@ clq_status clq_eval_arg_min(struct clq_op_call *call)
 clq_status clq_infer_cumulative(struct clq_op_call *call)
 {
     clq_dtype t = call->in[0].dtype;
-    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_S32 && t != CLQ_DTYPE_S64) return clq_op_bad_type(call, 0);
+    if (t != CLQ_DTYPE_F32 && t != CLQ_DTYPE_F64 && t != CLQ_DTYPE_S32 && t != CLQ_DTYPE_S64)
+        return clq_op_bad_type(call, 0);
     if (clq_op_count(&call->in[1]) != 1 || (call->in[1].dtype != CLQ_DTYPE_S32 && call->in[1].dtype != CLQ_DTYPE_S64))
         return clq_op_fail(call, CLQ_ERR_FORMAT, "the axis is not one integer");
     return clq_op_same(call);
 }
 
-#define CUMULATE(T, W)                                                             \
-    {                                                                              \
-        const T *x = (const T *)call->in[0].data + base;                           \
-        T *y = (T *)call->out[0].data + base;                                      \
-        W a = product ? 1 : 0;                                                     \
-        for (int64_t k = 0; k < dim; k++) {                                        \
-            int64_t at = (reverse ? dim - 1 - k : k) * inner;                      \
-            W next = product ? a * (W)x[at] : a + (W)x[at];                        \
-            y[at] = (T)(exclusive ? a : next);                                     \
-            a = next;                                                              \
-        }                                                                          \
+#define CUMULATE(T, W) \
+    { \
+        const T *x = (const T *)call->in[0].data + base; \
+        T *y = (T *)call->out[0].data + base; \
+        W a = product ? 1 : 0; \
+        for (int64_t k = 0; k < dim; k++) { \
+            int64_t at = (reverse ? dim - 1 - k : k) * inner; \
+            W next = product ? a * (W)x[at] : a + (W)x[at]; \
+            y[at] = (T)(exclusive ? a : next); \
+            a = next; \
+        } \
     }
 
 static clq_status eval_cumulative(struct clq_op_call *call, bool product)
 {
     const clq_tensor *t = &call->in[0];
     int axis;
-    bool exclusive = clq_node_int(call->node, "exclusive", 0) != 0, reverse = clq_node_int(call->node, "reverse", 0) != 0;
+    bool exclusive = clq_node_int(call->node, "exclusive", 0) != 0,
+         reverse = clq_node_int(call->node, "reverse", 0) != 0;
     CLQ_TRY(clq_op_axis(call, &axis, clq_op_int_at(&call->in[1], 0), t->rank));
     int64_t outer = clq_op_span(t, 0, axis), dim = t->shape[axis], inner = clq_op_span(t, axis + 1, t->rank);
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) {
             int64_t base = o * dim * inner + i;
-            if (t->dtype == CLQ_DTYPE_F32) CUMULATE(float, float)
-            else if (t->dtype == CLQ_DTYPE_F64) CUMULATE(double, double)
-            else if (t->dtype == CLQ_DTYPE_S32) CUMULATE(int32_t, uint32_t)
-            else CUMULATE(int64_t, uint64_t)
+            if (t->dtype == CLQ_DTYPE_F32)
+                CUMULATE(float, float)
+            else if (t->dtype == CLQ_DTYPE_F64)
+                CUMULATE(double, double)
+            else if (t->dtype == CLQ_DTYPE_S32)
+                CUMULATE(int32_t, uint32_t)
+            else
+                CUMULATE(int64_t, uint64_t)
         }
     return CLQ_OK;
 }

@@ -8,7 +8,15 @@
 #include "ops/util.h"
 
 enum mode { MODE_NEAREST, MODE_LINEAR, MODE_CUBIC };
-enum coordinates { HALF_PIXEL, HALF_PIXEL_SYMMETRIC, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, TF_HALF_PIXEL, TF_CROP };
+enum coordinates {
+    HALF_PIXEL,
+    HALF_PIXEL_SYMMETRIC,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    TF_HALF_PIXEL,
+    TF_CROP
+};
 enum rounding { PREFER_FLOOR, PREFER_CEIL, DOWN, UP };
 
 struct resize {
@@ -22,7 +30,8 @@ struct resize {
     double scale[CLQ_MAX_RANK], roi_start[CLQ_MAX_RANK], roi_end[CLQ_MAX_RANK];
 };
 
-static clq_status choose(struct clq_op_call *call, const char *attr, const char *fallback, const char *const *names, int n, int *out)
+static clq_status choose(struct clq_op_call *call, const char *attr, const char *fallback, const char *const *names,
+                         int n, int *out)
 {
     const char *text = clq_node_string(call->node, attr, fallback);
     *out = 0;
@@ -37,8 +46,9 @@ static clq_status choose(struct clq_op_call *call, const char *attr, const char 
 static clq_status read_modes(struct clq_op_call *call, struct resize *r)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic", "bilinear"};
-    static const char *const coordinates[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
-                                              "asymmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize"};
+    static const char *const coordinates[] = {"half_pixel",        "half_pixel_symmetric", "pytorch_half_pixel",
+                                              "align_corners",     "asymmetric",           "tf_half_pixel_for_nn",
+                                              "tf_crop_and_resize"};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
     int mode, coordinate = ASYMMETRIC, rounding = DOWN;
     bool old = call->opset < 11 || strcmp(call->node->op_type, "Upsample") == 0;
@@ -68,9 +78,11 @@ static clq_status apply_scales(struct clq_op_call *call, struct resize *r, int i
     const struct clq_attr *a = input < 0 ? clq_node_attr(call->node, "scales") : NULL;
     if (input >= 0) {
         CLQ_TRY(clq_op_need_value(call, input));
-        if (call->in[input].dtype != CLQ_DTYPE_F32 && call->in[input].dtype != CLQ_DTYPE_F64) return clq_op_bad_type(call, input);
+        if (call->in[input].dtype != CLQ_DTYPE_F32 && call->in[input].dtype != CLQ_DTYPE_F64)
+            return clq_op_bad_type(call, input);
         if (clq_op_count(&call->in[input]) != n)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld scales for %d axes", (long long)clq_op_count(&call->in[input]), n);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld scales for %d axes",
+                               (long long)clq_op_count(&call->in[input]), n);
     } else if (!a || a->type != CLQ_ATTR_FLOATS || a->n != (size_t)n) {
         return clq_op_fail(call, CLQ_ERR_FORMAT, "the attribute 'scales' does not hold %d floats", n);
     }
@@ -78,7 +90,8 @@ static clq_status apply_scales(struct clq_op_call *call, struct resize *r, int i
         double s = a ? (double)a->floats[i] : float_at(&call->in[input], i);
         int k = (int)axes[i];
         double size = floor((double)r->in[k] * s);
-        if (!(s > 0.0) || !(size <= (double)CLQ_OP_MAX_ELEMENTS)) return clq_op_fail(call, CLQ_ERR_FORMAT, "scale %g on axis %d", s, k);
+        if (!(s > 0.0) || !(size <= (double)CLQ_OP_MAX_ELEMENTS))
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "scale %g on axis %d", s, k);
         r->scale[k] = s;
         r->out[k] = (int64_t)size;
     }
@@ -95,7 +108,8 @@ static clq_status apply_sizes(struct clq_op_call *call, struct resize *r, const 
     for (int i = 0; i < n; i++) {
         int k = (int)axes[i];
         if (sizes.v[i] < 0 || sizes.v[i] > CLQ_OP_MAX_ELEMENTS || (sizes.v[i] > 0 && r->in[k] == 0))
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "size %lld on axis %d of %lld", (long long)sizes.v[i], k, (long long)r->in[k]);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "size %lld on axis %d of %lld", (long long)sizes.v[i], k,
+                               (long long)r->in[k]);
         r->out[k] = sizes.v[i];
         r->scale[k] = r->in[k] ? (double)sizes.v[i] / (double)r->in[k] : 1.0;
         bool better = strcmp(policy, "not_smaller") == 0 ? r->scale[k] > common : r->scale[k] < common;
@@ -105,7 +119,8 @@ static clq_status apply_sizes(struct clq_op_call *call, struct resize *r, const 
     for (int i = 0; i < n; i++) {
         int k = (int)axes[i];
         double size = floor(common * (double)r->in[k] + 0.5);
-        if (size > (double)CLQ_OP_MAX_ELEMENTS) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "axis %d grows beyond 2^31", k);
+        if (size > (double)CLQ_OP_MAX_ELEMENTS)
+            return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "axis %d grows beyond 2^31", k);
         r->scale[k] = common;
         r->out[k] = (int64_t)size;
     }
@@ -130,10 +145,12 @@ static clq_status read_resize(struct clq_op_call *call, struct resize *r)
     CLQ_TRY(clq_op_read_axes(call, &axes, &mask, -1, call->opset >= 18 ? "axes" : NULL, x->rank));
     if (axes.n < 0)
         for (axes.n = 0; axes.n < x->rank; axes.n++) axes.v[axes.n] = axes.n;
-    if (upsample || call->opset < 11) return apply_scales(call, r, upsample && call->opset < 9 ? -1 : 1, axes.v, axes.n);
+    if (upsample || call->opset < 11)
+        return apply_scales(call, r, upsample && call->opset < 9 ? -1 : 1, axes.v, axes.n);
     if (r->coordinates == TF_CROP) {
         CLQ_TRY(clq_op_need_value(call, 1));
-        if ((call->in[1].dtype != CLQ_DTYPE_F32 && call->in[1].dtype != CLQ_DTYPE_F64) || clq_op_count(&call->in[1]) != 2 * axes.n)
+        if ((call->in[1].dtype != CLQ_DTYPE_F32 && call->in[1].dtype != CLQ_DTYPE_F64) ||
+            clq_op_count(&call->in[1]) != 2 * axes.n)
             return clq_op_fail(call, CLQ_ERR_FORMAT, "the region does not hold %d floats", 2 * axes.n);
         for (int i = 0; i < axes.n; i++) {
             r->roi_start[axes.v[i]] = float_at(&call->in[1], i);
@@ -158,7 +175,8 @@ static double source_of(const struct resize *r, int k, int64_t i)
     case ASYMMETRIC: return x / s;
     case TF_HALF_PIXEL: return (x + 0.5) / s;
     default:
-        if (out > 1.0) return r->roi_start[k] * (in - 1.0) + x * (r->roi_end[k] - r->roi_start[k]) * (in - 1.0) / (out - 1.0);
+        if (out > 1.0)
+            return r->roi_start[k] * (in - 1.0) + x * (r->roi_end[k] - r->roi_start[k]) * (in - 1.0) / (out - 1.0);
         return 0.5 * (r->roi_start[k] + r->roi_end[k]) * (in - 1.0);
     }
 }
@@ -176,7 +194,10 @@ static int64_t limited(double x, int64_t n)
 
 static int64_t nearest(const struct resize *r, int k, double x)
 {
-    double v = r->rounding == DOWN ? floor(x) : r->rounding == UP ? ceil(x) : r->rounding == PREFER_FLOOR ? ceil(x - 0.5) : floor(x + 0.5);
+    double v = r->rounding == DOWN           ? floor(x)
+               : r->rounding == UP           ? ceil(x)
+               : r->rounding == PREFER_FLOOR ? ceil(x - 0.5)
+                                             : floor(x + 0.5);
     return limited(v, r->in[k]);
 }
 
@@ -201,9 +222,9 @@ static clq_status eval_nearest(struct clq_op_call *call, const struct resize *r)
 /* ---- linear and cubic ---- */
 
 struct taps {
-    int n;           /* of one output position */
-    int64_t *at;     /* [out][n] input positions, inside the axis */
-    float *weight;   /* [out][n]; the first is NAN when the position is outside of the region */
+    int n;         /* of one output position */
+    int64_t *at;   /* [out][n] input positions, inside the axis */
+    float *weight; /* [out][n]; the first is NAN when the position is outside of the region */
 };
 
 static double kernel(const struct resize *r, double d)
@@ -226,7 +247,8 @@ static void make_position(const struct resize *r, int k, struct taps *t, int64_t
         sum += w;
     }
     if (shrink < 1.0 || r->exclude_outside)
-        for (int p = 0; p < t->n && sum != 0.0; p++) t->weight[i * t->n + p] = (float)((double)t->weight[i * t->n + p] / sum);
+        for (int p = 0; p < t->n && sum != 0.0; p++)
+            t->weight[i * t->n + p] = (float)((double)t->weight[i * t->n + p] / sum);
     if (outside(r, k, x)) t->weight[i * t->n] = NAN;
 }
 
@@ -309,25 +331,30 @@ static void run_elements(void *state, size_t begin, size_t end, int thread)
 
 static bool changes(const struct resize *r, int k)
 {
-    return r->in[k] != r->out[k] || r->scale[k] != 1.0 || (r->coordinates == TF_CROP && (r->roi_start[k] != 0.0 || r->roi_end[k] != 1.0));
+    return r->in[k] != r->out[k] || r->scale[k] != 1.0 ||
+           (r->coordinates == TF_CROP && (r->roi_start[k] != 0.0 || r->roi_end[k] != 1.0));
 }
 
 /* One axis of cur (shape s) into a fresh array, or into the result when it is the last one that changes. */
-static clq_status resize_axis(struct clq_op_call *call, const struct resize *r, int k, int64_t *s, const float *cur, float **out, bool last)
+static clq_status resize_axis(struct clq_op_call *call, const struct resize *r, int k, int64_t *s, const float *cur,
+                              float **out, bool last)
 {
     struct taps t;
     int64_t outer = 1, inner = 1;
     for (int i = 0; i < k; i++) outer *= s[i];
     for (int i = k + 1; i < r->rank; i++) inner *= s[i];
-    if (outer * inner > CLQ_OP_MAX_ELEMENTS / r->out[k]) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "an intermediate array of more than 2^31 elements");
+    if (outer * inner > CLQ_OP_MAX_ELEMENTS / r->out[k])
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "an intermediate array of more than 2^31 elements");
     size_t n = (size_t)(outer * inner * r->out[k]);
     *out = last ? call->out[0].data : malloc(n * sizeof **out);
     if (!*out) return clq_op_no_memory(call);
     clq_status st = make_taps(call, r, k, &t);
     if (st == CLQ_OK) {
         struct pass p = {&t, cur, *out, r->in[k], r->out[k], inner, r->extrapolation};
-        if (inner == 1) clq_parallel_for(clq_op_threads(call, n * 2), (size_t)outer, run_elements, &p);
-        else clq_parallel_for(clq_op_threads(call, n * 2), (size_t)(outer * r->out[k]), run_rows, &p);
+        if (inner == 1)
+            clq_parallel_for(clq_op_threads(call, n * 2), (size_t)outer, run_elements, &p);
+        else
+            clq_parallel_for(clq_op_threads(call, n * 2), (size_t)(outer * r->out[k]), run_rows, &p);
         free(t.at);
         free(t.weight);
         s[k] = r->out[k];

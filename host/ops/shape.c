@@ -10,7 +10,8 @@ clq_status clq_eval_copy(struct clq_op_call *call)
 {
     size_t bytes;
     if (clq_tensor_bytes(&bytes, &call->in[0]) != CLQ_OK) return clq_op_bad_type(call, 0);
-    if (call->out[0].data && bytes && call->out[0].data != call->in[0].data) memcpy(call->out[0].data, call->in[0].data, bytes);
+    if (call->out[0].data && bytes && call->out[0].data != call->in[0].data)
+        memcpy(call->out[0].data, call->in[0].data, bytes);
     return CLQ_OK;
 }
 
@@ -32,17 +33,20 @@ clq_status clq_infer_reshape(struct clq_op_call *call)
     int64_t have = clq_op_count(x), known = 1;
     int unknown = -1;
     CLQ_TRY(clq_op_read_ints(call, &want, 1, NULL));
-    if (want.n < 0 || want.n > CLQ_MAX_RANK) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a shape of %d axes", want.n);
+    if (want.n < 0 || want.n > CLQ_MAX_RANK)
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a shape of %d axes", want.n);
     for (int k = 0; k < want.n; k++) {
         if (want.v[k] == 0 && !zeros) {
-            if (k >= x->rank) return clq_op_fail(call, CLQ_ERR_FORMAT, "shape[%d] copies an axis that the input lacks", k);
+            if (k >= x->rank)
+                return clq_op_fail(call, CLQ_ERR_FORMAT, "shape[%d] copies an axis that the input lacks", k);
             want.v[k] = x->shape[k];
         }
         if (want.v[k] == -1 && unknown < 0) {
             unknown = k;
             continue;
         }
-        if (want.v[k] < 0 || want.v[k] > CLQ_OP_MAX_ELEMENTS || (want.v[k] > 0 && known > CLQ_OP_MAX_ELEMENTS / want.v[k]))
+        if (want.v[k] < 0 || want.v[k] > CLQ_OP_MAX_ELEMENTS ||
+            (want.v[k] > 0 && known > CLQ_OP_MAX_ELEMENTS / want.v[k]))
             return clq_op_fail(call, CLQ_ERR_FORMAT, "shape[%d] is %lld", k, (long long)want.v[k]);
         known *= want.v[k];
     }
@@ -59,7 +63,8 @@ clq_status clq_infer_flatten(struct clq_op_call *call)
 {
     const clq_tensor *x = call->in;
     int64_t axis = clq_node_int(call->node, "axis", 1);
-    if (axis < -x->rank || axis > x->rank) return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %lld for rank %d", (long long)axis, x->rank);
+    if (axis < -x->rank || axis > x->rank)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %lld for rank %d", (long long)axis, x->rank);
     int a = (int)(axis < 0 ? axis + x->rank : axis);
     return set_shape(call, 2, (const int64_t[]){clq_op_span(x, 0, a), clq_op_span(x, a, x->rank)});
 }
@@ -76,7 +81,8 @@ clq_status clq_infer_squeeze(struct clq_op_call *call)
     for (int k = 0; k < x->rank; k++) {
         bool drop = axes.n < 0 ? x->shape[k] == 1 : (mask >> k & 1) != 0;
         if (drop && x->shape[k] != 1)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %d has %lld elements, expected 1", k, (long long)x->shape[k]);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %d has %lld elements, expected 1", k,
+                               (long long)x->shape[k]);
         if (!drop) shape[rank++] = x->shape[k];
     }
     return set_shape(call, rank, shape);
@@ -139,7 +145,8 @@ clq_status clq_eval_size(struct clq_op_call *call)
 clq_status clq_infer_dropout(struct clq_op_call *call)
 {
     CLQ_TRY(clq_op_same(call));
-    return clq_op_set_out(call, 1, call->opset < 10 ? call->in[0].dtype : CLQ_DTYPE_BOOL, call->in[0].rank, call->in[0].shape);
+    return clq_op_set_out(call, 1, call->opset < 10 ? call->in[0].dtype : CLQ_DTYPE_BOOL, call->in[0].rank,
+                          call->in[0].shape);
 }
 
 clq_status clq_eval_dropout(struct clq_op_call *call)
@@ -149,10 +156,12 @@ clq_status clq_eval_dropout(struct clq_op_call *call)
     if (training && !keeps_all) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "training mode");
     if (call->n_out > 1 && call->out[1].data) {
         int64_t n = clq_op_count(&call->out[1]);
-        if (call->out[1].dtype == CLQ_DTYPE_BOOL) memset(call->out[1].data, 1, (size_t)n);
+        if (call->out[1].dtype == CLQ_DTYPE_BOOL)
+            memset(call->out[1].data, 1, (size_t)n);
         else if (call->out[1].dtype == CLQ_DTYPE_F32)
             for (int64_t i = 0; i < n; i++) ((float *)call->out[1].data)[i] = 1.0f;
-        else return clq_op_bad_type(call, 0);
+        else
+            return clq_op_bad_type(call, 0);
     }
     return clq_eval_copy(call);
 }

@@ -111,8 +111,8 @@ static void move_rows(void *state, size_t begin, size_t end, int thread)
     }
 }
 
-static clq_status move_pieces(struct clq_op_call *call, const clq_tensor *whole, const clq_tensor *parts, int n, int axis,
-                              bool join)
+static clq_status move_pieces(struct clq_op_call *call, const clq_tensor *whole, const clq_tensor *parts, int n,
+                              int axis, bool join)
 {
     struct pieces p = {.whole = whole->data, .n = n, .join = join};
     size_t size = clq_op_size(whole->dtype), rows = (size_t)clq_op_span(whole, 0, axis);
@@ -173,23 +173,27 @@ clq_status clq_infer_split(struct clq_op_call *call)
     CLQ_TRY(need_bytes(call, 0));
     CLQ_TRY(clq_op_axis(call, &axis, clq_node_int(call->node, "axis", 0), x->rank));
     CLQ_TRY(clq_op_read_ints(call, &sizes, call->opset >= 13 ? 1 : -1, call->opset < 13 ? "split" : NULL));
-    if (sizes.n >= 0 && sizes.n != n) return clq_op_fail(call, CLQ_ERR_FORMAT, "%d split sizes for %d outputs", sizes.n, (int)n);
+    if (sizes.n >= 0 && sizes.n != n)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "%d split sizes for %d outputs", sizes.n, (int)n);
     if (sizes.n < 0 && call->opset >= 18 && clq_node_int(call->node, "num_outputs", n) != n)
         return clq_op_fail(call, CLQ_ERR_FORMAT, "num_outputs differs from the %d outputs", (int)n);
     if (sizes.n < 0 && call->opset < 18 && x->shape[axis] % n != 0)
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "dimension %lld does not split into %d equal parts", (long long)x->shape[axis], (int)n);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "dimension %lld does not split into %d equal parts",
+                           (long long)x->shape[axis], (int)n);
     int64_t part = (x->shape[axis] + n - 1) / n;
     memcpy(shape, x->shape, sizeof shape);
     for (int i = 0; i < n; i++) {
         int64_t left = x->shape[axis] - sum;
         shape[axis] = sizes.n >= 0 ? sizes.v[i] : (part < left ? part : left);
         if (shape[axis] < 0 || shape[axis] > left)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "split size %lld, %lld elements are left", (long long)shape[axis], (long long)left);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "split size %lld, %lld elements are left", (long long)shape[axis],
+                               (long long)left);
         sum += shape[axis];
         CLQ_TRY(clq_op_set_out(call, i, x->dtype, x->rank, shape));
     }
     if (sum != x->shape[axis])
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "split sizes add up to %lld, the axis has %lld", (long long)sum, (long long)x->shape[axis]);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "split sizes add up to %lld, the axis has %lld", (long long)sum,
+                           (long long)x->shape[axis]);
     return CLQ_OK;
 }
 
@@ -240,7 +244,8 @@ clq_status clq_infer_pad(struct clq_op_call *call)
     CLQ_TRY(read_pads(call, begin, shape));
     if (call->opset >= 11 && clq_op_has(call, 2)) {
         CLQ_TRY(clq_op_need_same_type(call, 2));
-        if (clq_op_count(&call->in[2]) != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "the padding value is not a scalar");
+        if (clq_op_count(&call->in[2]) != 1)
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "the padding value is not a scalar");
     }
     for (int k = 0; k < call->in[0].rank; k++)
         if (call->in[0].shape[k] == 0 && shape[k] > 0 && strcmp(mode, "constant") != 0)
@@ -291,7 +296,8 @@ static clq_status expand_shape(struct clq_op_call *call, int *rank, int64_t *sha
         int a = k - (*rank - x->rank), b = k - (*rank - want.n);
         int64_t have = a < 0 ? 1 : x->shape[a], to = b < 0 ? 1 : want.v[b];
         if (have != to && have != 1 && to != 1)
-            return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %d of %lld does not expand to %lld", k, (long long)have, (long long)to);
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "axis %d of %lld does not expand to %lld", k, (long long)have,
+                               (long long)to);
         shape[k] = have == 1 ? to : have;
     }
     return CLQ_OK;

@@ -62,8 +62,10 @@ static void row(const struct job *j, float *y, const float *x)
     float top = largest(x, j->n);
     exponents(y, x, j->n, top);
     double sum = total(y, j->n);
-    if (j->kind == SOFT) scaled(y, j->n, (float)(1.0 / sum));
-    else lowered(y, x, j->n, (float)((double)top + log(sum)));
+    if (j->kind == SOFT)
+        scaled(y, j->n, (float)(1.0 / sum));
+    else
+        lowered(y, x, j->n, (float)((double)top + log(sum)));
 }
 
 /* One column of [n, inner]. */
@@ -93,8 +95,10 @@ static void run(void *state, size_t begin, size_t end, int thread)
     (void)thread;
     for (size_t u = begin; u < end; u++) {
         int64_t at = (int64_t)u / j->inner * j->n * j->inner + (int64_t)u % j->inner;
-        if (j->inner == 1 && j->kind != HARD) row(j, j->y + at, j->x + at);
-        else column(j, j->y + at, j->x + at);
+        if (j->inner == 1 && j->kind != HARD)
+            row(j, j->y + at, j->x + at);
+        else
+            column(j, j->y + at, j->x + at);
     }
 }
 

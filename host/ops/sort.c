@@ -49,11 +49,13 @@ static clq_status read_top_k(struct clq_op_call *call, int *axis, int64_t *k)
         *k = clq_node_int(call->node, "k", 0);
     } else {
         CLQ_TRY(clq_op_need_value(call, 1));
-        if (call->in[1].dtype != CLQ_DTYPE_S64 || clq_op_count(&call->in[1]) != 1) return clq_op_fail(call, CLQ_ERR_FORMAT, "k is not one int64");
+        if (call->in[1].dtype != CLQ_DTYPE_S64 || clq_op_count(&call->in[1]) != 1)
+            return clq_op_fail(call, CLQ_ERR_FORMAT, "k is not one int64");
         *k = clq_op_int_at(&call->in[1], 0);
     }
     if (*k < 0 || *k > x->shape[*axis])
-        return clq_op_fail(call, CLQ_ERR_FORMAT, "k is %lld, the axis has %lld elements", (long long)*k, (long long)x->shape[*axis]);
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "k is %lld, the axis has %lld elements", (long long)*k,
+                           (long long)x->shape[*axis]);
     return CLQ_OK;
 }
 
@@ -88,7 +90,8 @@ clq_status clq_eval_top_k(struct clq_op_call *call)
         for (int64_t i = 0; i < k; i++) {
             int64_t to = (u / inner * k + i) * inner + u % inner;
             if (call->out[0].data)
-                memcpy((char *)call->out[0].data + (size_t)to * size, (const char *)x->data + (size_t)(base + e[i].at * inner) * size, size);
+                memcpy((char *)call->out[0].data + (size_t)to * size,
+                       (const char *)x->data + (size_t)(base + e[i].at * inner) * size, size);
             if (call->n_out > 1 && call->out[1].data) ((int64_t *)call->out[1].data)[to] = e[i].at;
         }
     }
@@ -155,7 +158,8 @@ static void free_unique(struct unique *u)
 /* Orders the groups by first appearance instead of by value. */
 static bool by_appearance(struct unique *u)
 {
-    int64_t(*pair)[3] = malloc(((size_t)u->found + 1) * sizeof *pair), *rank = malloc(((size_t)u->found + 1) * sizeof *rank);
+    int64_t(*pair)[3] = malloc(((size_t)u->found + 1) * sizeof *pair),
+    *rank = malloc(((size_t)u->found + 1) * sizeof *rank);
     bool ok = pair && rank;
     for (int64_t i = 0; ok && i < u->found; i++) {
         pair[i][0] = u->first[i];
@@ -222,8 +226,10 @@ clq_status clq_infer_unique(struct clq_op_call *call)
     int64_t found = u.found, n = u.n;
     free_unique(&u);
     memcpy(shape, call->in[0].shape, sizeof shape);
-    if (axis >= 0) shape[axis] = found;
-    else shape[0] = found;
+    if (axis >= 0)
+        shape[axis] = found;
+    else
+        shape[0] = found;
     CLQ_TRY(clq_op_set_out(call, 0, call->in[0].dtype, axis < 0 ? 1 : call->in[0].rank, shape));
     CLQ_TRY(clq_op_set_out(call, 1, CLQ_DTYPE_S64, 1, &found));
     CLQ_TRY(clq_op_set_out(call, 2, CLQ_DTYPE_S64, 1, &n));
@@ -239,10 +245,12 @@ clq_status clq_eval_unique(struct clq_op_call *call)
     size_t run = (size_t)u.inner * clq_op_size(x->dtype);
     for (int64_t o = 0; call->out[0].data && o < u.outer; o++)
         for (int64_t i = 0; i < u.found; i++)
-            memcpy((char *)call->out[0].data + (size_t)(o * u.found + i) * run, (const char *)x->data + (size_t)(o * u.n + u.first[i]) * run, run);
+            memcpy((char *)call->out[0].data + (size_t)(o * u.found + i) * run,
+                   (const char *)x->data + (size_t)(o * u.n + u.first[i]) * run, run);
     const int64_t *lists[4] = {NULL, u.first, u.inverse, u.count};
     for (int i = 1; i < call->n_out && i < 4; i++)
-        if (call->out[i].data) memcpy(call->out[i].data, lists[i], (size_t)clq_op_count(&call->out[i]) * sizeof(int64_t));
+        if (call->out[i].data)
+            memcpy(call->out[i].data, lists[i], (size_t)clq_op_count(&call->out[i]) * sizeof(int64_t));
     free_unique(&u);
     return CLQ_OK;
 }

@@ -42,21 +42,25 @@ static void fill_elements(char *y, size_t n, size_t size, const char *fill)
     for (size_t i = 0; i < n; i++) memcpy(y + i * size, fill, size);
 }
 
-#define PICK(T)                                                                                   \
-    {                                                                                             \
-        T zero;                                                                                   \
-        memcpy(&zero, j->fill, sizeof zero);                                                      \
-        for (int64_t i = 0; i < n; i++) ((T *)y)[i] = t[i] < 0 ? zero : ((const T *)x)[t[i]];     \
+#define PICK(T) \
+    { \
+        T zero; \
+        memcpy(&zero, j->fill, sizeof zero); \
+        for (int64_t i = 0; i < n; i++) ((T *)y)[i] = t[i] < 0 ? zero : ((const T *)x)[t[i]]; \
     }
 
 /* One element per entry, from anywhere. */
 static void pick_row(const struct job *j, char *y, const char *x)
 {
     const int64_t *t = j->t->table[j->t->rank - 1], n = j->t->dim[j->t->rank - 1];
-    if (j->size == 1) PICK(uint8_t)
-    else if (j->size == 2) PICK(uint16_t)
-    else if (j->size == 4) PICK(uint32_t)
-    else PICK(uint64_t)
+    if (j->size == 1)
+        PICK(uint8_t)
+    else if (j->size == 2)
+        PICK(uint16_t)
+    else if (j->size == 4)
+        PICK(uint32_t)
+    else
+        PICK(uint64_t)
 }
 
 static void copy_row(const struct job *j, char *y, const char *x)
@@ -68,8 +72,10 @@ static void copy_row(const struct job *j, char *y, const char *x)
     for (size_t s = 0; s < j->n_segments; s++) {
         const struct segment *g = &j->segments[s];
         char *to = y + g->at * j->run * j->size;
-        if (g->from < 0) fill_elements(to, g->n * j->run, j->size, j->fill);
-        else memcpy(to, x + (size_t)g->from * j->size, g->n * j->run * j->size);
+        if (g->from < 0)
+            fill_elements(to, g->n * j->run, j->size, j->fill);
+        else
+            memcpy(to, x + (size_t)g->from * j->size, g->n * j->run * j->size);
     }
 }
 
@@ -97,9 +103,12 @@ static void copy_rows(void *state, size_t begin, size_t end, int thread)
         bool same;
         int64_t offset = row_offset(j->t, row, &same);
         char *y = j->y + row * bytes;
-        if (same && row > begin) memcpy(y, y - bytes, bytes);
-        else if (offset < 0) fill_elements(y, n, j->size, j->fill);
-        else copy_row(j, y, j->x + (size_t)offset * j->size);
+        if (same && row > begin)
+            memcpy(y, y - bytes, bytes);
+        else if (offset < 0)
+            fill_elements(y, n, j->size, j->fill);
+        else
+            copy_row(j, y, j->x + (size_t)offset * j->size);
     }
 }
 
@@ -125,14 +134,17 @@ static bool make_segments(struct job *j)
 {
     const int64_t *e = j->t->table[j->t->rank - 1];
     size_t n = (size_t)j->t->dim[j->t->rank - 1], count = 1;
-    for (size_t i = 1; i < n; i++) count += !(e[i] < 0 ? e[i - 1] < 0 : e[i - 1] >= 0 && e[i] == e[i - 1] + (int64_t)j->run);
+    for (size_t i = 1; i < n; i++)
+        count += !(e[i] < 0 ? e[i - 1] < 0 : e[i - 1] >= 0 && e[i] == e[i - 1] + (int64_t)j->run);
     if (j->run == 1 && count > n / 4) return true;
     j->segments = malloc(count * sizeof *j->segments);
     if (!j->segments) return false;
     for (size_t i = 0; i < n; i++) {
         bool joins = i > 0 && (e[i] < 0 ? e[i - 1] < 0 : e[i - 1] >= 0 && e[i] == e[i - 1] + (int64_t)j->run);
-        if (joins) j->segments[j->n_segments - 1].n++;
-        else j->segments[j->n_segments++] = (struct segment){i, 1, e[i]};
+        if (joins)
+            j->segments[j->n_segments - 1].n++;
+        else
+            j->segments[j->n_segments++] = (struct segment){i, 1, e[i]};
     }
     return true;
 }

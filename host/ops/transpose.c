@@ -38,8 +38,8 @@ static inline void transpose_quads(uint32_t *y, int64_t ys, const uint32_t *x, i
     memcpy(y + 3 * ys, &d, 16);
 }
 
-#define BLOCK_LOOP(T)                                                                        \
-    for (int64_t i = 0; i < rows; i++)                                                       \
+#define BLOCK_LOOP(T) \
+    for (int64_t i = 0; i < rows; i++) \
         for (int64_t k = 0; k < cols; k++) ((T *)y)[i * ys + k] = ((const T *)x)[i + k * xs];
 
 /* y[rows][cols] at row stride ys from x with column stride xs and row stride 1. */
@@ -190,7 +190,8 @@ clq_status clq_infer_depth_to_space(struct clq_op_call *call)
     int64_t b;
     const int64_t *s = call->in[0].shape;
     CLQ_TRY(read_block(call, &b));
-    if (s[1] % (b * b) != 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld channels for blocks of %lld", (long long)s[1], (long long)b);
+    if (s[1] % (b * b) != 0)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "%lld channels for blocks of %lld", (long long)s[1], (long long)b);
     return clq_op_set_out(call, 0, call->in[0].dtype, 4, (const int64_t[]){s[0], s[1] / (b * b), s[2] * b, s[3] * b});
 }
 
@@ -212,7 +213,9 @@ clq_status clq_infer_space_to_depth(struct clq_op_call *call)
     int64_t b;
     const int64_t *s = call->in[0].shape;
     CLQ_TRY(read_block(call, &b));
-    if (s[2] % b != 0 || s[3] % b != 0) return clq_op_fail(call, CLQ_ERR_FORMAT, "image %lldx%lld for blocks of %lld", (long long)s[2], (long long)s[3], (long long)b);
+    if (s[2] % b != 0 || s[3] % b != 0)
+        return clq_op_fail(call, CLQ_ERR_FORMAT, "image %lldx%lld for blocks of %lld", (long long)s[2], (long long)s[3],
+                           (long long)b);
     if (s[1] > CLQ_OP_MAX_ELEMENTS / (b * b)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "too many channels");
     return clq_op_set_out(call, 0, call->in[0].dtype, 4, (const int64_t[]){s[0], s[1] * b * b, s[2] / b, s[3] / b});
 }

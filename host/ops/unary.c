@@ -64,36 +64,37 @@ static inline __attribute__((always_inline)) float unit(float t)
 }
 
 /* A function v -> expr with parameters a and b; CLQ_CLONES compiles it for each instruction set. */
-#define LOOP(name, clones, expr)                                                     \
+#define LOOP(name, clones, expr) \
     clones static void loop_##name(float *y, const float *x, size_t n, float a, float b) \
-    {                                                                                \
-        (void)a;                                                                     \
-        (void)b;                                                                     \
-        CLQ_IVDEP                                                                    \
-        for (size_t i = 0; i < n; i++) {                                             \
-            float v = x[i];                                                          \
-            y[i] = (expr);                                                           \
-        }                                                                            \
+    { \
+        (void)a; \
+        (void)b; \
+        CLQ_IVDEP \
+        for (size_t i = 0; i < n; i++) { \
+            float v = x[i]; \
+            y[i] = (expr); \
+        } \
     }
 #define PLAIN
-#define EVAL(name, first, second)                         \
-    clq_op_fn clq_eval_##name;                            \
-    clq_status clq_eval_##name(struct clq_op_call *call)  \
-    {                                                     \
+#define EVAL(name, first, second) \
+    clq_op_fn clq_eval_##name; \
+    clq_status clq_eval_##name(struct clq_op_call *call) \
+    { \
         return run(call, loop_##name, (first), (second)); \
     }
 /* Without parameters; the binary64 version is libm's. */
-#define FUNCTION(name, clones, expr, wide)                                                      \
-    LOOP(name, clones, expr)                                                                    \
-    clq_op_fn clq_eval_##name;                                                                  \
-    clq_status clq_eval_##name(struct clq_op_call *call)                                        \
-    {                                                                                           \
+#define FUNCTION(name, clones, expr, wide) \
+    LOOP(name, clones, expr) \
+    clq_op_fn clq_eval_##name; \
+    clq_status clq_eval_##name(struct clq_op_call *call) \
+    { \
         return call->in[0].dtype == CLQ_DTYPE_F64 ? run_f64(call, wide) : run(call, loop_##name, 0.0f, 0.0f); \
     }
 
 static clq_status run_f64(struct clq_op_call *call, double (*f)(double))
 {
-    for (int64_t i = 0, n = clq_op_count(&call->in[0]); i < n; i++) ((double *)call->out[0].data)[i] = f(((const double *)call->in[0].data)[i]);
+    for (int64_t i = 0, n = clq_op_count(&call->in[0]); i < n; i++)
+        ((double *)call->out[0].data)[i] = f(((const double *)call->in[0].data)[i]);
     return CLQ_OK;
 }
 
@@ -127,7 +128,6 @@ static double wide_hard_swish(double v)
     return v * fmax(0.0, fmin(1.0, v / 6.0 + 0.5));
 }
 
-
 FUNCTION(sqrt, CLQ_CLONES, sqrtf(v), sqrt)
 FUNCTION(reciprocal, CLQ_CLONES, 1.0f / v, wide_reciprocal)
 FUNCTION(ceil, CLQ_CLONES, ceilf(v), ceil)
@@ -151,8 +151,8 @@ FUNCTION(asinh, PLAIN, asinhf(v), asinh)
 FUNCTION(acosh, PLAIN, acoshf(v), acosh)
 FUNCTION(atanh, PLAIN, atanhf(v), atanh)
 FUNCTION(softplus, PLAIN, v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v)), wide_softplus)
-FUNCTION(mish, PLAIN, v * tanhf(v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v))), wide_mish)
-FUNCTION(hard_swish, CLQ_CLONES, v *unit(v * (1.0f / 6.0f) + 0.5f), wide_hard_swish)
+FUNCTION(mish, PLAIN, v *tanhf(v > 0.0f ? v + log1pf(expf(-v)) : log1pf(expf(v))), wide_mish)
+FUNCTION(hard_swish, CLQ_CLONES, v *unit(v *(1.0f / 6.0f) + 0.5f), wide_hard_swish)
 
 static float attr(const struct clq_op_call *call, const char *name, float fallback)
 {
@@ -185,7 +185,6 @@ clq_status clq_eval_gelu(struct clq_op_call *call)
     bool tanh_form = strcmp(clq_node_string(call->node, "approximate", "none"), "tanh") == 0;
     return run(call, tanh_form ? loop_gelu_tanh : loop_gelu, 0.0f, 0.0f);
 }
-
 
 /* The few of them that integers and binary64 have too. These are rare and small, so they go one by one. */
 enum simple { SIMPLE_ABS, SIMPLE_NEG, SIMPLE_SIGN, SIMPLE_RELU, SIMPLE_CLIP, SIMPLE_NOT };
@@ -224,8 +223,8 @@ static double apply_f64(enum simple f, double v, double lo, double hi)
     }
 }
 
-#define SIMPLE_CASE(tag, T, fn, limits)                                                               \
-    case tag:                                                                                         \
+#define SIMPLE_CASE(tag, T, fn, limits) \
+    case tag: \
         for (int64_t i = 0; i < n; i++) ((T *)y)[i] = (T)fn(f, ((const T *)x)[i], limits##_lo, limits##_hi); \
         return CLQ_OK;
 
@@ -237,8 +236,10 @@ static clq_status simple(struct clq_op_call *call, enum simple f, const clq_tens
     int64_t n = clq_op_count(&call->in[0]);
     int64_t int_lo = lo ? clq_op_int_at(lo, 0) : INT64_MIN, int_hi = hi ? clq_op_int_at(hi, 0) : INT64_MAX;
     bool wide = call->in[0].dtype == CLQ_DTYPE_U64, real = call->in[0].dtype == CLQ_DTYPE_F64;
-    uint64_t u64_lo = lo && wide ? *(const uint64_t *)lo->data : 0, u64_hi = hi && wide ? *(const uint64_t *)hi->data : UINT64_MAX;
-    double f64_lo = lo && real ? *(const double *)lo->data : -INFINITY, f64_hi = hi && real ? *(const double *)hi->data : INFINITY;
+    uint64_t u64_lo = lo && wide ? *(const uint64_t *)lo->data : 0,
+             u64_hi = hi && wide ? *(const uint64_t *)hi->data : UINT64_MAX;
+    double f64_lo = lo && real ? *(const double *)lo->data : -INFINITY,
+           f64_hi = hi && real ? *(const double *)hi->data : INFINITY;
     switch (call->in[0].dtype) {
         SIMPLE_CASE(CLQ_DTYPE_S8, int8_t, apply_int, int)
         SIMPLE_CASE(CLQ_DTYPE_S16, int16_t, apply_int, int)
@@ -259,12 +260,12 @@ LOOP(sign, CLQ_CLONES, v > 0.0f ? 1.0f : (v < 0.0f ? -1.0f : v))
 LOOP(relu, CLQ_CLONES, v < 0.0f ? 0.0f : v)
 LOOP(clip, CLQ_CLONES, (v < a ? a : v) > b ? b : (v < a ? a : v))
 
-#define NUMBER_EVAL(name, kind)                                                                    \
-    clq_op_fn clq_eval_##name;                                                                     \
-    clq_status clq_eval_##name(struct clq_op_call *call)                                           \
-    {                                                                                              \
-        if (call->in[0].dtype == CLQ_DTYPE_F32) return run(call, loop_##name, 0.0f, 0.0f);         \
-        return simple(call, kind, NULL, NULL);                                                     \
+#define NUMBER_EVAL(name, kind) \
+    clq_op_fn clq_eval_##name; \
+    clq_status clq_eval_##name(struct clq_op_call *call) \
+    { \
+        if (call->in[0].dtype == CLQ_DTYPE_F32) return run(call, loop_##name, 0.0f, 0.0f); \
+        return simple(call, kind, NULL, NULL); \
     }
 NUMBER_EVAL(abs, SIMPLE_ABS)
 NUMBER_EVAL(neg, SIMPLE_NEG)

@@ -100,8 +100,9 @@ clq_status clq_op_need_value(struct clq_op_call *call, int i)
     if (!clq_op_has(call, i)) return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d is missing", i);
     if (call->in[i].data || clq_op_count(&call->in[i]) == 0) return CLQ_OK;
     call->needs_value = true;
-    return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "the output shape depends on the value of input %d ('%s'), which is not a constant",
-                       i, i < call->node->n_inputs ? call->node->inputs[i] : "");
+    return clq_op_fail(call, CLQ_ERR_UNSUPPORTED,
+                       "the output shape depends on the value of input %d ('%s'), which is not a constant", i,
+                       i < call->node->n_inputs ? call->node->inputs[i] : "");
 }
 
 clq_status clq_op_need_rank(struct clq_op_call *call, int i, int rank)
@@ -209,8 +210,8 @@ clq_status clq_op_bcast_shape(struct clq_op_call *call, int n, int *rank, int64_
             int64_t *d = &shape[*rank - t->rank + k];
             if (t->shape[k] == 1 || t->shape[k] == *d) continue;
             if (*d != 1)
-                return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has dimension %lld on axis %d, expected %lld or 1", i,
-                                   (long long)t->shape[k], k, (long long)*d);
+                return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d has dimension %lld on axis %d, expected %lld or 1",
+                                   i, (long long)t->shape[k], k, (long long)*d);
             *d = t->shape[k];
         }
     }

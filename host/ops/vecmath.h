@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * exp, tanh and erf on binary32 as straight-line code that compilers vectorize: no table, no branch, no fused
  * multiply-add, so every instruction set gives the same bits. Polynomials are minimax fits made for this project.
- * Bounds, checked over all floats by tests/test_ops_math.c: exp 1 ulp, tanh 1.5, erf 1.5, sigmoid 3 (below -88, where the
- * exact value is subnormal: anything under 2^-126). NaN gives NaN. */
+ * Bounds, checked over all floats by tests/test_ops_math.c: exp 1 ulp, tanh 1.5, erf 1.5, sigmoid 3 (below -88, where
+ * the exact value is subnormal: anything under 2^-126). NaN gives NaN. */
 #ifndef CLQ_OPS_VECMATH_H
 #define CLQ_OPS_VECMATH_H
 

@@ -49,7 +49,8 @@ static clq_status check_weight(struct clq_window *w, const struct clq_node *node
     int64_t from = transposed ? weight->shape[0] : weight->shape[1], rest = weight->shape[0];
     bool channels = transposed ? x->shape[1] == from : x->shape[1] % w->groups == 0 && x->shape[1] / w->groups == from;
     if (!channels || rest % w->groups != 0)
-        return clq_fail(err, CLQ_ERR_FORMAT, "node '%s' (%s): %lld input channels and %lld groups do not fit weights [%lld,%lld,..]",
+        return clq_fail(err, CLQ_ERR_FORMAT,
+                        "node '%s' (%s): %lld input channels and %lld groups do not fit weights [%lld,%lld,..]",
                         name_of(node), node->op_type, (long long)x->shape[1], (long long)w->groups,
                         (long long)weight->shape[0], (long long)weight->shape[1]);
     return CLQ_OK;
@@ -60,10 +61,14 @@ enum auto_pad { PAD_GIVEN, PAD_VALID, PAD_UPPER, PAD_LOWER };
 static clq_status read_auto_pad(enum auto_pad *out, const struct clq_node *node, struct clq_error *err)
 {
     const char *text = clq_node_string(node, "auto_pad", "NOTSET");
-    if (strcmp(text, "NOTSET") == 0 || *text == 0) *out = PAD_GIVEN;
-    else if (strcmp(text, "VALID") == 0) *out = PAD_VALID;
-    else if (strcmp(text, "SAME_UPPER") == 0) *out = PAD_UPPER;
-    else if (strcmp(text, "SAME_LOWER") == 0) *out = PAD_LOWER;
+    if (strcmp(text, "NOTSET") == 0 || *text == 0)
+        *out = PAD_GIVEN;
+    else if (strcmp(text, "VALID") == 0)
+        *out = PAD_VALID;
+    else if (strcmp(text, "SAME_UPPER") == 0)
+        *out = PAD_UPPER;
+    else if (strcmp(text, "SAME_LOWER") == 0)
+        *out = PAD_LOWER;
     else
         return clq_fail(err, CLQ_ERR_FORMAT, "node '%s' (%s): auto_pad '%s'", name_of(node), node->op_type, text);
     return CLQ_OK;
@@ -77,8 +82,8 @@ static void share_padding(struct clq_window *w, int i, int64_t total, bool more_
     w->pad_end[i] = total - w->pad_begin[i];
 }
 
-static clq_status forward_size(struct clq_window *w, const struct clq_node *node, int i, enum auto_pad mode, bool ceil_mode,
-                               int64_t extent, struct clq_error *err)
+static clq_status forward_size(struct clq_window *w, const struct clq_node *node, int i, enum auto_pad mode,
+                               bool ceil_mode, int64_t extent, struct clq_error *err)
 {
     int64_t in = w->in[i], s = w->stride[i];
     if (mode == PAD_VALID) w->pad_begin[i] = w->pad_end[i] = 0;
@@ -89,7 +94,8 @@ static clq_status forward_size(struct clq_window *w, const struct clq_node *node
     }
     int64_t span = in + w->pad_begin[i] + w->pad_end[i] - extent;
     if (span < 0)
-        return clq_fail(err, CLQ_ERR_FORMAT, "node '%s' (%s): a kernel of extent %lld is larger than the padded input of %lld",
+        return clq_fail(err, CLQ_ERR_FORMAT,
+                        "node '%s' (%s): a kernel of extent %lld is larger than the padded input of %lld",
                         name_of(node), node->op_type, (long long)extent, (long long)(span + extent));
     w->out[i] = (span + (ceil_mode ? s - 1 : 0)) / s + 1;
     /* a window that would start in the padding after the image is dropped */
@@ -136,8 +142,8 @@ static clq_status read_attributes(struct clq_window *w, const struct clq_node *n
     return CLQ_OK;
 }
 
-clq_status clq_window_read(struct clq_window *out, const struct clq_node *node, const clq_tensor *x, const clq_tensor *w,
-                           bool transposed, struct clq_error *err)
+clq_status clq_window_read(struct clq_window *out, const struct clq_node *node, const clq_tensor *x,
+                           const clq_tensor *w, bool transposed, struct clq_error *err)
 {
     if (x->rank < 3 || x->rank > 5)
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "node '%s' (%s): input of rank %d, expected 3 to 5", name_of(node),
@@ -165,8 +171,8 @@ clq_status clq_window_read(struct clq_window *out, const struct clq_node *node, 
     for (int i = 0; i < r.nd; i++) {
         int64_t extent = (r.kernel[i] - 1) * r.dilation[i]; /* at most 2^62 */
         if (extent >= max_size)
-            return clq_fail(err, CLQ_ERR_UNSUPPORTED, "node '%s' (%s): kernel extent %lld", name_of(node), node->op_type,
-                            (long long)extent);
+            return clq_fail(err, CLQ_ERR_UNSUPPORTED, "node '%s' (%s): kernel extent %lld", name_of(node),
+                            node->op_type, (long long)extent);
         extent++;
         CLQ_TRY(transposed ? backward_size(&r, node, i, mode, sized ? want : NULL, extra[i], extent, err)
                            : forward_size(&r, node, i, mode, ceil_mode, extent, err));

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* The i of 0..n-1 for which 0 <= i * step + offset < limit: begin..end-1. step >= 1. */
-static inline void clq_window_range(int64_t *begin, int64_t *end, int64_t n, int64_t step, int64_t offset, int64_t limit)
+static inline void clq_window_range(int64_t *begin, int64_t *end, int64_t n, int64_t step, int64_t offset,
+                                    int64_t limit)
 {
     *begin = offset >= 0 ? 0 : (-offset + step - 1) / step;
     *end = limit - offset <= 0 ? 0 : (limit - offset + step - 1) / step;
