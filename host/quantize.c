@@ -157,7 +157,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_model_simplify(&s->model, err));
     CLQ_TRY(clq_model_upgrade(&s->model, 13, err));
     CLQ_TRY(split(s, data, o, err));
-    struct clq_program_options tapped = {.separate_adds = true};
+    struct clq_program_options tapped = {.observable = true};
     clq_runner_start(&s->reference, s->ctx, &s->model, &tapped);
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     struct clq_program *p;

@@ -131,6 +131,14 @@ clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
         CLQ_TRY(clq_program_run(p, inputs, NULL, tap, &c, err));
     }
     clq_context_progress(s->ctx, "calibrating", 1);
+    for (int i = 0; i < s->units.n_units; i++) { /* a range that nobody saw is no range */
+        const struct clq_unit *u = &s->units.units[i];
+        bool seen = s->tensors[s->units.tensors[u->out].group].hist->count > 0;
+        for (int k = 0; k < u->n_in; k++) seen = seen && s->tensors[s->units.tensors[u->in[k]].group].hist->count > 0;
+        if (seen || !s->records[i].capable) continue;
+        s->records[i].capable = false;
+        s->records[i].reason = "its values are not visible to calibration";
+    }
     search_ranges(s);
     return CLQ_OK;
 }

@@ -220,6 +220,10 @@ clq_status clq_search_errors(struct clq_search *s, struct clq_error *err)
         clq_model_release(&m);
         CLQ_TRY(st);
         s->records[i].noise = c.noise;
+        if (isfinite(c.noise)) continue;
+        s->records[i].capable = false;
+        s->records[i].noise = -1;
+        s->records[i].reason = "in int8 it makes the output infinite or NaN";
     }
     clq_context_progress(s->ctx, "measuring errors", 1);
     return CLQ_OK;

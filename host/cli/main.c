@@ -80,7 +80,7 @@ static int run(struct cli *cli, int argc, char **argv)
     argv += 1 + used;
     if (argc == 0) return cli_usage(cli, "a command is missing; see clquant --help");
     if (strcmp(argv[0], "--version") == 0 || strcmp(argv[0], "-V") == 0) {
-        printf("clquant %s\n", clq_version());
+        printf("clquant %s\n", CLQ_VERSION);
         return CLI_DONE;
     }
     if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) return help(cli, 0, NULL);

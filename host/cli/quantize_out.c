@@ -9,11 +9,6 @@
 
 #include "out.h"
 
-static bool is_int8(const clq_layer_result *l)
-{
-    return strcmp(l->precision, "f32") != 0;
-}
-
 /* ---- Layers by operator and precision ---- */
 struct group {
     const char *op, *precision, *device;

@@ -175,7 +175,7 @@ static bool takes_bias(const struct clq_program *p, const struct clq_step *s, in
 }
 
 /* Fuses what follows step i, one operator after the other. */
-static void fuse_following(struct clq_program *p, int i, bool separate_adds)
+static void fuse_following(struct clq_program *p, int i, bool observable)
 {
     for (;;) {
         struct clq_step *s = &p->steps[i];
@@ -185,15 +185,16 @@ static void fuse_following(struct clq_program *p, int i, bool separate_adds)
         enum clq_act act;
         float a, b;
         if (activation(p, next, &act, &a, &b) && next->in[0] == s->out[0]) {
+            if (observable && act != CLQ_ACT_RELU && act != CLQ_ACT_CLIP) return;
             s->act = act;
             s->act_a = a;
             s->act_b = b;
             move_to(p, i, c);
-        } else if (clq_op_is(next, "Add")) {
+        } else if (!observable && clq_op_is(next, "Add")) {
             int other = next->in[0] == s->out[0] ? next->in[1] : next->in[0];
             if (other == s->out[0] || !same_shape(&p->values[next->out[0]].t, &p->values[s->out[0]].t)) return;
             if (takes_bias(p, s, other)) s->bias = other;
-            else if (!separate_adds && s->residual < 0 && is_f32(p, other) && same_shape(&p->values[other].t, &p->values[s->out[0]].t)) s->residual = other;
+            else if (s->residual < 0 && is_f32(p, other) && same_shape(&p->values[other].t, &p->values[s->out[0]].t)) s->residual = other;
             else return;
             move_to(p, i, c);
         } else return;
@@ -201,7 +202,7 @@ static void fuse_following(struct clq_program *p, int i, bool separate_adds)
     }
 }
 
-clq_status clq_pass_fuse(struct clq_program *p, bool separate_adds, struct clq_error *err)
+clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_error *err)
 {
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *s = &p->steps[i];
@@ -214,7 +215,7 @@ clq_status clq_pass_fuse(struct clq_program *p, bool separate_adds, struct clq_e
     }
     clq_program_count_uses(p);
     for (int i = 0; i < p->n_steps; i++)
-        if (!p->steps[i].dead && (p->steps[i].kind == CLQ_STEP_CONV || p->steps[i].kind == CLQ_STEP_MATMUL)) fuse_following(p, i, separate_adds);
+        if (!p->steps[i].dead && (p->steps[i].kind == CLQ_STEP_CONV || p->steps[i].kind == CLQ_STEP_MATMUL)) fuse_following(p, i, observable);
     clq_program_count_uses(p);
     return CLQ_OK;
 }

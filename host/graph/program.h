@@ -108,7 +108,7 @@ struct clq_program {
 struct clq_program_options {
     bool no_integer;      /* run Q/DQ in float, operator by operator: the oracle */
     bool no_fusion;       /* every node is a step of its own, plain layout: the slow oracle */
-    bool separate_adds;   /* residual adds keep a step and a value of their own, for taps */
+    bool observable;   /* fuses only what a unit of a plan holds too, so that taps see every tensor between units */
     bool retain;          /* keep every value's memory until the next run */
     const char *const *device_nodes; /* names of nodes that run on the OpenCL device; NULL with device_all */
     int n_device_nodes;
@@ -143,7 +143,7 @@ bool clq_value_scalar_f32(const struct clq_program *p, int value, float *out);
 clq_status clq_pass_infer(struct clq_program *p, const clq_tensor *inputs, struct clq_error *err);
 clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_fold_dequantize(struct clq_program *p, struct clq_error *err);
-clq_status clq_pass_fuse(struct clq_program *p, bool separate_adds, struct clq_error *err);
+clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_error *err);
 clq_status clq_pass_layout(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_memory(struct clq_program *p, bool retain, struct clq_error *err);
 clq_status clq_pass_prepare(struct clq_program *p, const struct clq_program_options *options, struct clq_error *err);

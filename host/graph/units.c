@@ -252,6 +252,43 @@ static void mark_float_readers(struct builder *b, const bool *taken)
     }
 }
 
+/* Where a unary operator's input stops mattering: beyond these limits its output is constant, or constant to within half a
+ * code of its own output range. */
+static bool input_limits(const struct builder *b, const struct clq_node *n, float *lo, float *hi)
+{
+    *lo = -INFINITY;
+    *hi = INFINITY;
+    if (clq_node_is(n, "HardSwish")) *lo = -3;
+    else if (clq_node_is(n, "HardSigmoid")) {
+        float slope = clq_node_float(n, "alpha", 0.2f), offset = clq_node_float(n, "beta", 0.5f);
+        if (!(slope > 0) || !(offset > 0 && offset < 1)) return false;
+        *lo = -offset / slope;
+        *hi = (1 - offset) / slope;
+    } else if (clq_node_is(n, "Sigmoid")) {
+        *lo = -7;
+        *hi = 7;
+    } else return (clq_node_is(n, "Relu") || clq_node_is(n, "Clip")) && limits(b, n, lo, hi);
+    return true;
+}
+
+/* A tensor that is read by one such operator alone needs only that part of its range. */
+static void bound_by_readers(struct builder *b)
+{
+    struct clq_units *u = b->u;
+    for (int i = 0; i < u->n_units; i++) {
+        const struct clq_unit *unit = &u->units[i];
+        const struct clq_node *n = &b->model->graph.nodes[unit->node];
+        if (unit->n_in != 1 || unit->kind != CLQ_UNIT_LIGHT) continue;
+        struct clq_unit_tensor *t = &u->tensors[unit->in[0]];
+        float lo, hi;
+        bool alone = t->producer >= 0 && t->group == unit->in[0] && !t->needs_float && clq_uses_count(&b->uses, t->name) == 1;
+        for (int k = 0; k < u->n_tensors && alone; k++) alone = k == unit->in[0] || u->tensors[k].group != unit->in[0];
+        if (!alone || !input_limits(b, n, &lo, &hi)) continue;
+        if (lo > t->bound_lo) t->bound_lo = lo;
+        if (hi < t->bound_hi) t->bound_hi = hi;
+    }
+}
+
 static clq_status build(struct builder *b)
 {
     const struct clq_graph *g = &b->model->graph;
@@ -270,6 +307,7 @@ static clq_status build(struct builder *b)
     if (!taken || !u->units || !u->tensors) return no_memory(b);
     for (int i = 0; i < g->n_nodes; i++) CLQ_TRY(add_unit(b, i, taken));
     mark_float_readers(b, taken);
+    bound_by_readers(b);
     return CLQ_OK;
 }
 

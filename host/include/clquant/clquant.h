@@ -10,6 +10,7 @@
 #include <clquant/context.h>
 #include <clquant/data.h>
 #include <clquant/model.h>
+#include <clquant/plan.h>
 #include <clquant/quantize.h>
 #include <clquant/status.h>
 #include <clquant/tensor.h>
