@@ -124,10 +124,10 @@ static void print_text(const struct cli *cli, const struct job *b)
     struct cli_table table;
     cli_table_start(&table, 2, "lr", NULL);
     cli_cell(&table, "model, median");
-    cli_cell(&table, "%.3f ms", t->median_ms);
+    cli_cell_take(&table, cli_time(t->median_ms * 1e-3));
     if (b->reference) {
         cli_cell(&table, "reference, median");
-        cli_cell(&table, "%.3f ms", t->reference_median_ms);
+        cli_cell_take(&table, cli_time(t->reference_median_ms * 1e-3));
         cli_cell(&table, "speed-up, median of paired ratios");
         cli_cell(&table, "%.3f x", t->speedup);
         cli_cell(&table, "95 %% interval");

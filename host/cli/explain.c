@@ -44,8 +44,7 @@ static double other_time(const clq_plan *plan, size_t layer, const clq_plan_laye
 
 static void cell_us(struct cli_table *t, double us)
 {
-    if (isnan(us)) cli_cell(t, "-");
-    else cli_cell(t, "%.1f us", us);
+    cli_cell_take(t, cli_time(us * 1e-6));
 }
 
 /* ---- Text ---- */

@@ -99,6 +99,13 @@ char *cli_bytes(double bytes)
     return cli_print("%.*f %s", u ? 1 : 0, bytes, unit[u]);
 }
 
+char *cli_time(double seconds)
+{
+    if (!(seconds >= 0)) return cli_print("-");
+    if (seconds < 1e-3) return cli_print("%.1f us", seconds * 1e6);
+    return seconds < 1 ? cli_print("%.3f ms", seconds * 1e3) : cli_print("%.3f s", seconds);
+}
+
 char *cli_decibel(double db)
 {
     if (isnan(db)) return cli_print("-");

@@ -20,6 +20,8 @@ char *cli_printable(const char *text, size_t most);
 char *cli_shape(int rank, const int64_t *shape);
 /* "358.3 kB", "12 B". For free(). */
 char *cli_bytes(double bytes);
+/* "49.8 us", "8.312 ms", "1.250 s"; "-" for none (negative or NaN). For free(). */
+char *cli_time(double seconds);
 /* 22.31 dB; "exact" for no error at all; "-" for not known (NaN). For free(). */
 char *cli_decibel(double db);
 

@@ -48,8 +48,7 @@ static void print_groups(const clq_result *r)
         cli_cell(&t, "%s", g[k].precision);
         cli_cell(&t, "%s", g[k].device);
         cli_cell(&t, "%d", g[k].count);
-        if (g[k].time_us > 0) cli_cell(&t, "%.3f ms", g[k].time_us * 1e-3);
-        else cli_cell(&t, "-");
+        cli_cell_take(&t, cli_time(g[k].time_us > 0 ? g[k].time_us * 1e-6 : -1));
     }
     cli_table_print(&t, 2);
     free(g);
@@ -64,8 +63,7 @@ static void cell_percent(struct cli_table *t, double points)
 
 static void cell_ms(struct cli_table *t, double ms)
 {
-    if (ms > 0) cli_cell(t, "%.3f ms", ms);
-    else cli_cell(t, "-");
+    cli_cell_take(t, cli_time(ms > 0 ? ms * 1e-3 : -1));
 }
 
 static void print_comparison(const clq_summary *m)
@@ -130,11 +128,8 @@ static void print_sensitive(const clq_result *r)
         cli_cell(&t, "%s", l->name);
         cli_cell(&t, "%s", l->op_type);
         cli_cell_take(&t, cli_decibel(-10 * log10(l->error)));
-        const double us[2] = {l->f32_us, l->int8_us};
-        for (int k = 0; k < 2; k++) {
-            if (us[k] >= 0) cli_cell(&t, "%.1f us", us[k]);
-            else cli_cell(&t, "-");
-        }
+        cli_cell_take(&t, cli_time(l->f32_us * 1e-6));
+        cli_cell_take(&t, cli_time(l->int8_us * 1e-6));
         cli_cell(&t, "%s", l->precision);
         cli_cell_take(&t, cli_printable(l->reason, 0));
     }
