@@ -16,9 +16,11 @@ if(CLQ_OPENCL)
   target_link_libraries(test_opencl_kernels PRIVATE clq_cases clq_all cmocka)
   foreach(variant all generic tile_plain)
     add_test(NAME test_opencl_kernels_${variant} COMMAND test_opencl_kernels ${variant})
-    set_tests_properties(test_opencl_kernels_${variant} PROPERTIES LABELS "quick" RESOURCE_LOCK pocl TIMEOUT 600
+    set_tests_properties(test_opencl_kernels_${variant} PROPERTIES LABELS "opencl" RESOURCE_LOCK pocl TIMEOUT 600
       ENVIRONMENT "POCL_CACHE_DIR=${CLQ_TEST_POCL_CACHE}")
   endforeach()
+
+  set_tests_properties(test_opencl_kernels_all PROPERTIES LABELS "quick;opencl")
 
   # A simulator that reports accesses outside of buffers, races and uninitialized reads; its exit status says nothing.
   add_executable(test_opencl_grind ${CMAKE_CURRENT_LIST_DIR}/test_opencl_grind.c)

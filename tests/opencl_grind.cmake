@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs PROGRAM VARIANT under oclgrind and fails unless it succeeds, says that it compared something, and oclgrind's log is
-# empty: oclgrind always exits with 0.
+# Runs PROGRAM VARIANT under oclgrind and fails unless it succeeds, says that it compared something, and oclgrind's log
+# is empty: oclgrind always exits with 0.
 find_program(OCLGRIND oclgrind)
 if(NOT OCLGRIND)
   message("SKIPPED: oclgrind is not installed")
@@ -8,7 +8,8 @@ if(NOT OCLGRIND)
 endif()
 file(REMOVE ${LOG})
 # Its check for uninitialized values does not know an instruction that only the optimizer makes.
-execute_process(COMMAND ${OCLGRIND} --data-races --uninitialized --build-options -cl-opt-disable --log ${LOG} ${PROGRAM} ${VARIANT}
+execute_process(COMMAND ${OCLGRIND} --data-races --uninitialized --build-options -cl-opt-disable --log ${LOG}
+  ${PROGRAM} ${VARIANT}
   RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE errors)
 message("${out}${errors}")
 set(log "")

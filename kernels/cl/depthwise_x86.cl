@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Depthwise convolution for OpenCL on x86 CPUs with AVX512-VNNI (family F1), bits of ref/conv.c. Four taps of 64 channels
- * are interleaved by byte and word unpacking, which works inside 128-bit lanes, so that one vpdpbusd adds four taps; the
- * packs of the epilogue undo the order. Instructions are inline assembly, because the drivers' compilers do not emit
- * them; a driver may drop assembly that it cannot parse, so only an exact self-test admits the kernel.
+ * Depthwise convolution for OpenCL on x86 CPUs with AVX512-VNNI (family F1), bits of ref/conv.c. Four taps of 64
+ * channels are interleaved by byte and word unpacking, which works inside 128-bit lanes, so that one vpdpbusd adds
+ * four taps; the packs of the epilogue undo the order. Instructions are inline assembly, because the drivers'
+ * compilers do not emit them; a driver may drop assembly that it cannot parse, so only an exact self-test admits the kernel.
  * Weight object w at byte w_at (64-byte aligned), quads = ceil(kh * kw / 4), np = co rounded up to 64:
- *   panels [np/64][quads][4][16][4] s8: vector j, lane 4 l + i is channel 16 l + 4 j + i; four taps per lane, 0 past the end
+ *   panels [np/64][quads][4][16][4] s8: vector j, lane 4 l + i is channel 16 l + 4 j + i; four taps
+ *          per lane, 0 past the last
  *   fold   [np/64][4][16] s32 = bias - zp_x * column sum, scale [np/64][4][16] f32, in the order of the lanes
  *   pad    [64] u8 = zp_x
  * Parameters as in conv.cl (groups = ci = co). 2-D, local size (1, 1): group = (output row, panel of 64 channels). */
@@ -144,17 +145,18 @@ static void clq_row_3x3(const struct layer *g, global const uchar *image, int to
 }
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
-kernel void depthwise_u8s8(global const uchar *x, ulong x_at, global const char *w, ulong w_at, global uchar *y, ulong y_at,
-                           uint pixels, int h, int width, int ci, int oh, int ow, int co, int kh, int kw, int stride_h,
-                           int stride_w, int pad_top, int pad_left, int dilation_h, int dilation_w, int groups, int zp_x,
-                           int out, int zp, int lo, int hi)
+kernel void depthwise_u8s8(global const uchar *x, ulong x_at, global const char *w, ulong w_at, global uchar *y,
+                           ulong y_at, uint pixels, int h, int width, int ci, int oh, int ow, int co, int kh, int kw,
+                           int stride_h, int stride_w, int pad_top, int pad_left, int dilation_h, int dilation_w,
+                           int groups, int zp_x, int out, int zp, int lo, int hi)
 {
     const uint row = get_group_id(0), channel = get_group_id(1) * 64;
     const int quads = (kh * kw + 3) / 4, lanes = min(co - (int)channel, 64);
     const ulong np = (co + 63) & ~63;
     global const int *fold = (global const int *)(w + w_at + np * quads * 4);
     global const float *scale = (global const float *)(fold + np);
-    const struct layer g = {x, (global const uchar *)(scale + np), (global const int16 *)(w + w_at + (ulong)channel * quads * 4),
+    global const int16 *panel = (global const int16 *)(w + w_at + (ulong)channel * quads * 4);
+    const struct layer g = {x, (global const uchar *)(scale + np), panel,
                             (global const int16 *)(fold + channel), (global const float16 *)(scale + channel), y,
                             y_at + (ulong)row * ow * co + channel, ~0ul >> (64 - lanes), h, width, ci, kh, kw, stride_w,
                             pad_left, dilation_h, dilation_w, lanes, out, zp, lo, hi};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Addition and multiplication of 8-bit tensors of equal shape, and 256-entry tables; bits of ref/binary.c and ref/lut.c.
+ * Addition and multiplication of 8-bit tensors of equal shape, and 256-entry tables; bits of ref/binary.c and
+ * ref/lut.c.
  * -D: CLQ_VEC, CLQ_BLOCKED, CLQ_DIVIDE. Any 1-D global and local size. y may be a, b or x: every element is read
  * before it is written, by the same work-item. *_at count elements. */
 #ifndef CLQ_COMMON_CLH

@@ -22,8 +22,8 @@ static inline int2 clq_inside(int start, int dilation, int size, int k)
 }
 
 #define CLQ_POOL_PARAMETERS                                                                                     \
-    global const uchar *x, ulong x_at, global uchar *y, ulong y_at, uint pixel_begin, uint pixels, int h, int w, int c, \
-        int oh, int ow, int kh, int kw, int stride_h, int stride_w, int pad_top, int pad_left, int dilation_h,  \
+    global const uchar *x, ulong x_at, global uchar *y, ulong y_at, uint pixel_begin, uint pixels, int h, int w, \
+        int c, int oh, int ow, int kh, int kw, int stride_h, int stride_w, int pad_top, int pad_left, int dilation_h,  \
         int dilation_w
 
 #define CLQ_POOL_PROLOGUE                                                                                       \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Integer matrix product and convolution with tiles in local memory, for devices with many small cores (family F2), bits
- * of ref/gemm.c and ref/conv.c.
+ * Integer matrix product and convolution with tiles in local memory, for devices with many small cores (family F2),
+ * bits of ref/gemm.c and ref/conv.c.
  * -D: CLQ_DOT 0: four multiplications, 1: cl_khr_integer_dot_product, 2: dp4a by inline PTX. A driver may drop assembly
  * that it cannot parse, so only an exact self-test admits these kernels.
  * Weight object and parameters as in gemm.cl and conv.cl (groups = 1). 2-D, local size (16, 16): group = (64 rows or
@@ -86,7 +86,8 @@ kernel void gemm_u8s8(global const uchar *a, ulong a_at, ulong lda, global const
     for (int step = 0; step < words; step += CLQ_STEP_WORDS) {
         for (int i = 0; i < 2; i++) {
             const int r = item / 8 + 32 * i, at = (step + item % 8) * 4;
-            tile_a[item % 8 * CLQ_PITCH + r] = clq_word(a + a_at + min(row + r, m - 1) * lda + at, (int)k - at, aligned);
+            global const uchar *from = a + a_at + min(row + r, m - 1) * lda + at;
+            tile_a[item % 8 * CLQ_PITCH + r] = clq_word(from, (int)k - at, aligned);
         }
         CLQ_LOAD_B(words)
         barrier(CLK_LOCAL_MEM_FENCE);

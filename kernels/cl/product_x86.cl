@@ -125,7 +125,8 @@ static void clq_store16(const struct epilogue *e, uint row, uint column, int16 v
 
 /* The last step of a row whose length is no multiple of 4 reads a whole word where the operand has one (its weights
  * are 0 there), else byte by byte; safe(i) decides per row. */
-#define CLQ_LAST_STEP(R, NB, at, n, safe) CLQ_STEP(R, NB, safe(i) ? CLQ_WORD(from[i] + (at)) : clq_tail(from[i] + (at), n))
+#define CLQ_LAST_STEP(R, NB, at, n, safe) \
+    CLQ_STEP(R, NB, safe(i) ? CLQ_WORD(from[i] + (at)) : clq_tail(from[i] + (at), n))
 
 #define CLQ_SAFE_ROW(i) (from[i] + k + 3 < end)
 #define CLQ_DEFINE_GEMM_TILE(name, R, NB)                                                              \
@@ -231,8 +232,8 @@ kernel void conv_u8s8(global const uchar *x, ulong x_at, global const char *w, u
     global const float *scale = (global const float *)(fold + np);
     const struct epilogue e = {fold, scale, y, y_at, (ulong)co, pixels, co, out, zp, lo, hi};
     const long bytes = (long)h * width * ci, images = pixels / (uint)(oh * ow);
-    const struct image g = {x + x_at, (global const uchar *)(scale + np), bytes, bytes * images, h, width, ci, oh, ow, kh, kw,
-                            stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w};
+    const struct image g = {x + x_at, (global const uchar *)(scale + np), bytes, bytes * images, h, width, ci,
+                            oh, ow, kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w};
     global const int16 *panel = (global const int16 *)(w + w_at + column * kp);
     if (co - column <= 16) {
         clq_conv_12x16(&g, panel, row, column, &e);

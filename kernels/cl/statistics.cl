@@ -41,7 +41,8 @@ kernel void minmax_f32(global const float *x, ulong x_at, global uint *part, ulo
     part[4] = neg;
 }
 
-kernel void histogram_f32(global const float *x, ulong x_at, global uint *counts, ulong counts_at, ulong n, float factor)
+kernel void histogram_f32(global const float *x, ulong x_at, global uint *counts, ulong counts_at, ulong n,
+                          float factor)
 {
     local uint bins[CLQ_COPIES][2 << CLQ_LOG2_BINS];
     const uint item = get_local_id(0), items = get_local_size(0);

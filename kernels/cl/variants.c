@@ -13,10 +13,12 @@
 #define CLQ_WINDOW_ROWS(op, source, entry, needs)                                                \
     {op, "blocked", source, entry, CLQ_BLOCKED_OPTIONS, CLQ_CL_CAP_CPU | (needs), {64, 1}, {0, 0}}, \
     {op, "generic", source, entry, CLQ_SPREAD_OPTIONS, needs, {64, 1}, {0, 0}}
-#define CLQ_TILE_ROWS(op, entry)                                                                                    \
-    {op, "tile_dp4a", "product_tile", entry, "-DCLQ_DOT=2", CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_PTX, {16, 16}, {64, 64}}, \
-    {op, "tile_dot", "product_tile", entry, "-DCLQ_DOT=1", CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_KHR, {16, 16}, {64, 64}},  \
-    {op, "tile", "product_tile", entry, "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL, {16, 16}, {64, 64}}
+#define CLQ_TILE_ROW(op, name, entry, options, needs)                                            \
+    {op, name, "product_tile", entry, options, needs, {16, 16}, {64, 64}}
+#define CLQ_TILE_ROWS(op, entry)                                                                 \
+    CLQ_TILE_ROW(op, "tile_dp4a", entry, "-DCLQ_DOT=2", CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_PTX),  \
+    CLQ_TILE_ROW(op, "tile_dot", entry, "-DCLQ_DOT=1", CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_KHR),   \
+    CLQ_TILE_ROW(op, "tile", entry, "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL)
 
 const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_SPAN_ROWS("quantize_f32_u8", "quantize"),
@@ -34,11 +36,11 @@ const struct clq_cl_variant clq_cl_variants[] = {
     {"gemm_u8s8", "x86_vnni", "product_x86", "gemm_u8s8", "", CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, {1, 1}, {12, 64}},
     CLQ_TILE_ROWS("gemm_u8s8", "gemm_u8s8"),
     {"gemm_u8s8", "generic", "gemm", "gemm_u8s8", "-DCLQ_ROWS=4", 0, {64, 1}, {1, 4}},
-    {"gemm_u8s8", "tile_plain", "product_tile", "gemm_u8s8", "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL_ANY, {16, 16}, {64, 64}},
+    CLQ_TILE_ROW("gemm_u8s8", "tile_plain", "gemm_u8s8", "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL_ANY),
     {"conv_u8s8", "x86_vnni", "product_x86", "conv_u8s8", "", CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, {1, 1}, {12, 64}},
     CLQ_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     {"conv_u8s8", "generic", "conv", "conv_u8s8", "-DCLQ_ROWS=4", 0, {64, 1}, {1, 4}},
-    {"conv_u8s8", "tile_plain", "product_tile", "conv_u8s8", "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL_ANY, {16, 16}, {64, 64}},
+    CLQ_TILE_ROW("conv_u8s8", "tile_plain", "conv_u8s8", "-DCLQ_DOT=0", CLQ_CL_CAP_LOCAL_ANY),
     {"conv_grouped_u8s8", "generic", "conv", "conv_u8s8", "-DCLQ_ROWS=4", 0, {64, 1}, {1, 4}},
     {"conv_depthwise_u8s8", "x86_vnni", "depthwise_x86", "depthwise_u8s8", "", CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, {1, 1},
      {1, 64}},

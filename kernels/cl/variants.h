@@ -34,7 +34,8 @@ struct clq_cl_variant {
 extern const struct clq_cl_variant clq_cl_variants[];
 extern const size_t clq_cl_variant_count;
 
-/* The embedded text of kernels/cl/<name>, for example "common.clh"; generated at build time. NULL name ends the list. */
+/* The embedded text of kernels/cl/<name>, for example "common.clh"; generated at build time. A NULL name ends
+ * the list. */
 struct clq_cl_source {
     const char *name;
     const unsigned char *text;
