@@ -2,7 +2,8 @@
  * Depthwise convolution for OpenCL on x86 CPUs with AVX512-VNNI (family F1), bits of ref/conv.c. Four taps of 64
  * channels are interleaved by byte and word unpacking, which works inside 128-bit lanes, so that one vpdpbusd adds
  * four taps; the packs of the epilogue undo the order. Instructions are inline assembly, because the drivers'
- * compilers do not emit them; a driver may drop assembly that it cannot parse, so only an exact self-test admits the kernel.
+ * compilers do not emit them; a driver may drop assembly that it cannot parse, so only an exact self-test admits
+ * the kernel.
  * Weight object w at byte w_at (64-byte aligned), quads = ceil(kh * kw / 4), np = co rounded up to 64:
  *   panels [np/64][quads][4][16][4] s8: vector j, lane 4 l + i is channel 16 l + 4 j + i; four taps
  *          per lane, 0 past the last
