@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "out.h"
 
 /* ---- Messages ---- */
@@ -110,8 +111,21 @@ static bool on_cancel(void *user)
     return cli_stopped();
 }
 
+/* The OpenMP runtime reads its wait policy only when a process starts. Its default, spinning, makes two threads up to a
+ * thousand times slower as soon as another process takes one of the cores, so the command starts itself once more with
+ * the passive policy. Who sets a policy keeps it. */
+static void start_passive(struct cli *cli)
+{
+    if (cli->threads == 1 || getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    char *own = cli_own_path();
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    if (own) execv(own, cli->argv);
+    free(own);
+}
+
 int cli_open(struct cli *cli)
 {
+    start_passive(cli);
     const char *isa = cli->isa ? cli->isa : getenv("CLQ_ISA");
     clq_context_options opt = {.threads = (int)cli->threads, .device = cli->device, .require_device = cli->require_device,
                                .isa = isa && *isa ? isa : NULL, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};

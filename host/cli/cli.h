@@ -27,6 +27,7 @@ struct cli {
     const char *device, *isa;
     long long threads;
     /* state */
+    char **argv;      /* of main, for starting again */
     const char *name; /* of the subcommand, for messages */
     clq_context *ctx;
     struct cli_progress progress;
@@ -49,7 +50,10 @@ int cli_fail(struct cli *cli, clq_status status);
 int cli_fail_output(struct cli *cli, clq_status status);
 
 /* ---- Context and models ---- */
-int cli_open(struct cli *cli);  /* CLI_GO_ON or the exit code */
+
+/* CLI_GO_ON or the exit code. The first call of a process may start the command anew with another environment: nothing
+ * may have been printed or written before it. */
+int cli_open(struct cli *cli);
 void cli_close(struct cli *cli);
 int cli_load(struct cli *cli, clq_model **out, const char *path);
 

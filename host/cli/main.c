@@ -90,7 +90,7 @@ static int run(struct cli *cli, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct cli cli = {.device = "cpu"};
+    struct cli cli = {.argv = argv, .device = "cpu"};
     cli_catch_signals();
     cli_progress_start(&cli.progress, false);
     int code = run(&cli, argc, argv);

@@ -193,10 +193,10 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     if (code == CLI_GO_ON) code = check_arguments(cli, &a);
     if (code == CLI_GO_ON) code = check_outputs(cli, &q);
     if (code == CLI_GO_ON) {
-        find_profile(cli, &q);
         q.worker = cli_own_path();
         code = open_inputs(cli, &q);
     }
+    if (code == CLI_GO_ON) find_profile(cli, &q);
     if (code == CLI_GO_ON) code = work(cli, &q);
     clq_result_free(q.result);
     free(q.labels);
