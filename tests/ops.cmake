@@ -11,8 +11,8 @@ set(CLQ_ONNX_NODE_DATA "${CLQ_ONNX_NODE_DATA}" CACHE STRING "node cases of the o
 if(NOT CLQ_ONNX_NODE_DATA)
   set(CLQ_ONNX_NODE_DATA missing)
 endif()
-add_test(NAME ops_nodes_debian COMMAND test_ops_nodes /usr/share/libonnx-testdata/data/node 645)
-add_test(NAME ops_nodes COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} 1037)
+add_test(NAME ops_nodes_debian COMMAND test_ops_nodes /usr/share/libonnx-testdata/data/node 651)
+add_test(NAME ops_nodes COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} 1109)
 set_tests_properties(ops_nodes_debian ops_nodes PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick")
 
 # All floats in `full`, every 1009th for daily work. The loop test needs -O3, which is how clq_ops is built.
