@@ -146,23 +146,26 @@ static inline void clq_panels_pack(void *packed, const struct clq_panels_source 
     }
 }
 
-/* How a product of m rows is cut: blocks of rows times ranges of panels, by shape alone. A block's rows stay in half of
- * a 1 MiB second-level cache; about 16 units or more where there is work for them. Unit u is block u / ranges, range
- * u % ranges. */
+/* How a product of m rows is cut: blocks of rows times ranges of panels, by shape alone. Unit u is block u / ranges,
+ * range u % ranges. */
 struct clq_grid {
     size_t rows, blocks, panels, ranges; /* rows per block, panels per range */
 };
 
+/* A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
+ * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows. */
 static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
 {
-    const size_t count = clq_panels_count(columns), most = (256 * 1024) / (4 * k4 + columns + 64);
-    const size_t limit = most < 48 ? 48 : most > 768 ? 768 : most;
+    const size_t count = clq_panels_count(columns), written = columns < 256 ? columns : 256;
+    if (m == 0 || count == 0) return (struct clq_grid){0};
+    const size_t most = (384 * 1024) / (4 * k4 + written + 64), limit = most < 48 ? 48 : most > 768 ? 768 : most;
+    const size_t work = m * columns * k4 >> 17, units = work < 1 ? 1 : work > 16 ? 16 : work;
     struct clq_grid grid = {.blocks = (m + limit - 1) / limit};
-    if (grid.blocks == 0 || count == 0) return (struct clq_grid){0};
+    const size_t split = (units + count - 1) / count, splittable = m < 24 ? 1 : m / 24;
+    if (grid.blocks < split) grid.blocks = split < splittable ? split : splittable;
     grid.rows = (m + grid.blocks - 1) / grid.blocks;
     grid.blocks = (m + grid.rows - 1) / grid.rows;
-    const size_t wanted = (16 + grid.blocks - 1) / grid.blocks;
-    const size_t ranges = wanted < count ? wanted : count;
+    const size_t wanted = (units + grid.blocks - 1) / grid.blocks, ranges = wanted < count ? wanted : count;
     grid.panels = (count + ranges - 1) / ranges;
     grid.ranges = (count + grid.panels - 1) / grid.panels;
     return grid;

@@ -175,6 +175,7 @@ void clq_program_free(struct clq_program *p)
     if (!p) return;
     for (int i = 0; i < p->n_steps; i++) {
         clq_dnnl_step_free(p->steps[i].dnnl);
+        for (int t = 0; t < p->steps[i].n_taps; t++) clq_dnnl_step_free(p->steps[i].taps[t]);
         clq_step_device_free(p, &p->steps[i]);
     }
     free(p->memory);

@@ -81,6 +81,9 @@ struct clq_step {
     bool *table_used;            /* QCONCAT: false where the codes are copied unchanged */
     int axis;                    /* QCONCAT */
     struct clq_dnnl_step *dnnl;
+    struct clq_dnnl_step **taps; /* CONV over one wide row: a product per kernel column, summed; dnnl is NULL then */
+    int n_taps;
+    size_t tap_step;             /* floats between the columns' first inputs */
     struct clq_conv_args conv;   /* prepared */
     struct clq_gemm_args gemm;
     void *cl_object;             /* prepared on the OpenCL device, or NULL */

@@ -235,6 +235,15 @@ static double product_work(const struct clq_step *s)
     return (double)c->batch * (double)(c->oh * c->ow) * (double)c->co * taps / (c->groups == c->co ? 4 : 32);
 }
 
+static clq_status run_taps(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const float *x = data(p, s->in[0]);
+    float *y = data(p, s->out[0]);
+    for (int t = 0; t < s->n_taps; t++)
+        CLQ_TRY(clq_dnnl_run(p->ctx->dnnl, s->taps[t], x + (size_t)t * s->tap_step, NULL, t ? y : NULL, y, err));
+    return CLQ_OK;
+}
+
 clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     struct job j = {.p = p, .s = s};
@@ -246,6 +255,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_POOL:
     case CLQ_STEP_SOFTMAX:
     case CLQ_STEP_LAYERNORM:
+        if (s->n_taps) return run_taps(p, s, err);
         return clq_dnnl_run(p->ctx->dnnl, s->dnnl, data(p, s->in[0]), s->n_in > 1 ? data(p, s->in[1]) : NULL, data(p, s->residual),
                             data(p, s->out[0]), err);
     case CLQ_STEP_QCONV:

@@ -123,6 +123,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                              const int nv)
 {
     const size_t lda = t->lda;
+    const int ahead = mr <= 2 ? 4096 : 1024; /* few rows only stream the weights */
     for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
         __m512i c[28];
         const int8_t *b = t->data;
@@ -135,7 +136,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                 CLQ_UNROLL for (int j = 0; j < nv; j++)
                 {
                     w[j] = _mm512_loadu_si512(b + 64 * j);
-                    _mm_prefetch((const char *)b + 1024 + 64 * j, _MM_HINT_T0);
+                    _mm_prefetch((const char *)b + ahead + 64 * j, _MM_HINT_T0);
                 }
                 CLQ_UNROLL for (int i = 0; i < mr; i++)
                 {
