@@ -15,3 +15,10 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE MATCHES "Rel"
   clq_no_spill(clq_kernels_avx512 dwconv 2)
   clq_no_spill(clq_kernels_avx2 gemm_narrow 6)
 endif()
+
+add_executable(exhaustive_requantize ${int8_dir}/exhaustive_requantize.c)
+target_link_libraries(exhaustive_requantize PRIVATE clq_cases clq_kernels_only cmocka)
+add_test(NAME exhaustive_requantize_sample COMMAND exhaustive_requantize)
+set_tests_properties(exhaustive_requantize_sample PROPERTIES LABELS "quick")
+add_test(NAME exhaustive_requantize_full COMMAND exhaustive_requantize full)
+set_tests_properties(exhaustive_requantize_full PROPERTIES LABELS "full" TIMEOUT 3600)
