@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/parallel.h"
+#include "base/pool.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "device_cl.h"
 #endif
@@ -110,6 +111,8 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
         ctx->cpu &= limit;
     }
     clq_kernels_init(&ctx->kernels, ctx->cpu);
+    ctx->pool = clq_pool_create(ctx->threads);
+    if (!ctx->pool) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_dnnl_create(&ctx->dnnl, ctx->threads, err));
     return open_device(ctx, opt, err);
 }
@@ -137,6 +140,7 @@ void clq_context_free(clq_context *ctx)
     clq_cl_close(ctx->cl);
 #endif
     clq_dnnl_free(ctx->dnnl);
+    clq_pool_free(ctx->pool);
     free(ctx);
 }
 

@@ -10,11 +10,13 @@
 #include "kernels/kernels.h"
 
 struct clq_cl;
+struct clq_pool;
 
 struct clq_context {
     struct clq_kernels kernels;
     unsigned cpu;
     int threads;
+    struct clq_pool *pool;    /* for integer steps */
     struct clq_dnnl *dnnl;
     struct clq_cl *cl;        /* the OpenCL device in use, or NULL */
     bool cl_dead;             /* it failed: the rest runs on the CPU */

@@ -34,6 +34,7 @@ int cli_check_output(struct cli *cli, const char *path, const char *const *input
     struct stat s;
     if (lstat(path, &s) == 0) {
         if (S_ISDIR(s.st_mode)) return cli_usage(cli, "output '%s' is a folder, expected a file", path);
+        if (!S_ISREG(s.st_mode) && !S_ISLNK(s.st_mode)) return cli_usage(cli, "output '%s' exists and is no regular file", path);
         if (stat(path, &s) == 0)
             for (int i = 0; i < n_inputs; i++)
                 if (same_file(inputs[i], &s)) return cli_usage(cli, "output '%s' is the input '%s'; inputs are never replaced", path, inputs[i]);

@@ -200,6 +200,10 @@ static void print_layers(struct inspection *s, bool all)
         free(why);
         return;
     }
+    if (s->n_layers == 0) {
+        printf("no layer can be quantized\n");
+        return;
+    }
     size_t shown = all || s->n_layers < 10 ? s->n_layers : 10;
     if (!all) qsort(s->layers, s->n_layers, sizeof *s->layers, by_macs);
     cli_table_start(&t, 5, "llrrr", titles);

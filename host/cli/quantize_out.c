@@ -28,6 +28,10 @@ static void print_groups(const clq_result *r)
 {
     static const char *const titles[] = {"operator", "precision", "device", "layers", "time"};
     size_t n = clq_result_layer_count(r), groups = 0;
+    if (n == 0) {
+        printf("  the model has no layer that can be quantized\n");
+        return;
+    }
     struct group *g = cli_alloc((n + 1) * sizeof *g);
     for (size_t i = 0; i < n; i++) {
         const clq_layer_result *l = clq_result_layer(r, i);
@@ -74,8 +78,8 @@ static void print_comparison(const clq_summary *m)
     cli_cell(&t, "size");
     cli_cell_take(&t, cli_bytes((double)m->reference_bytes));
     cli_cell_take(&t, cli_bytes((double)m->model_bytes));
-    if (m->model_bytes > 0) cli_cell(&t, "%.2f x smaller", (double)m->reference_bytes / (double)m->model_bytes);
-    else cli_cell(&t, "%s", "");
+    double ratio = m->model_bytes > 0 ? (double)m->reference_bytes / (double)m->model_bytes : 1;
+    cli_cell(&t, "%.2f x %s", ratio < 1 ? 1 / ratio : ratio, ratio < 1 ? "larger" : "smaller");
     cli_cell(&t, "time");
     cell_ms(&t, m->reference_median_ms);
     cell_ms(&t, m->kept_float ? m->reference_median_ms : m->median_ms);
@@ -85,7 +89,7 @@ static void print_comparison(const clq_summary *m)
     cli_cell(&t, "output SQNR");
     cli_cell(&t, "exact");
     cli_cell_take(&t, cli_decibel(m->sqnr_db));
-    cli_cell(&t, "on %zu unseen samples", m->validation_samples);
+    cli_cell(&t, "on %zu validation samples", m->validation_samples);
     if (m->agreement >= 0) {
         cli_cell(&t, "agreement");
         cli_cell(&t, "100.00 %%");
@@ -122,6 +126,10 @@ static void print_sensitive(const clq_result *r)
         if (clq_result_layer(r, i)->error > 0) list[known++] = clq_result_layer(r, i);
     qsort(list, known, sizeof *list, by_error);
     struct cli_table t;
+    if (known == 0) {
+        free(list);
+        return;
+    }
     cli_table_start(&t, 7, "llrrrll", titles);
     for (size_t i = 0; i < known && i < 5; i++) {
         const clq_layer_result *l = list[i];
@@ -133,10 +141,8 @@ static void print_sensitive(const clq_result *r)
         cli_cell(&t, "%s", l->precision);
         cli_cell_take(&t, cli_printable(l->reason, 0));
     }
-    if (known) {
-        printf("\n");
-        cli_table_print(&t, 2);
-    } else cli_table_print(&t, 2);
+    printf("\n");
+    cli_table_print(&t, 2);
     free(list);
 }
 

@@ -194,7 +194,8 @@ static void print_text(const struct job *s, const clq_session_stats *stats)
         cli_cell(&t, "%s", s->files ? s->files[i] : "");
     }
     cli_table_print(&t, 0);
-    printf("\n%d steps ran in float32, %d on 8-bit codes, %d of them on an OpenCL device\n", stats->float_steps, stats->integer_steps, stats->device_steps);
+    printf("\nsteps: %d in float32, %d on 8-bit codes, %d of other kinds; %d of all on an OpenCL device\n", stats->float_steps,
+           stats->integer_steps, stats->other_steps, stats->device_steps);
 }
 
 static void print_json(const struct cli *cli, const struct job *s, const clq_session_stats *stats)

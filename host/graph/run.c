@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/parallel.h"
+#include "base/pool.h"
 #include "graph/program.h"
 
 enum { CHUNK = 16384, MAX_ARITY = 512 };
@@ -117,7 +117,7 @@ static int threads_for(const struct clq_program *p, double work)
 static void run_elements(struct clq_program *p, struct clq_step *s)
 {
     struct job j = {.p = p, .s = s, .n = count(&p->values[s->out[0]].t)};
-    clq_parallel_for(threads_for(p, (double)j.n), (j.n + CHUNK - 1) / CHUNK, element_chunks, &j);
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)j.n), (j.n + CHUNK - 1) / CHUNK, element_chunks, &j);
 }
 
 static void run_qmul(struct clq_program *p, struct clq_step *s)
@@ -126,7 +126,7 @@ static void run_qmul(struct clq_program *p, struct clq_step *s)
     struct job j = {.p = p, .s = s};
     size_t n = count(x);
     if (n == count(&p->values[s->in[1]].t)) run_elements(p, s);
-    else clq_parallel_for(threads_for(p, (double)n), n / (size_t)x->shape[3], mul_rows, &j);
+    else clq_pool_for(p->ctx->pool, threads_for(p, (double)n), n / (size_t)x->shape[3], mul_rows, &j);
 }
 
 static void run_concat(struct clq_program *p, struct clq_step *s)
@@ -213,7 +213,7 @@ static void run_layout(struct clq_program *p, struct clq_step *s)
         return;
     }
     t.blocks = (t.rows + 31) / 32;
-    clq_parallel_for(threads_for(p, (double)n), images * t.blocks, turn_blocks, &t);
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)n), images * t.blocks, turn_blocks, &t);
 }
 
 static clq_status run_op(struct clq_program *p, struct clq_step *s, struct clq_error *err)
@@ -261,17 +261,17 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_QCONV:
         s->conv.x = data(p, s->in[0]);
         s->conv.y = data(p, s->out[0]);
-        clq_parallel_for(threads_for(p, product_work(s)), s->conv.units, conv_units, &j);
+        clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->conv.units, conv_units, &j);
         return CLQ_OK;
     case CLQ_STEP_QGEMM:
         s->gemm.a = data(p, s->in[0]);
         s->gemm.y = data(p, s->out[0]);
-        clq_parallel_for(threads_for(p, product_work(s)), s->gemm.units, gemm_units, &j);
+        clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm.units, gemm_units, &j);
         return CLQ_OK;
     case CLQ_STEP_QMAXPOOL:
     case CLQ_STEP_QAVGPOOL: {
         const clq_tensor *x = &p->values[s->in[0]].t;
-        clq_parallel_for(threads_for(p, (double)count(x)), (size_t)x->shape[0] * (size_t)s->window.out[0], pool_rows, &j);
+        clq_pool_for(p->ctx->pool, threads_for(p, (double)count(x)), (size_t)x->shape[0] * (size_t)s->window.out[0], pool_rows, &j);
         return CLQ_OK;
     }
     case CLQ_STEP_QUANTIZE:
