@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Opening a device, and which kernel variant serves each family: capability, then exact self-test. */
-#include "cl_internal.h"
+#include "device_cl.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "cl_internal.h"
 
 enum { DEFAULT_TIMEOUT_MS = 10000 };
 

@@ -133,7 +133,7 @@ static const char *base_name(const char *path)
 
 clq_status clq_result_fill_plan(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
-    static const char *modes[] = {"f32", "int8"};
+    static const char *const modes[] = {"f32", "int8"};
     struct clq_plan_data *p = &r->plan;
     char hash[65];
     clq_plan_start(p);

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Trains the example network of this folder and writes every other data file in it.
 
     /usr/bin/python3 examples/fashion_mnist/train.py

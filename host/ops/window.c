@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Geometry of convolution and pooling windows, from attributes that may hold anything. */
+#include "ops/window.h"
+
 #include <string.h>
 
 #include "ops/op.h"

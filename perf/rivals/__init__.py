@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drives rivals that stay resident in processes of their own. See README.md.
 
     import sys; sys.path.insert(0, "perf")

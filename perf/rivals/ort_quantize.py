@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """onnxruntime's quantize_static as its users run it, once for each set of options.
 
     ort_quantize.py MODEL.onnx CALIB.npz OUTPUT.onnx [options]

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """onnxruntime as a resident rival: a model as it is, or quantized by quantize_static.
 
     ort_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1]

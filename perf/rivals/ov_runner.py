@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """OpenVINO as a resident rival: any ONNX model (float, or with Q/DQ), or quantized by NNCF.
 
     ov_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What every rival's process shares: reading inputs, and the commands on stdin (README.md)."""
 import json
 import os

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Converts the EfficientNet-Lite0 weights of a PyTorch .pth file to ONNX, without PyTorch.
 
     convert_efficientnet_lite0.py WEIGHTS.pth FOLDED.onnx UNFOLDED.onnx

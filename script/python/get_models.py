@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Fetches the models of models.json into a folder. Called by script/models.
 
     get_models.py [--list | --check] MODELS_FOLDER DOWNLOADS_FOLDER

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Turns images into the .npz that clquant calibrates with: float32, (pixel - mean) / std.
 
     make_calib.py photos/ calib.npz --name input --size 224 224 --mean 127 --std 128

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes calibration and test inputs for Magika from the files under /usr.
 
     make_magika_data.py OUTPUT_FOLDER

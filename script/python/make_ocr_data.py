@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Renders text for the PP-OCRv4 models: calibration and test inputs with known content.
 
     make_ocr_data.py OUTPUT_FOLDER
