@@ -6,7 +6,7 @@
  * Three exact ways to add 4 products to a sum of int32:
  *   pairs  vpmaddubsw, where packing proved that no pair saturates, then vpmaddwd by 1
  *   wide   even and odd bytes widened to 16 bits, then vpmaddwd
- *   dot    one vpdpbusd of AVX-VNNI, as inline assembly: the intrinsic makes gcc 12 spill */
+ *   dot    one instruction, CLQ_DOT(sum, u8, s8), for a source that defines it */
 #ifndef CLQ_KERNELS_NARROW_H
 #define CLQ_KERNELS_NARROW_H
 
@@ -15,6 +15,9 @@
 
 #include "kernels/panels.h"
 
+#ifndef CLQ_DOT
+#define CLQ_DOT(sum, u, s) (sum)
+#endif
 #define CLQ_INLINE static inline __attribute__((always_inline))
 #define CLQ_UNROLL _Pragma("GCC unroll 16")
 
@@ -65,12 +68,6 @@ static inline void clq_narrow_store(const struct clq_narrow_finish *f, void *y, 
     else memcpy(y, codes, width);
 }
 
-CLQ_INLINE CLQ_V clq_narrow_vnni(CLQ_V acc, CLQ_V u, CLQ_V s)
-{
-    __asm__("%{vex%} vpdpbusd %2,%1,%0" : "+x"(acc) : "x"(u), "xm"(s));
-    return acc;
-}
-
 /* One step of 4 along K: mr rows times nv vectors of columns. */
 CLQ_INLINE void clq_narrow_step(CLQ_V c[8][2], const uint8_t *const row[3], size_t lda, const int8_t *b, const int mr,
                                 const int nv, const enum clq_narrow way)
@@ -91,7 +88,7 @@ CLQ_INLINE void clq_narrow_step(CLQ_V c[8][2], const uint8_t *const row[3], size
         CLQ_UNROLL for (int j = 0; j < nv; j++)
         {
             if (way == CLQ_NARROW_DOT) {
-                c[i][j] = clq_narrow_vnni(c[i][j], x, w[j]);
+                c[i][j] = CLQ_DOT(c[i][j], x, w[j]);
             } else if (way == CLQ_NARROW_PAIRS) {
                 const CLQ_V pairs = CLQ_MM(maddubs_epi16)(x, w[j]);
                 c[i][j] = CLQ_MM(add_epi32)(c[i][j], CLQ_MM(madd_epi16)(pairs, ones));

@@ -98,7 +98,7 @@ CLQ_INLINE void clq_tile_codes(const struct clq_tile *t, const __m512i *c, uint8
 CLQ_INLINE __mmask16 clq_tile_mask(size_t width, int j)
 {
     const size_t left = width - 16 * (size_t)j; /* only the last vector of a panel may be ragged */
-    return left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+    return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
 }
 
 /* F32 and S32: 4 bytes per column, one masked store per vector. */
