@@ -9,7 +9,7 @@
 #include "base/size.h"
 #include "formats/onnx.h"
 #include "graph/simplify.h"
-#include "prove.h"
+#include "profile_use.h"
 #include "result.h"
 #include "scheduler/stats.h"
 
@@ -152,6 +152,9 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     s->ctx = r->ctx;
     r->searching = true;
     CLQ_TRY(parse_options(s, o, calibrator, err));
+    s->profile = clq_arena_alloc(&s->arena, sizeof *s->profile);
+    if (!s->profile) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    CLQ_TRY(clq_profile_use_start(s->profile, s->ctx, o->profile_path, o->remeasure, err));
     CLQ_TRY(clq_program_check_supported(r->source, err));
     CLQ_TRY(clq_model_clone(&s->model, r->source, err));
     CLQ_TRY(clq_model_simplify(&s->model, err));
@@ -203,7 +206,7 @@ static clq_status measure_final(struct clq_result *r, const bool *on, const clq_
     clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
     if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
     struct clq_proof_request q = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
-    if (st == CLQ_OK && speed) st = clq_prove_speed(speed, s->ctx, &q, err);
+    if (st == CLQ_OK && speed) st = clq_profile_prove(speed, s->profile, &q, err);
     if (st == CLQ_OK && keep) *keep = m;
     else clq_model_release(&m);
     return st;
@@ -396,6 +399,7 @@ void clq_result_free(clq_result *r)
     clq_runner_free(&r->search.reference);
     clq_model_release(&r->model);
     if (r->searching) {
+        clq_profile_use_end(r->search.profile);
         clq_units_free(&r->search.units);
         clq_model_release(&r->search.model);
         clq_arena_free(&r->search.arena);

@@ -24,6 +24,9 @@ struct clq_unit_record {
     bool capable;          /* its integer form exists in the compiled program */
     double noise;          /* output error energy with this unit alone on codes, divided by the reference energy */
     double f32_us, int8_us, device_us; /* in place; device_us < 0: not measured */
+    double f32_spread, int8_spread, device_spread; /* interquartile ranges of the same */
+    double boundary_us[3]; /* of a replayed plan's candidates: f32, int8, int8 on the device */
+    int timings;           /* how many each is the median of; 0: not measured */
     bool on_codes;         /* the choice */
     bool on_device;
     const char *reason;
@@ -38,6 +41,8 @@ struct clq_probe {
     float **outputs;        /* [count]: the float outputs of a sample, one after the other */
     size_t *output_count;
 };
+
+struct clq_profile_use;
 
 struct clq_search {
     struct clq_context *ctx;
@@ -54,6 +59,7 @@ struct clq_search {
     struct clq_unit_weights *weights;
     struct clq_qparams *params;         /* [tensors] */
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
+    struct clq_profile_use *profile;    /* times that earlier runs measured */
 };
 
 /* Phases; each reports progress and can be canceled. */

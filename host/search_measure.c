@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "profile_use.h"
 #include "scheduler/stats.h"
 #include "search.h"
 
@@ -296,6 +297,12 @@ static clq_status time_conversions(struct clq_search *s, struct clq_error *err)
     return CLQ_OK;
 }
 
+static double spread(double *us, size_t n)
+{
+    double low = clq_quantile(us, n, 0.25);
+    return clq_quantile(us, n, 0.75) - low;
+}
+
 static void take_medians(struct clq_search *s, double *f32, double *int8, double *dev, int passes)
 {
     for (int i = 0; i < s->units.n_units; i++) {
@@ -303,6 +310,10 @@ static void take_medians(struct clq_search *s, double *f32, double *int8, double
         r->f32_us = clq_median(f32 + (size_t)i * (size_t)passes, (size_t)passes);
         r->int8_us = clq_median(int8 + (size_t)i * (size_t)passes, (size_t)passes);
         r->device_us = dev ? clq_median(dev + (size_t)i * (size_t)passes, (size_t)passes) : -1;
+        r->f32_spread = spread(f32 + (size_t)i * (size_t)passes, (size_t)passes);
+        r->int8_spread = spread(int8 + (size_t)i * (size_t)passes, (size_t)passes);
+        r->device_spread = dev ? spread(dev + (size_t)i * (size_t)passes, (size_t)passes) : 0;
+        r->timings = passes;
     }
 }
 
@@ -321,7 +332,10 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     struct clq_program *p[3] = {0};
     int programs = s->ctx->cl ? 3 : 2;
     struct clq_program_options device = {.device_all = true};
+    bool known;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    CLQ_TRY(clq_profile_use_times(&known, s->profile, s, in, err));
+    if (known) return CLQ_OK;
     CLQ_TRY(clq_search_model(&m, s, on, err));
     clq_status st = clq_program_compile(&p[0], s->ctx, &s->model, in, NULL, err);
     if (st == CLQ_OK) st = clq_program_compile(&p[1], s->ctx, &m, in, NULL, err);
@@ -334,6 +348,7 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     for (int k = 0; k < 3; k++) clq_program_free(p[k]);
     clq_model_release(&m);
     if (st == CLQ_OK) st = time_conversions(s, err);
+    if (st == CLQ_OK) st = clq_profile_keep_times(s->profile, s, in, err);
     clq_context_progress(s->ctx, "measuring times", 1);
     return st;
 }
