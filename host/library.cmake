@@ -39,15 +39,29 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/host/cli/CMakeLists.txt)
   add_subdirectory(host/cli)
 endif()
 
-# Installation: headers, CMake package, pkg-config file.
+# Installation: headers, CMake package, pkg-config file. Both package files find their folder from where they lie, so that
+# an installed tree can be moved; an absolute CMAKE_INSTALL_LIBDIR or _INCLUDEDIR is kept as it is.
 include(CMakePackageConfigHelpers)
+set(CLQ_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/clquant)
 install(TARGETS clquant EXPORT clquantTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/host/include/clquant DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/host/include/clquant DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+  FILES_MATCHING PATTERN "*.h")
 install(FILES ${PROJECT_BINARY_DIR}/include/clquant/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/clquant)
-install(EXPORT clquantTargets NAMESPACE clquant:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/clquant)
+install(EXPORT clquantTargets NAMESPACE clquant:: DESTINATION ${CLQ_PACKAGE_DIR})
 file(WRITE ${PROJECT_BINARY_DIR}/clquantConfig.cmake "include(\"\${CMAKE_CURRENT_LIST_DIR}/clquantTargets.cmake\")\n")
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/clquantConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/clquantConfig.cmake ${PROJECT_BINARY_DIR}/clquantConfigVersion.cmake
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/clquant)
+  DESTINATION ${CLQ_PACKAGE_DIR})
+
+file(RELATIVE_PATH CLQ_PC_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" CLQ_PC_PREFIX "${CLQ_PC_PREFIX}")
+foreach(dir LIBDIR INCLUDEDIR)
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${dir}}")
+    set(CLQ_PC_${dir} "${CMAKE_INSTALL_${dir}}")
+  else()
+    set(CLQ_PC_${dir} "\${prefix}/${CMAKE_INSTALL_${dir}}")
+  endif()
+endforeach()
 configure_file(${PROJECT_SOURCE_DIR}/host/clquant.pc.in ${PROJECT_BINARY_DIR}/clquant.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/clquant.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -133,10 +133,13 @@ static const char *base_name(const char *path)
 
 clq_status clq_result_fill_plan(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
-    static const char *const modes[] = {"f32", "int8"};
     struct clq_plan_data *p = &r->plan;
     char hash[65];
     clq_plan_start(p);
+    const char **modes = clq_arena_array(&p->arena, 2, sizeof *modes);
+    if (!modes) return no_memory(err);
+    modes[0] = "f32";
+    modes[1] = "int8";
     CLQ_TRY(model_hash(hash, r->source, err));
     p->clquant = CLQ_VERSION;
     p->created_by = "clquant quantize";
