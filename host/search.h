@@ -78,6 +78,7 @@ clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const b
 /* How a rewritten model compares with the float reference. */
 struct clq_comparison {
     double noise;          /* error energy / reference energy */
+    double noise_bound;    /* what noise stays below on unseen samples, at 95 %; noise itself with too few samples to say */
     double sqnr_db;        /* +inf without any error */
     double cosine;
     size_t samples, agree; /* samples whose first output's argmax is the same as the reference's */

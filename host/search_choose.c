@@ -9,6 +9,11 @@
 
 enum { ROUNDS = 6, TRIALS = 24 };
 
+/* The validation samples have helped to choose, so they flatter the plan: it has to be half a decibel better than asked. The
+ * 95 % bound is reported, not required: with outputs behind a softmax a few flipped rows make it useless below some hundred
+ * samples (PP-OCRv4 rec, 32 samples: 20.2 dB measured, bound 14.2 dB). */
+static const double MARGIN = 1.122;
+
 static clq_status no_memory(struct clq_error *err)
 {
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
@@ -197,7 +202,7 @@ static clq_status measure(struct clq_comparison *out, struct clq_search *s, cons
 
 static bool within(const struct clq_comparison *c, const struct clq_budget *b)
 {
-    if (c->noise > b->noise) return false;
+    if (c->noise * MARGIN > b->noise) return false;
     if (b->max_drop < 0 || c->samples == 0) return true;
     double drop = 100.0 * ((double)c->top1_reference - (double)c->top1) / (double)c->samples;
     return drop <= b->max_drop + 1e-9;
@@ -230,8 +235,8 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
         out->rounds = round + 1;
         double predicted = sol.totals.axis[CLQ_AXIS_ERROR], time = sol.totals.axis[CLQ_AXIS_TIME];
         bool ok = within(&c, budget);
-        clq_context_log(s->ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB: %s", round + 1,
-                        predicted > 0 ? -10 * log10(predicted * factor) : INFINITY, time, c.sqnr_db, ok ? "within the budget" : "over the budget");
+        clq_context_log(s->ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB, at least %.2f dB with 95 %% confidence: %s", round + 1,
+                        predicted > 0 ? -10 * log10(predicted * factor) : INFINITY, time, c.sqnr_db, c.noise_bound > 0 ? -10 * log10(c.noise_bound) : INFINITY, ok ? "within the budget" : "over the budget");
         if (ok && time < out->predicted_us) {
             memcpy(out->on_codes, on, n * sizeof *on);
             memcpy(out->on_device, dev, n * sizeof *dev);
@@ -240,10 +245,10 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
             out->predicted_us = time;
         }
         if (predicted <= 0) break;
-        double now = c.noise / predicted;
-        if (ok && (c.noise > 0.85 * budget->noise || fabs(now / factor - 1) < 0.03)) break;
+        double now = c.noise * MARGIN / predicted;
+        if (ok && (c.noise * MARGIN > 0.85 * budget->noise || fabs(now / factor - 1) < 0.03)) break;
         factor = ok ? now : now > factor ? now * 1.02 : factor * 1.15;
-        if (!ok && c.noise <= budget->noise) limit *= 0.7; /* the labels' bound was missed */
+        if (!ok && c.noise * MARGIN <= budget->noise) limit *= 0.7; /* the labels' bound was missed */
     }
     clq_context_progress(s->ctx, "solving", 1);
     return CLQ_OK;

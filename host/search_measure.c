@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scheduler/error.h"
 #include "profile_use.h"
 #include "scheduler/stats.h"
 #include "search.h"
@@ -116,43 +117,63 @@ static void compare_classes(struct clq_comparison *c, const struct clq_probe *pr
     }
 }
 
+/* One sample's energies; a comparison keeps them for the bound. */
+static void add_sample(struct clq_sample_error *e, double *energy, const float *ref, const float *got, size_t n)
+{
+    struct clq_sample_sums sums = {0};
+    clq_sample_add(&sums, ref, got, n);
+    clq_sample_finish(e, &sums);
+    energy[0] += e->reference_energy;
+    energy[1] += e->error_energy;
+    energy[2] += e->candidate_energy;
+    energy[3] += e->dot;
+    if (e->mismatches) energy[1] = INFINITY;
+}
+
+static clq_status conclude(struct clq_comparison *c, const double energy[4], const struct clq_sample_error *samples, size_t n, struct clq_error *err)
+{
+    struct clq_sqnr_bound bound;
+    double signal = energy[0], noise = energy[1];
+    c->noise = signal > 0 ? noise / signal : noise > 0 ? INFINITY : 0;
+    c->noise_bound = c->noise;
+    c->sqnr_db = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
+    c->cosine = signal > 0 && energy[2] > 0 ? energy[3] / sqrt(signal * energy[2]) : noise > 0 ? 0 : 1;
+    if (n == 0 || noise <= 0 || !isfinite(noise)) return CLQ_OK;
+    CLQ_TRY(clq_sqnr_lower(&bound, samples, n, 0.95, 1, err));
+    if (bound.decidable) c->noise_bound = pow(10, -bound.lower_db / 10);
+    return CLQ_OK;
+}
+
 clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
                               const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err)
 {
     struct clq_comparison c = {0};
     struct clq_runner r;
     struct outputs o;
+    size_t n = probe->source.count, rows = 0;
+    double energy[4] = {0};
     CLQ_TRY(outputs_start(&o, s, err));
+    struct clq_sample_error *samples = calloc(n + 1, sizeof *samples);
+    if (!samples) return no_memory(err);
     clq_runner_start(&r, s->ctx, model, options);
-    double signal = 0, noise = 0, dot = 0, energy = 0;
     clq_status st = CLQ_OK;
-    size_t rows = 0;
-    for (size_t i = 0; i < probe->source.count && st == CLQ_OK; i++) {
+    for (size_t i = 0; i < n && st == CLQ_OK; i++) {
         st = outputs_run(&o, s, probe, &r, i, err);
         if (st != CLQ_OK) break;
         if (o.count != probe->output_count[i]) {
             st = clq_fail(err, CLQ_ERR_INTERNAL, "the rewritten model has %zu output values, the float model %zu", o.count, probe->output_count[i]);
             break;
         }
-        const float *ref = probe->outputs[i];
-        for (size_t k = 0; k < o.count; k++) {
-            double a = (double)ref[k], b = (double)o.values[k], d = a - b;
-            signal += a * a;
-            energy += b * b;
-            dot += a * b;
-            noise += d * d;
-        }
-        compare_classes(&c, probe, &o, ref, rows);
+        add_sample(&samples[i], energy, probe->outputs[i], o.values, o.count);
+        compare_classes(&c, probe, &o, probe->outputs[i], rows);
         rows += o.first_rows;
     }
     clq_runner_free(&r);
     free(o.values);
-    if (st != CLQ_OK) return st;
-    c.noise = signal > 0 ? noise / signal : noise > 0 ? INFINITY : 0;
-    c.sqnr_db = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
-    c.cosine = signal > 0 && energy > 0 ? dot / sqrt(signal * energy) : noise > 0 ? 0 : 1;
-    *out = c;
-    return CLQ_OK;
+    if (st == CLQ_OK) st = conclude(&c, energy, samples, n, err);
+    free(samples);
+    if (st == CLQ_OK) *out = c;
+    return st;
 }
 
 clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const bool *on_codes, struct clq_error *err)
