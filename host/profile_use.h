@@ -16,7 +16,7 @@ struct clq_profile_use {
     bool said;                      /* the one line was logged */
     struct clq_profile profile;     /* as found, and what was added since */
     struct clq_profile_key cpu, device;
-    char cpu_name[160], isa[64], driver[320];
+    char cpu_name[160], isa[64], driver[400];
 };
 
 /* path is borrowed. Always leaves out in a state that the others accept. */
