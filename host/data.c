@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Data sets: which array feeds which input, how samples are cut out of arrays, and synthetic samples. */
-#include <clquant/data.h>
+#include "data.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/size.h"
 #include "context.h"
 #include "formats/arrays.h"
@@ -19,6 +20,7 @@
 /* One file: for every input the array, and how a sample is cut from it. */
 struct file {
     clq_arrays *arrays;
+    const char *path;
     int *array;     /* [inputs] */
     size_t samples;
 };
@@ -73,8 +75,9 @@ static clq_status add_file(struct clq_data *d, const char *path)
     struct clq_error *err = &d->ctx->error;
     CLQ_TRY(clq_arrays_open(&f->arrays, path, err));
     d->n_files++;
+    f->path = clq_arena_string(&d->arena, path);
     f->array = clq_arena_array(&d->arena, (size_t)d->n_inputs + 1, sizeof(int));
-    if (!f->array) return no_memory(d);
+    if (!f->array || !f->path) return no_memory(d);
     for (int i = 0; i < d->n_inputs; i++) {
         int a = clq_arrays_find(f->arrays, d->inputs[i].name);
         if (a < 0 && d->n_inputs == 1 && clq_arrays_count(f->arrays) == 1) a = 0;
@@ -195,6 +198,44 @@ size_t clq_data_count(const clq_data *data)
 bool clq_data_is_synthetic(const clq_data *data)
 {
     return data->synthetic;
+}
+
+size_t clq_data_file_count(const clq_data *data)
+{
+    return data->n_files;
+}
+
+const char *clq_data_file_path(const clq_data *data, size_t index)
+{
+    return data->files[index].path;
+}
+
+static clq_status hash_file(struct clq_sha256 *sha, uint64_t *left, const char *path, struct clq_error *err)
+{
+    enum { CHUNK = 1 << 16 };
+    struct clq_file f;
+    unsigned char *chunk = malloc(CHUNK);
+    if (!chunk) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_status st = clq_file_open(&f, path, err);
+    if (st != CLQ_OK) {
+        free(chunk);
+        return st;
+    }
+    *left = f.size <= *left ? *left - f.size : 0;
+    for (uint64_t at = 0; st == CLQ_OK && *left > 0 && at < f.size; at += CHUNK) {
+        size_t n = f.size - at < CHUNK ? (size_t)(f.size - at) : CHUNK;
+        st = clq_file_pread(&f, chunk, n, at, err);
+        if (st == CLQ_OK) clq_sha256_add(sha, chunk, n);
+    }
+    clq_file_close(&f);
+    free(chunk);
+    return st;
+}
+
+clq_status clq_data_hash(struct clq_sha256 *sha, uint64_t *left, const clq_data *data, struct clq_error *err)
+{
+    for (size_t i = 0; i < data->n_files && *left > 0; i++) CLQ_TRY(hash_file(sha, left, data->files[i].path, err));
+    return CLQ_OK;
 }
 
 static clq_status make_room(struct clq_data *d, int i, size_t bytes)

@@ -186,6 +186,8 @@ struct decision {
     struct clq_comparison uniform, final;
     struct clq_accept_verdict speed, uniform_speed;
     bool proven;
+    bool *all;       /* uniform int8 */
+    bool uniform_ok; /* it meets the budget, as measured */
 };
 
 static bool any(const bool *on, int n)
@@ -238,7 +240,24 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
     for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
     if (!any(all, n)) return CLQ_OK;
     size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
-    return measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err);
+    CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
+    d->all = all;
+    d->uniform_ok = clq_search_within(&d->uniform, &budget);
+    return CLQ_OK;
+}
+
+/* A plan is never slower than uniform int8 where that meets the same budget: the simpler one is then taken. */
+static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_options *o, size_t pairs, struct decision *d, struct clq_error *err)
+{
+    size_t n = (size_t)r->search.units.n_units;
+    if (!d->uniform_ok || memcmp(d->all, d->on_codes, n * sizeof(bool)) == 0 || !(d->uniform_speed.ratio < d->speed.ratio)) return CLQ_OK;
+    clq_context_log(r->ctx, "uniform int8 meets the budget and is faster than the solved plan (%.2f against %.2f x float): it is taken",
+                    d->uniform_speed.speedup, d->speed.speedup);
+    clq_model_release(&r->model);
+    r->model = (struct clq_model){0};
+    memcpy(d->on_codes, d->all, n * sizeof(bool));
+    if (d->choice.on_device) memset(d->choice.on_device, 0, n * sizeof(bool));
+    return measure_final(r, d->on_codes, o, &d->final, &d->speed, pairs, "proving the speed", &r->model, err);
 }
 
 /* Gives every layer its reason, from the numbers that decided. */
@@ -298,9 +317,29 @@ static void judge(struct clq_result *r, const clq_quantize_options *o, const str
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
 }
 
+/* What is handed out is what layers and plan say: a kept model is float everywhere, also where int8 was chosen. */
+static clq_status keep_float_layers(struct clq_result *r, struct clq_error *err)
+{
+    r->summary.int8_layers = 0;
+    for (int i = 0; i < r->summary.layers; i++) {
+        struct clq_unit_record *rec = &r->search.records[i];
+        clq_layer_result *l = &r->layers[i];
+        if (!rec->on_codes) continue;
+        l->reason = rec->reason = clq_arena_printf(&r->search.arena, "%s; float is kept because the whole plan is not faster", l->reason);
+        if (!l->reason) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+        rec->on_codes = rec->on_device = false;
+        l->precision = "f32";
+        l->device = "cpu";
+        l->time_us = rec->f32_us;
+    }
+    return CLQ_OK;
+}
+
 static void fill_summary(struct clq_result *r, const struct decision *d)
 {
     clq_summary *m = &r->summary;
+    r->predicted_noise = d->choice.predicted_us > 0 ? d->choice.predicted_noise : -1;
+    r->noise_bound = d->proven ? d->final.noise_bound : -1;
     const struct clq_comparison *c = &d->final;
     double rows = c->samples ? (double)c->samples : 1;
     m->sqnr_db = m->kept_float ? INFINITY : c->sqnr_db;
@@ -321,7 +360,7 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
     double other = d->speed.reference * 1e6 - d->choice.float_us; /* what no layer accounts for */
     if (d->choice.predicted_us > 0 && d->speed.reference > 0 && other + d->choice.predicted_us > 0)
         m->predicted_speedup = d->speed.reference * 1e6 / (other + d->choice.predicted_us);
-    m->calibration_samples = r->search.calibration.count;
+    m->calibration_samples = r->replay.n_layers ? (size_t)r->replay.data.samples : r->search.calibration.count;
     m->validation_samples = r->search.validation.source.count;
 }
 
@@ -335,26 +374,33 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     if (!d.on_codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     bool forced = o->uniform || o->plan_path;
     r->summary.synthetic = clq_data_is_synthetic(data);
-    CLQ_TRY(clq_search_calibrate(s, err));
-    CLQ_TRY(clq_search_weights(s, err));
-    CLQ_TRY(clq_search_reference(s, &s->tuning, err));
     CLQ_TRY(clq_search_reference(s, &s->validation, err));
-    clq_search_params(s, CLQ_CAL_MINMAX);
-    if (o->plan_path) CLQ_TRY(clq_search_load_plan(s, d.on_codes, o->plan_path, r->source, err));
-    else {
+    if (o->plan_path) {
+        d.choice.on_device = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
+        if (!d.choice.on_device) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+        CLQ_TRY(clq_result_replay(r, d.on_codes, d.choice.on_device, o, err));
+    } else {
+        CLQ_TRY(clq_search_calibrate(s, err));
+        CLQ_TRY(clq_search_weights(s, err));
+        CLQ_TRY(clq_search_reference(s, &s->tuning, err));
+        clq_search_params(s, CLQ_CAL_MINMAX);
         CLQ_TRY(clq_search_capable(s, err));
         CLQ_TRY(search_plan(r, o, calibrator, &d, err));
     }
     d.final = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
     if (any(d.on_codes, s->units.n_units)) {
-        CLQ_TRY(measure_final(r, d.on_codes, o, &d.final, &d.speed, o->timing_pairs ? o->timing_pairs : 200, "proving the speed", &r->model, err));
+        size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
+        CLQ_TRY(measure_final(r, d.on_codes, o, &d.final, &d.speed, pairs, "proving the speed", &r->model, err));
         d.proven = true;
+        CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
     }
     CLQ_TRY(fill_layers(r, &d, forced, err));
     judge(r, o, &d, forced);
+    if (r->summary.kept_float) CLQ_TRY(keep_float_layers(r, err));
     fill_summary(r, &d);
-    snprintf(r->summary.calibrator, sizeof r->summary.calibrator, "%s", calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator));
-    return clq_result_fill_plan(r, o, err);
+    const char *name = o->plan_path ? r->replay.options.calibrator : calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator);
+    snprintf(r->summary.calibrator, sizeof r->summary.calibrator, "%s", name);
+    return clq_result_fill_plan(r, data, o, err);
 }
 
 /* Encodes what will be written; a kept float model is copied from its file. */
@@ -405,6 +451,7 @@ void clq_result_free(clq_result *r)
         clq_arena_free(&r->search.arena);
     }
     clq_plan_release(&r->plan);
+    clq_plan_release(&r->replay);
     free(r->bytes);
     free(r);
 }

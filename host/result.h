@@ -5,6 +5,7 @@
 
 #include <clquant/quantize.h>
 
+#include "base/file.h"
 #include "scheduler/plan.h"
 #include "search.h"
 
@@ -16,14 +17,23 @@ struct clq_result {
     struct clq_model model;       /* the quantized one; empty when the float model is kept */
     clq_summary summary;
     clq_layer_result *layers;
+    double predicted_noise, noise_bound; /* of the plan, relative to the reference; < 0: unknown */
+    struct clq_plan_data replay;  /* the plan that was given, if any */
     struct clq_plan_data plan;
     unsigned char *bytes;         /* the file that will be written */
     size_t n_bytes;
 };
 
 /* Fills result->plan from the search (plan_write.c). */
-clq_status clq_result_fill_plan(struct clq_result *r, const struct clq_quantize_options *options, struct clq_error *err);
-/* Takes precisions, parameters and corrections from a plan file (plan_write.c). */
-clq_status clq_search_load_plan(struct clq_search *s, bool *on_codes, const char *path, const struct clq_model *source, struct clq_error *err);
+clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const struct clq_quantize_options *options, struct clq_error *err);
+/* A name as plans hold it: well-formed, and not longer than they allow. NULL when memory is out. */
+const char *clq_plan_name(struct clq_arena *arena, const char *name);
+/* The hash by which plans know a model (plan_write.c). */
+clq_status clq_plan_model_hash(char out[65], const struct clq_model *model, struct clq_error *err);
+/* In place of calibration and search: target, precisions, parameters, corrections and numbers from options->plan_path, into
+ * result->replay and the search (plan_replay.c). CLQ_ERR_INVALID_ARGUMENT: the plan does not fit the model. */
+clq_status clq_result_replay(struct clq_result *r, bool *on_codes, bool *on_device, const struct clq_quantize_options *options, struct clq_error *err);
+/* The file that the model was read from, which no output may replace; 0 where it has gone. */
+size_t clq_result_input(struct clq_file_id *out, const struct clq_result *r);
 
 #endif

@@ -64,6 +64,8 @@ struct clq_search {
 
 /* Phases; each reports progress and can be canceled. */
 clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err);
+/* Only the empty records that calibration fills. */
+clq_status clq_search_tensors(struct clq_search *s, struct clq_error *err);
 clq_status clq_search_weights(struct clq_search *s, struct clq_error *err);
 clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, struct clq_error *err);
 /* Sets every tensor's parameters from one method; method CLQ_CAL_COUNT: each tensor's own choice. */
@@ -103,6 +105,7 @@ struct clq_budget {
     double noise;        /* error energy / reference energy */
     double max_drop;     /* top-1 points that may be lost; < 0: no such bound */
 };
+bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
 clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err);
 
 #endif

@@ -72,7 +72,7 @@ static clq_status tap(void *state, const struct clq_value *v, struct clq_error *
 }
 
 /* Which tensors get a histogram (the first of each group), and which channel means (inputs of products). */
-static clq_status allocate(struct clq_search *s, struct clq_error *err)
+clq_status clq_search_tensors(struct clq_search *s, struct clq_error *err)
 {
     const struct clq_units *u = &s->units;
     s->tensors = clq_arena_array(&s->arena, (size_t)u->n_tensors + 1, sizeof *s->tensors);
@@ -116,7 +116,7 @@ static void search_ranges(struct clq_search *s)
 
 clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
 {
-    CLQ_TRY(allocate(s, err));
+    CLQ_TRY(clq_search_tensors(s, err));
     struct collector c = {.s = s};
     clq_tensor *inputs = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *inputs);
     if (!inputs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

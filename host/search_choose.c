@@ -200,7 +200,7 @@ static clq_status measure(struct clq_comparison *out, struct clq_search *s, cons
     return st;
 }
 
-static bool within(const struct clq_comparison *c, const struct clq_budget *b)
+bool clq_search_within(const struct clq_comparison *c, const struct clq_budget *b)
 {
     if (c->noise * MARGIN > b->noise) return false;
     if (b->max_drop < 0 || c->samples == 0) return true;
@@ -234,7 +234,7 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
         CLQ_TRY(measure(&c, s, on, err));
         out->rounds = round + 1;
         double predicted = sol.totals.axis[CLQ_AXIS_ERROR], time = sol.totals.axis[CLQ_AXIS_TIME];
-        bool ok = within(&c, budget);
+        bool ok = clq_search_within(&c, budget);
         clq_context_log(s->ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB, at least %.2f dB with 95 %% confidence: %s", round + 1,
                         predicted > 0 ? -10 * log10(predicted * factor) : INFINITY, time, c.sqnr_db, c.noise_bound > 0 ? -10 * log10(c.noise_bound) : INFINITY, ok ? "within the budget" : "over the budget");
         if (ok && time < out->predicted_us) {

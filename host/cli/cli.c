@@ -150,7 +150,11 @@ int cli_load(struct cli *cli, clq_model **out, const char *path)
 {
     clq_model_options opt = {.follow_links = cli->follow_links};
     clq_status st = clq_model_load(out, cli->ctx, path, &opt);
-    return st == CLQ_OK ? CLI_GO_ON : cli_fail(cli, st);
+    if (st == CLQ_OK || cli_stopped()) return st == CLQ_OK ? CLI_GO_ON : cli_fail(cli, st);
+    const char *text = clq_error_message(cli->ctx);
+    if (strstr(text, path)) return cli_fail(cli, st);
+    cli_usage(cli, "'%s': %s", path, text);
+    return code_of(st, false);
 }
 
 int cli_finish(struct cli *cli, int code)
