@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests of the command and of the example, through their processes. Python's standard library alone.
+find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
+
+add_executable(example_quantize ${PROJECT_SOURCE_DIR}/examples/quantize.c)
+target_link_libraries(example_quantize PRIVATE clquant::clquant m)
+target_compile_options(example_quantize PRIVATE $<TARGET_PROPERTY:clq_flags,INTERFACE_COMPILE_OPTIONS>)
+
+foreach(group Usage Models Quantize Check Edges Signals Bench Example)
+  string(TOLOWER ${group} name)
+  add_test(NAME test_cli_${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_LIST_DIR}/test_cli.py
+    $<TARGET_FILE:clquant_cli> $<TARGET_FILE:example_quantize> ${PROJECT_SOURCE_DIR} ${group})
+  set_tests_properties(test_cli_${name} PROPERTIES LABELS "quick" TIMEOUT 300)
+endforeach()
