@@ -130,6 +130,7 @@ clq_status clq_simplify_identity(struct clq_model *model, struct clq_error *err)
     (void)err;
     for (int i = 0; i < model->graph.n_nodes; i++) {
         struct clq_node *n = &model->graph.nodes[i];
+        if (n->n_inputs < 1 || n->n_outputs < 1) continue;
         bool drop = clq_node_is(n, "Identity") || (clq_node_is(n, "Dropout") && n->n_outputs == 1 && n->n_inputs < 3);
         if (!drop || is_output(model, n->outputs[0]) || n->inputs[0][0] == 0) continue;
         clq_model_rename(model, n->outputs[0], n->inputs[0]);
@@ -173,8 +174,24 @@ static bool has_subgraphs(const struct clq_model *model)
     return false;
 }
 
+/* The passes index inputs and outputs by what the operator promises, so the file has to keep that promise first. */
+static clq_status check_arity(const struct clq_model *model, struct clq_error *err)
+{
+    for (int i = 0; i < model->graph.n_nodes; i++) {
+        const struct clq_node *n = &model->graph.nodes[i];
+        const struct clq_op *op = clq_op_find(n->domain, n->op_type, clq_model_opset(model, n->domain));
+        if (!op) continue;
+        if (n->n_inputs < op->min_in || (op->max_in >= 0 && n->n_inputs > op->max_in))
+            return clq_fail(err, CLQ_ERR_FORMAT, "node '%s' (%s): %d inputs, expected %d to %d", n->name, n->op_type, n->n_inputs, op->min_in, op->max_in);
+        if (n->n_outputs < op->min_out || n->n_outputs < 1)
+            return clq_fail(err, CLQ_ERR_FORMAT, "node '%s' (%s): %d outputs, expected at least %d", n->name, n->op_type, n->n_outputs, op->min_out);
+    }
+    return CLQ_OK;
+}
+
 clq_status clq_model_simplify(struct clq_model *model, struct clq_error *err)
 {
+    CLQ_TRY(check_arity(model, err));
     if (has_subgraphs(model)) return CLQ_OK;
     CLQ_TRY(clq_simplify_constants(model, err));
     CLQ_TRY(clq_simplify_identity(model, err));

@@ -98,17 +98,17 @@ static clq_status fold_into_producer(struct clq_model *model, struct clq_uses *u
 {
     struct clq_node *n = &model->graph.nodes[i];
     *done = false;
-    if (!clq_node_is(n, "BatchNormalization") && !clq_node_is(n, "Mul") && !clq_node_is(n, "Add")) return CLQ_OK;
+    if (n->n_outputs < 1 || (!clq_node_is(n, "BatchNormalization") && !clq_node_is(n, "Mul") && !clq_node_is(n, "Add"))) return CLQ_OK;
     struct clq_node *conv = NULL;
     for (int k = 0; k < 2 && k < n->n_inputs && !conv; k++) {
         struct clq_node *c = clq_uses_producer(uses, model, n->inputs[k]);
-        if (c && (clq_node_is(c, "Conv") || clq_node_is(c, "ConvTranspose")) && clq_uses_count(uses, n->inputs[k]) == 1) conv = c;
+        if (c && (clq_node_is(c, "Conv") || clq_node_is(c, "ConvTranspose")) && clq_uses_count(uses, n->inputs[k]) == 1 && c->n_inputs >= 2) conv = c;
         if (clq_node_is(n, "BatchNormalization")) break;
     }
     if (!conv) return CLQ_OK;
     bool transposed = clq_node_is(conv, "ConvTranspose");
     const struct clq_const *w = clq_graph_const(&model->graph, conv->inputs[1]);
-    if (!w || w->dtype != CLQ_DTYPE_F32 || w->rank < 3 || (transposed && clq_node_int(conv, "group", 1) != 1)) return CLQ_OK;
+    if (!w || w->dtype != CLQ_DTYPE_F32 || w->rank < 3 || w->bytes == 0 || (transposed && clq_node_int(conv, "group", 1) != 1)) return CLQ_OK;
     int64_t channels = w->shape[transposed ? 1 : 0];
     if (channels <= 0 || (conv->n_inputs > 2 && conv->inputs[2][0] && !constant_f32(model, conv->inputs[2], channels))) return CLQ_OK;
     struct clq_arena scratch = {0};

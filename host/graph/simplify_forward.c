@@ -32,7 +32,8 @@ static const char *beside_number(const struct clq_model *m, const struct clq_nod
 static bool has_padding(const struct clq_node *conv)
 {
     const struct clq_attr *pads = clq_node_attr(conv, "pads"), *automatic = clq_node_attr(conv, "auto_pad");
-    if (automatic && automatic->s && strcmp(automatic->s, "NOTSET") != 0 && strcmp(automatic->s, "VALID") != 0) return true;
+    if (pads && pads->type != CLQ_ATTR_INTS) return true;
+    if (automatic && automatic->type == CLQ_ATTR_STRING && strcmp(automatic->s, "NOTSET") != 0 && strcmp(automatic->s, "VALID") != 0) return true;
     for (size_t i = 0; pads && i < pads->n; i++)
         if (pads->ints[i] != 0) return true;
     return false;
@@ -81,9 +82,9 @@ static clq_status fold_node(struct fold *f, int i, bool *changed)
     if (!x || clq_uses_count(&f->uses, n->outputs[0]) != 1) return CLQ_OK;
     int r = clq_map_get(&f->reader, n->outputs[0]);
     struct clq_node *conv = r < 0 ? NULL : &g->nodes[r];
-    if (!conv || !clq_node_is(conv, "Conv") || strcmp(conv->inputs[0], n->outputs[0]) != 0) return CLQ_OK;
+    if (!conv || !clq_node_is(conv, "Conv") || conv->n_inputs < 2 || strcmp(conv->inputs[0], n->outputs[0]) != 0) return CLQ_OK;
     const struct clq_const *w = clq_graph_const(g, conv->inputs[1]);
-    if (!w || w->dtype != CLQ_DTYPE_F32 || w->rank < 3) return CLQ_OK;
+    if (!w || w->dtype != CLQ_DTYPE_F32 || w->rank < 3 || w->bytes == 0) return CLQ_OK;
     if (conv->n_inputs > 2 && conv->inputs[2][0]) {
         const struct clq_const *b = clq_graph_const(g, conv->inputs[2]);
         if (!b || b->dtype != CLQ_DTYPE_F32 || b->bytes != (size_t)w->shape[0] * sizeof(float)) return CLQ_OK;
@@ -114,7 +115,7 @@ static clq_status swap_for_padding(struct fold *f, int i)
     if (!x || a == 0 || clq_uses_count(&f->uses, mul->outputs[0]) != 1) return CLQ_OK;
     int r = clq_map_get(&f->reader, mul->outputs[0]);
     struct clq_node *add = r < 0 ? NULL : &m->graph.nodes[r];
-    if (!add || !clq_node_is(add, "Add") || !beside_number(m, add, &b) || clq_uses_count(&f->uses, add->outputs[0]) != 1) return CLQ_OK;
+    if (!add || !clq_node_is(add, "Add") || add->n_inputs != 2 || !beside_number(m, add, &b) || clq_uses_count(&f->uses, add->outputs[0]) != 1) return CLQ_OK;
     int c = clq_map_get(&f->reader, add->outputs[0]);
     if (c < 0 || !clq_node_is(&m->graph.nodes[c], "Conv") || !has_padding(&m->graph.nodes[c])) return CLQ_OK;
     float first = (float)((double)b / (double)a);

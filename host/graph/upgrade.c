@@ -48,6 +48,8 @@ static clq_status ints_to_input(struct pass *u, struct clq_node *n, const char *
 {
     const struct clq_attr *a = clq_node_attr(n, attr);
     if (!a) return CLQ_OK;
+    if (a->type != CLQ_ATTR_INTS)
+        return clq_fail(u->err, CLQ_ERR_FORMAT, "node '%s' (%s): attribute '%s' is not a list of integers", n->name, n->op_type, attr);
     CLQ_TRY(constant_input(u, n, at, attr, CLQ_DTYPE_S64, 1, (int64_t)a->n, a->ints, a->n * sizeof(int64_t)));
     drop_attr(n, attr);
     return CLQ_OK;
@@ -59,6 +61,8 @@ static clq_status clip(struct pass *u, struct clq_node *n)
     for (int k = 0; k < 2; k++) {
         const struct clq_attr *a = clq_node_attr(n, names[k]);
         if (!a) continue;
+        if (a->type != CLQ_ATTR_FLOAT)
+            return clq_fail(u->err, CLQ_ERR_FORMAT, "node '%s' (%s): attribute '%s' is not a number", n->name, n->op_type, names[k]);
         float v = a->f;
         CLQ_TRY(constant_input(u, n, 1 + k, names[k], CLQ_DTYPE_F32, 0, 0, &v, sizeof v));
         drop_attr(n, names[k]);
@@ -79,6 +83,8 @@ static clq_status resize(struct pass *u, struct clq_node *n)
 {
     const struct clq_attr *scales = clq_node_attr(n, "scales");
     const char *given = n->n_inputs > 1 ? n->inputs[1] : "";
+    if (n->n_inputs < 1 || (scales && scales->type != CLQ_ATTR_FLOATS) || !clq_node_string(n, "mode", "nearest"))
+        return clq_fail(u->err, CLQ_ERR_FORMAT, "node '%s' (%s): its inputs or attributes are malformed", n->name, n->op_type);
     n->n_inputs = 1;
     if (!clq_node_add_input(u->model, n, "")) return no_memory(u);
     if (scales) {
@@ -92,7 +98,7 @@ static clq_status resize(struct pass *u, struct clq_node *n)
     for (int i = 0; i < n->n_attrs; i++) {
         if (strcmp(n->attrs[i].name, "coordinate_transformation_mode") == 0) n->attrs[i].s = "asymmetric", n->attrs[i].s_len = 10;
         if (strcmp(n->attrs[i].name, "nearest_mode") == 0) n->attrs[i].s = "floor", n->attrs[i].s_len = 5;
-        if (strcmp(n->attrs[i].name, "mode") == 0 && strcmp(n->attrs[i].s, "bilinear") == 0) n->attrs[i].s = "linear", n->attrs[i].s_len = 6;
+        if (strcmp(n->attrs[i].name, "mode") == 0 && n->attrs[i].type == CLQ_ATTR_STRING && strcmp(n->attrs[i].s, "bilinear") == 0) n->attrs[i].s = "linear", n->attrs[i].s_len = 6;
     }
     return CLQ_OK;
 }
@@ -103,7 +109,7 @@ static clq_status softmax(struct pass *u, int i)
     struct clq_model *m = u->model;
     struct clq_node *n = &m->graph.nodes[i];
     int64_t axis = clq_node_int(n, "axis", 1);
-    if (axis == -1) return CLQ_OK;
+    if (axis == -1 || n->n_inputs < 1) return CLQ_OK;
     const char *base = n->outputs[0], *type = n->op_type, *x = n->inputs[0], *name = n->name;
     const char *shape = clq_arena_printf(&m->arena, "%s_shape", base), *flat = clq_arena_printf(&m->arena, "%s_flat", base);
     const char *soft = clq_arena_printf(&m->arena, "%s_soft", base);
@@ -125,6 +131,7 @@ static clq_status softmax(struct pass *u, int i)
 static clq_status upgrade_node(struct pass *u, int i)
 {
     struct clq_node *n = &u->model->graph.nodes[i];
+    if (n->n_outputs < 1) return CLQ_OK;
     if (crosses(u, 9) && clq_node_is(n, "BatchNormalization")) drop_attr(n, "spatial");
     if (crosses(u, 10) && clq_node_is(n, "Slice")) {
         CLQ_TRY(ints_to_input(u, n, "starts", 1));
