@@ -32,7 +32,8 @@ struct clq_narrow_finish {
     int32_t zero_point;
 };
 
-static inline struct clq_narrow_finish clq_narrow_finish_make(enum clq_out out, int32_t zero_point, int32_t lo, int32_t hi)
+static inline struct clq_narrow_finish clq_narrow_finish_make(enum clq_out out, int32_t zero_point, int32_t lo,
+                                                              int32_t hi)
 {
     return (struct clq_narrow_finish){
         .out = out,
@@ -46,15 +47,19 @@ static inline void clq_narrow_store(const struct clq_narrow_finish *f, void *y, 
                                     const float *multiplier)
 {
     if (f->out == CLQ_OUT_S32) {
-        if (width >= 16) memcpy(y, sums, 64);
-        else memcpy(y, sums, 4 * width);
+        if (width >= 16)
+            memcpy(y, sums, 64);
+        else
+            memcpy(y, sums, 4 * width);
         return;
     }
     float p[16];
     for (int i = 0; i < 16; i++) p[i] = (float)sums[i] * multiplier[i];
     if (f->out == CLQ_OUT_F32) {
-        if (width >= 16) memcpy(y, p, 64);
-        else memcpy(y, p, 4 * width);
+        if (width >= 16)
+            memcpy(y, p, 64);
+        else
+            memcpy(y, p, 4 * width);
         return;
     }
     uint8_t codes[16];
@@ -64,8 +69,10 @@ static inline void clq_narrow_store(const struct clq_narrow_finish *f, void *y, 
         v = v > f->most ? f->most : v;
         codes[i] = (uint8_t)((int32_t)rintf(v) + f->zero_point);
     }
-    if (width >= 16) memcpy(y, codes, 16);
-    else memcpy(y, codes, width);
+    if (width >= 16)
+        memcpy(y, codes, 16);
+    else
+        memcpy(y, codes, width);
 }
 
 /* One step of 4 along K: mr rows times nv vectors of columns. */
@@ -103,7 +110,8 @@ CLQ_INLINE void clq_narrow_step(CLQ_V c[8][2], const uint8_t *const row[3], size
 
 /* mr rows x nv vectors: sums of the whole K into sums[mr][nv * CLQ_LANES]. */
 CLQ_INLINE void clq_narrow_tile(const struct clq_strip *s, const uint8_t *a, const int8_t *b, size_t b_step,
-                                const int32_t *bias, int32_t *sums, const int mr, const int nv, const enum clq_narrow way)
+                                const int32_t *bias, int32_t *sums, const int mr, const int nv,
+                                const enum clq_narrow way)
 {
     CLQ_V c[8][2];
     CLQ_UNROLL for (int i = 0; i < mr; i++)
@@ -128,11 +136,11 @@ CLQ_INLINE void clq_narrow_tile(const struct clq_strip *s, const uint8_t *a, con
 
 typedef void clq_narrow_fn(const struct clq_strip *s, const uint8_t *a, const int8_t *b, size_t b_step,
                            const int32_t *bias, int32_t *sums);
-#define CLQ_NARROW_TILE(name, mr, nv, way)                                                                             \
-    static __attribute__((noinline)) void name(const struct clq_strip *s, const uint8_t *a, const int8_t *b,           \
-                                               size_t b_step, const int32_t *bias, int32_t *sums)                      \
-    {                                                                                                                  \
-        clq_narrow_tile(s, a, b, b_step, bias, sums, mr, nv, way);                                                     \
+#define CLQ_NARROW_TILE(name, mr, nv, way) \
+    static __attribute__((noinline)) void name(const struct clq_strip *s, const uint8_t *a, const int8_t *b, \
+                                               size_t b_step, const int32_t *bias, int32_t *sums) \
+    { \
+        clq_narrow_tile(s, a, b, b_step, bias, sums, mr, nv, way); \
     }
 
 /* A ladder of tiles: row[r] does r rows of `columns` columns, 1 <= r <= most. */
@@ -160,7 +168,8 @@ static inline void clq_narrow_columns(const struct clq_strip *s, const struct cl
         for (size_t r = 0; r < rows; r++, row++) {
             uint8_t *y = (uint8_t *)s->y + (row * s->ldy + first) * bytes;
             for (size_t c = 0; c < ladder->columns && first + c < p->n; c += 16) {
-                clq_narrow_store(finish, y + c * bytes, p->n - first - c, sums + r * ladder->columns + c, multiplier + c);
+                clq_narrow_store(finish, y + c * bytes, p->n - first - c, sums + r * ladder->columns + c,
+                                 multiplier + c);
             }
         }
     }

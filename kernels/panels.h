@@ -9,9 +9,9 @@
  *            data        int8  [groups][panel][k4][width][4]
  *            pairs       uint8 [groups][columns / 16]   1: a u8 pair times any weight pair (2i, 2i + 1) fits 16 bits
  *
- * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a last
- * panel of 16 would follow, the last two are 48 and 32 wide, since a narrow tile is slow. K is cut into segments that
- * are padded to 4 each, so that a convolution's kernel rows start at whole steps. */
+ * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a
+ * last panel of 16 would follow, the last two are 48 and 32 wide, since a narrow tile is slow. K is cut into segments
+ * that are padded to 4 each, so that a convolution's kernel rows start at whole steps. */
 #ifndef CLQ_KERNELS_PANELS_H
 #define CLQ_KERNELS_PANELS_H
 
@@ -20,11 +20,11 @@
 #include "kernels/kernels.h"
 
 struct clq_panels {
-    size_t columns;   /* n of one group, rounded up to 16 */
-    size_t n;         /* columns of one group that are stored */
+    size_t columns; /* n of one group, rounded up to 16 */
+    size_t n;       /* columns of one group that are stored */
     size_t groups;
-    size_t k4;        /* steps of 4 along K, all segments together */
-    size_t relu;      /* the short epilogue is proved: see clq_panels_pack */
+    size_t k4;   /* steps of 4 along K, all segments together */
+    size_t relu; /* the short epilogue is proved: see clq_panels_pack */
     size_t unused[3];
 };
 
@@ -89,7 +89,7 @@ struct clq_panels_source {
     const float *multiplier;
     size_t groups, n, segments, segment; /* segment: elements */
     int32_t zero_point_a;                /* 0..255, of the activations as the kernel sees them */
-    bool relu;                           /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
+    bool relu; /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
 };
 
 /* One column: weights into the panel, corrections into the bias. */
@@ -118,8 +118,9 @@ static inline void clq_panels_pack_column(const struct clq_panels *p, const stru
     clq_panels_bias(p, group)[c] = (int32_t)folded;
 }
 
-/* Packs everything. The short epilogue (avx512/gemm_epilogue.h) needs |v| < 2^23 and lo == zero_point_y, which the caller
- * says, and multipliers in (0, 2^8), so that 2^23 * multiplier stays inside int32: then the bias carries the bits of 2^23. */
+/* Packs everything. The short epilogue (avx512/gemm_epilogue.h) needs |v| < 2^23 and lo == zero_point_y, which the
+ * caller says, and multipliers in (0, 2^8), so that 2^23 * multiplier stays inside int32: then the bias carries the
+ * bits of 2^23. */
 static inline void clq_panels_pack(void *packed, const struct clq_panels_source *s)
 {
     struct clq_panels *p = packed;
@@ -153,7 +154,8 @@ struct clq_grid {
 };
 
 /* A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
- * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows. */
+ * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows.
+ * */
 static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
 {
     const size_t count = clq_panels_count(columns), written = columns < 256 ? columns : 256;

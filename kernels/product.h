@@ -94,7 +94,8 @@ static inline void clq_product_run(const struct clq_gemm_args *g, clq_strip_fn *
     const struct clq_grid grid = clq_product_grid(g);
     const struct clq_panels *packed = g->packed;
     const bool copies = clq_product_copies(g, is_signed);
-    const size_t count = clq_panels_count(packed->columns), bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
+    const size_t count = clq_panels_count(packed->columns),
+                 bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
     size_t copied = SIZE_MAX;
     for (size_t u = g->unit_begin; u < g->unit_end; u++) {
         const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;

@@ -98,8 +98,9 @@ static inline struct clq_band clq_window_band(const struct clq_conv_args *c)
     b.segment = c->kw * b.cg;
     b.steps = (b.segment + 3) / 4;
     const bool expanded = b.mode == CLQ_WINDOW_EXPANDED;
-    b.row_bytes = expanded ? c->ow * b.steps * 4
-                  : b.mode == CLQ_WINDOW_PADDED ? clq_window_padded_width(c) * c->ci : c->w * c->ci;
+    b.row_bytes = expanded                      ? c->ow * b.steps * 4
+                  : b.mode == CLQ_WINDOW_PADDED ? clq_window_padded_width(c) * c->ci
+                                                : c->w * c->ci;
     b.lda = expanded ? b.steps * 4 : c->stride_w * c->ci;
     const size_t most = (256 * 1024) / (b.row_bytes + 1), under = (c->kh - 1) * c->dilation_h;
     const size_t fitting = most > under + 4 * c->stride_h ? (most - under) / c->stride_h : 4;
@@ -197,8 +198,10 @@ static inline void clq_window_expand_row(const struct clq_conv_args *c, const st
         }
         for (size_t kx = 0; kx < c->kw; kx++) {
             const size_t ix = px + kx * c->dilation_w;
-            if (ix < c->pad_left || ix - c->pad_left >= c->w) memset(to + kx * b->cg, c->zero_point_x, b->cg);
-            else clq_window_copy(to + kx * b->cg, row + (ix - c->pad_left) * c->ci, b->cg);
+            if (ix < c->pad_left || ix - c->pad_left >= c->w)
+                memset(to + kx * b->cg, c->zero_point_x, b->cg);
+            else
+                clq_window_copy(to + kx * b->cg, row + (ix - c->pad_left) * c->ci, b->cg);
         }
     }
 }
@@ -230,8 +233,10 @@ static inline void clq_window_fill(const struct clq_conv_args *c, const struct c
         const bool inside = iy >= c->pad_top && iy - c->pad_top < c->h;
         const uint8_t *row = inside ? c->x + (image * c->h + iy - c->pad_top) * c->w * c->ci : NULL;
         uint8_t *at = to + clq_window_place(c, b, q) * b->row_bytes;
-        if (b->mode == CLQ_WINDOW_PADDED) clq_window_pad_row(c, at, row, b->row_bytes);
-        else clq_window_expand_row(c, b, at, row ? row + group * b->cg : NULL);
+        if (b->mode == CLQ_WINDOW_PADDED)
+            clq_window_pad_row(c, at, row, b->row_bytes);
+        else
+            clq_window_expand_row(c, b, at, row ? row + group * b->cg : NULL);
     }
 }
 
@@ -265,8 +270,10 @@ static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *s
         const size_t image = band / b.bands, oy = band % b.bands * b.rows;
         const size_t rows = c->oh - oy < b.rows ? c->oh - oy : b.rows;
         const uint8_t *first = space;
-        if (b.mode == CLQ_WINDOW_IN_PLACE) first = c->x + (image * c->h + oy * c->stride_h) * c->w * c->ci;
-        else if (filled != u / b.ranges) clq_window_fill(c, &b, space, image, oy, rows, group);
+        if (b.mode == CLQ_WINDOW_IN_PLACE)
+            first = c->x + (image * c->h + oy * c->stride_h) * c->w * c->ci;
+        else if (filled != u / b.ranges)
+            clq_window_fill(c, &b, space, image, oy, rows, group);
         filled = u / b.ranges;
         const struct clq_strip s = {
             .lda = b.lda,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Requantization: every target's epilogue against the reference, and the reference against the exact product in 128-bit
  * integers, on sums and multipliers that are drawn beside half-way points, beside 2^24 and 2^31, in saturation and at
- * random. A sample (label quick) or 10^8 values per target (argument "full", label full). The sum arrives as the bias of
- * a product with weights of 0, one column per value. */
+ * random. A sample (label quick) or 10^8 values per target (argument "full", label full). The sum arrives as the bias
+ * of a product with weights of 0, one column per value. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <math.h>
@@ -58,9 +58,21 @@ static void requantize(const struct clq_kernels *k, const struct batch *b, enum 
     static const int8_t weight[COLUMNS * 4];
     const int32_t below = out == CLQ_OUT_S8 ? 128 : 0;
     struct clq_gemm_args g = {
-        .m = 1, .n = COLUMNS, .k = 4, .a = a, .lda = 4, .weight = weight, .bias = b->v, .multiplier = b->m,
-        .zero_point_y = b->zero_point - below, .lo = b->lo - below, .hi = b->hi - below, .out = out, .y = y,
-        .ldy = COLUMNS, .bound = b->bound,
+        .m = 1,
+        .n = COLUMNS,
+        .k = 4,
+        .a = a,
+        .lda = 4,
+        .weight = weight,
+        .bias = b->v,
+        .multiplier = b->m,
+        .zero_point_y = b->zero_point - below,
+        .lo = b->lo - below,
+        .hi = b->hi - below,
+        .out = out,
+        .y = y,
+        .ldy = COLUMNS,
+        .bound = b->bound,
     };
     k->gemm_u8s8_plan(&g);
     g.packed = aligned_alloc(64, (g.packed_bytes + 64) / 64 * 64);

@@ -22,3 +22,8 @@ add_test(NAME exhaustive_requantize_sample COMMAND exhaustive_requantize)
 set_tests_properties(exhaustive_requantize_sample PROPERTIES LABELS "quick")
 add_test(NAME exhaustive_requantize_full COMMAND exhaustive_requantize full)
 set_tests_properties(exhaustive_requantize_full PROPERTIES LABELS "full" TIMEOUT 3600)
+
+add_executable(test_int8 ${int8_dir}/test_int8.c)
+target_link_libraries(test_int8 PRIVATE clq_cases clq_kernels_only cmocka Threads::Threads)
+add_test(NAME test_int8 COMMAND test_int8)
+set_tests_properties(test_int8 PROPERTIES LABELS "quick")

@@ -22,12 +22,16 @@ void clq_conv_u8s8_pack_avx2(struct clq_conv_args *c)
 
 void clq_conv_u8s8_avx2(struct clq_conv_args *c)
 {
-    if (c->packed_bytes == 0) clq_conv_u8s8_ref(c);
-    else clq_conv_run(c, &way_avx2);
+    if (c->packed_bytes == 0)
+        clq_conv_u8s8_ref(c);
+    else
+        clq_conv_run(c, &way_avx2);
 }
 
 void clq_conv_u8s8_avx_vnni(struct clq_conv_args *c)
 {
-    if (c->packed_bytes == 0) clq_conv_u8s8_ref(c);
-    else clq_conv_run(c, &way_avx_vnni);
+    if (c->packed_bytes == 0)
+        clq_conv_u8s8_ref(c);
+    else
+        clq_conv_run(c, &way_avx_vnni);
 }

@@ -16,8 +16,10 @@ void clq_gemm_u8s8_pack_avx2(struct clq_gemm_args *g)
 
 void clq_gemm_u8s8_avx2(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_u8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx2, false);
+    if (g->packed_bytes == 0)
+        clq_gemm_u8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx2, false);
 }
 
 void clq_gemm_s8s8_plan_avx2(struct clq_gemm_args *g)
@@ -32,18 +34,24 @@ void clq_gemm_s8s8_pack_avx2(struct clq_gemm_args *g)
 
 void clq_gemm_s8s8_avx2(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_s8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx2, true);
+    if (g->packed_bytes == 0)
+        clq_gemm_s8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx2, true);
 }
 
 void clq_gemm_u8s8_avx_vnni(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_u8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx_vnni, false);
+    if (g->packed_bytes == 0)
+        clq_gemm_u8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx_vnni, false);
 }
 
 void clq_gemm_s8s8_avx_vnni(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_s8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx_vnni, true);
+    if (g->packed_bytes == 0)
+        clq_gemm_s8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx_vnni, true);
 }

@@ -24,8 +24,10 @@ void clq_conv_u8s8_pack_avx512(struct clq_conv_args *c)
 
 void clq_conv_u8s8_avx512(struct clq_conv_args *c)
 {
-    if (c->packed_bytes == 0) clq_conv_u8s8_ref(c);
-    else clq_conv_run(c, &way_avx512);
+    if (c->packed_bytes == 0)
+        clq_conv_u8s8_ref(c);
+    else
+        clq_conv_run(c, &way_avx512);
 }
 
 void clq_conv_u8s8_plan_avx512_vnni(struct clq_conv_args *c)
@@ -40,6 +42,8 @@ void clq_conv_u8s8_pack_avx512_vnni(struct clq_conv_args *c)
 
 void clq_conv_u8s8_avx512_vnni(struct clq_conv_args *c)
 {
-    if (c->packed_bytes == 0) clq_conv_u8s8_ref(c);
-    else clq_conv_run(c, &way_avx512_vnni);
+    if (c->packed_bytes == 0)
+        clq_conv_u8s8_ref(c);
+    else
+        clq_conv_run(c, &way_avx512_vnni);
 }

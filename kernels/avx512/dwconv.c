@@ -25,7 +25,8 @@ static size_t channel_at(const struct clq_conv_args *c, size_t position)
     return b.c0 + (b.mode ? lane % (size_t)(4 / b.mode) : lane) * 16 + 4 * j + i;
 }
 
-/* Weight of byte e % 4 of quad e / 4 in a variant: the window is shifted by variant / 2 rows and variant % 2 columns. */
+/* Weight of byte e % 4 of quad e / 4 in a variant: the window is shifted by variant / 2 rows and variant % 2 columns.
+ * */
 static int8_t quad_weight(const struct clq_conv_args *c, const int8_t *w, size_t variant, size_t e)
 {
     const size_t q = clq_dw_window_quads(c);
@@ -75,8 +76,10 @@ void clq_dwconv_pack_vnni(struct clq_conv_args *c)
 
 void clq_dwconv_run_vnni(const struct clq_conv_args *c)
 {
-    if (clq_dw_method_of(c) == CLQ_DW_QUADS) clq_dw_run_quads(c);
-    else clq_dw_run_taps(c);
+    if (clq_dw_method_of(c) == CLQ_DW_QUADS)
+        clq_dw_run_quads(c);
+    else
+        clq_dw_run_taps(c);
 }
 
 /* One output pixel of one block: tap[4 * quads], each 64 (or mask) bytes. */
@@ -162,10 +165,14 @@ void clq_dw_run_taps(const struct clq_conv_args *c)
         for (size_t p = c->oh * band / grid.bands * c->ow; p < c->oh * (band + 1) / grid.bands * c->ow; p++) {
             taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci + b.c0, p / c->ow, p % c->ow);
             uint8_t *y = (uint8_t *)c->y + ((image * c->oh * c->ow + p) * c->co + b.c0) * bytes;
-            if (t.finish == CLQ_FINISH_SHORT) taps_pixel(&t, y, CLQ_FINISH_SHORT);
-            else if (t.finish == CLQ_FINISH_CODES) taps_pixel(&t, y, CLQ_FINISH_CODES);
-            else if (t.finish == CLQ_FINISH_F32) taps_pixel(&t, y, CLQ_FINISH_F32);
-            else taps_pixel(&t, y, CLQ_FINISH_S32);
+            if (t.finish == CLQ_FINISH_SHORT)
+                taps_pixel(&t, y, CLQ_FINISH_SHORT);
+            else if (t.finish == CLQ_FINISH_CODES)
+                taps_pixel(&t, y, CLQ_FINISH_CODES);
+            else if (t.finish == CLQ_FINISH_F32)
+                taps_pixel(&t, y, CLQ_FINISH_F32);
+            else
+                taps_pixel(&t, y, CLQ_FINISH_S32);
         }
     }
 }

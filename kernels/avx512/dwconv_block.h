@@ -5,8 +5,8 @@
  *   packed:  struct clq_dw, then bias int32, multiplier float, shift float, [64 * blocks] each by position, then data
  *   data:    [blocks][variants][quads][4 vectors][16 channels][4 taps]
  *
- * Four taps are byte-transposed into 4 vectors of [16 channels][4 taps]. The unpacks leave the channels of a block in the
- * order vector j, 128-bit lane l, i: channel 16 l + 4 j + i, which the packs of the epilogue undo. */
+ * Four taps are byte-transposed into 4 vectors of [16 channels][4 taps]. The unpacks leave the channels of a block in
+ * the order vector j, 128-bit lane l, i: channel 16 l + 4 j + i, which the packs of the epilogue undo. */
 #ifndef CLQ_KERNELS_AVX512_DWCONV_BLOCK_H
 #define CLQ_KERNELS_AVX512_DWCONV_BLOCK_H
 
@@ -32,8 +32,8 @@ static inline enum clq_dw_method clq_dw_method_of(const struct clq_conv_args *c)
     return square && stride ? CLQ_DW_QUADS : CLQ_DW_TAPS;
 }
 
-/* A block is 64 byte columns: 64 channels, or, for a last block of 32 (16) channels and codes out, the same channels of 2
- * (4) horizontal strips of the image, so that no lane idles. mode: 1, 2 or 4 strips, 0 masked. */
+/* A block is 64 byte columns: 64 channels, or, for a last block of 32 (16) channels and codes out, the same channels of
+ * 2 (4) horizontal strips of the image, so that no lane idles. mode: 1, 2 or 4 strips, 0 masked. */
 struct clq_dw_block {
     int mode;
     size_t c0, channels, strips, rows; /* rows: of one strip */

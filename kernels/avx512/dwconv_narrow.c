@@ -19,7 +19,8 @@ static inline __m512i load_codes(const uint8_t *p, size_t left)
 
 static inline void clq_narrow_dw_sums(int32_t *sums, __m512i lo, __m512i hi)
 {
-    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11),
+                  last = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     _mm512_storeu_si512(sums, _mm512_permutex2var_epi64(lo, first, hi));
     _mm512_storeu_si512(sums + 16, _mm512_permutex2var_epi64(lo, last, hi));
 }

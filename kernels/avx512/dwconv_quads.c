@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Depthwise 3x3 and 5x5 on AVX512-VNNI. Pixels are taken in 2x2 quads, byte-transposed once into 4 vectors of
- * [16 channels][4 pixels]; every quad then serves all taps with vpdpbusd. A KxK window covers QxQ quads, Q = (K + 1) / 2.
- * Stride 1: the outputs of a 2x2 block cover the same quads, with weights shifted by their offset (4 variants). */
+ * [16 channels][4 pixels]; every quad then serves all taps with vpdpbusd. A KxK window covers QxQ quads, Q = (K + 1) /
+ * 2. Stride 1: the outputs of a 2x2 block cover the same quads, with weights shifted by their offset (4 variants). */
 #include "kernels/avx512/dwconv_block.h"
 
 /* One unit's block, band and chunk of columns. */
@@ -50,8 +50,8 @@ CLQ_INLINE __m512i load(const uint8_t *const p[4], const size_t step[4], size_t 
     if (mode == 0) return _mm512_maskz_loadu_epi8(mask, p[0] + x * step[0]);
     if (mode == 2) {
         const __m256i lo = _mm256_loadu_si256((const __m256i *)(p[0] + x * step[0]));
-        return _mm512_inserti64x4(_mm512_castsi256_si512(lo),
-                                  _mm256_loadu_si256((const __m256i *)(p[1] + x * step[1])), 1);
+        return _mm512_inserti64x4(_mm512_castsi256_si512(lo), _mm256_loadu_si256((const __m256i *)(p[1] + x * step[1])),
+                                  1);
     }
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(p[0] + x * step[0])));
     v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(p[1] + x * step[1])), 1);
@@ -81,17 +81,21 @@ static void make_quads(const struct job *job, struct quad_row *row, size_t until
 {
     if (until > job->nq) until = job->nq;
     if (until <= row->have) return;
-    if (job->b.mode == 1) quads_mode(job, row, until, 1);
-    else if (job->b.mode == 2) quads_mode(job, row, until, 2);
-    else if (job->b.mode == 4) quads_mode(job, row, until, 4);
-    else quads_mode(job, row, until, 0);
+    if (job->b.mode == 1)
+        quads_mode(job, row, until, 1);
+    else if (job->b.mode == 2)
+        quads_mode(job, row, until, 2);
+    else if (job->b.mode == 4)
+        quads_mode(job, row, until, 4);
+    else
+        quads_mode(job, row, until, 0);
     row->have = until;
 }
 
-/* nr x nc outputs of 32 channels (half h): the sums. 16 accumulators serve 8 outputs and every loaded vector feeds several
- * dots; loads, not dots, would be the limit otherwise. */
-CLQ_INLINE void tile_sums(__m512i a[8][2], const int8_t *w, const uint8_t *const t[3], size_t qx, const int h, const int q,
-                          const int stride, const int nr, const int nc)
+/* nr x nc outputs of 32 channels (half h): the sums. 16 accumulators serve 8 outputs and every loaded vector feeds
+ * several dots; loads, not dots, would be the limit otherwise. */
+CLQ_INLINE void tile_sums(__m512i a[8][2], const int8_t *w, const uint8_t *const t[3], size_t qx, const int h,
+                          const int q, const int stride, const int nr, const int nc)
 {
     CLQ_UNROLL for (int i = 0; i < 2 * q; i++)
     {
@@ -142,8 +146,8 @@ static __attribute__((noinline)) void store_words(const struct job *job, uint8_t
 }
 
 /* Up to 8 outputs x 64 channels. CLQ_FINISH_F32 stands for both outputs of 4 bytes. */
-CLQ_INLINE void tile(const struct job *job, const uint8_t *const t[3], size_t qx, uint8_t *y, const int q, const int stride,
-                     const int nr, const int nc, const enum clq_finish finish)
+CLQ_INLINE void tile(const struct job *job, const uint8_t *const t[3], size_t qx, uint8_t *y, const int q,
+                     const int stride, const int nr, const int nc, const enum clq_finish finish)
 {
     const int n = nr * nc;
     __m512i p[2][8];
@@ -158,7 +162,8 @@ CLQ_INLINE void tile(const struct job *job, const uint8_t *const t[3], size_t qx
         if (finish == CLQ_FINISH_F32) {
             CLQ_UNROLL for (int o = 0; o < n; o++)
             {
-                CLQ_UNROLL for (int j = 0; j < 2; j++) _mm512_store_si512(job->words + (4 * o + 2 * h + j) * 16, a[o][j]);
+                CLQ_UNROLL for (int j = 0; j < 2; j++)
+                    _mm512_store_si512(job->words + (4 * o + 2 * h + j) * 16, a[o][j]);
             }
             continue;
         }
@@ -204,13 +209,16 @@ CLQ_INLINE void row_run(const struct job *job, struct quad_row *row, const uint8
 }
 
 typedef void row_fn(const struct job *job, struct quad_row *row, const uint8_t *const t[3], uint8_t *y);
-#define ROW(name, q, stride, nr)                                                                                       \
+#define ROW(name, q, stride, nr) \
     static __attribute__((noinline)) void name(const struct job *job, struct quad_row *row, const uint8_t *const t[3], \
-                                               uint8_t *y)                                                             \
-    {                                                                                                                  \
-        if (job->finish == CLQ_FINISH_SHORT) row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_SHORT);                 \
-        else if (job->finish == CLQ_FINISH_CODES) row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_CODES);            \
-        else row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_F32);                                                   \
+                                               uint8_t *y) \
+    { \
+        if (job->finish == CLQ_FINISH_SHORT) \
+            row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_SHORT); \
+        else if (job->finish == CLQ_FINISH_CODES) \
+            row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_CODES); \
+        else \
+            row_run(job, row, t, y, q, stride, nr, CLQ_FINISH_F32); \
     }
 ROW(row_3_one, 2, 1, 1)
 ROW(row_3_two, 2, 1, 2)

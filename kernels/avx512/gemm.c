@@ -17,8 +17,10 @@ void clq_gemm_u8s8_pack_avx512(struct clq_gemm_args *g)
 
 void clq_gemm_u8s8_avx512(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_u8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx512, false);
+    if (g->packed_bytes == 0)
+        clq_gemm_u8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx512, false);
 }
 
 void clq_gemm_s8s8_plan_avx512(struct clq_gemm_args *g)
@@ -33,8 +35,10 @@ void clq_gemm_s8s8_pack_avx512(struct clq_gemm_args *g)
 
 void clq_gemm_s8s8_avx512(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_s8s8_ref(g);
-    else clq_product_run(g, clq_strip_avx512, true);
+    if (g->packed_bytes == 0)
+        clq_gemm_s8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_avx512, true);
 }
 
 void clq_gemm_u8s8_plan_avx512_vnni(struct clq_gemm_args *g)
@@ -49,8 +53,10 @@ void clq_gemm_u8s8_pack_avx512_vnni(struct clq_gemm_args *g)
 
 void clq_gemm_u8s8_avx512_vnni(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_u8s8_ref(g);
-    else clq_product_run(g, clq_strip_vnni, false);
+    if (g->packed_bytes == 0)
+        clq_gemm_u8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_vnni, false);
 }
 
 void clq_gemm_s8s8_plan_avx512_vnni(struct clq_gemm_args *g)
@@ -65,6 +71,8 @@ void clq_gemm_s8s8_pack_avx512_vnni(struct clq_gemm_args *g)
 
 void clq_gemm_s8s8_avx512_vnni(struct clq_gemm_args *g)
 {
-    if (g->packed_bytes == 0) clq_gemm_s8s8_ref(g);
-    else clq_product_run(g, clq_strip_vnni, true);
+    if (g->packed_bytes == 0)
+        clq_gemm_s8s8_ref(g);
+    else
+        clq_product_run(g, clq_strip_vnni, true);
 }

@@ -4,9 +4,9 @@
  * General form: no clamp of the product but one against overflow, since the saturating packs and adds are monotone and
  * so give the code of a clamp in int32. Signed codes are unsigned ones with the top bit flipped.
  * Short form, where lo == zero_point_y and |v| < 2^23 are proved: the bias carries 0x4B000000, so the sum, read as a
- * float, is 2^23 + v, and one fma with shift = -2^23 * M (exact) gives RN32(v * M). For v < 0 that float is 2^23 - |v| / 2:
- * a wrong value, but the result is not positive, and every such value ends as lo. The code is min(clamp(rne, 0, 255) + zy,
- * hi). This is the only fused multiply-add of the integer path; its product with the shift undone is exact.
+ * float, is 2^23 + v, and one fma with shift = -2^23 * M (exact) gives RN32(v * M). For v < 0 that float is 2^23 - |v|
+ * / 2: a wrong value, but the result is not positive, and every such value ends as lo. The code is min(clamp(rne, 0,
+ * 255) + zy, hi). This is the only fused multiply-add of the integer path; its product with the shift undone is exact.
  *
  * Both packs work inside 128-bit lanes: a result holds 4 bytes of each of its 4 inputs per lane. */
 #ifndef CLQ_KERNELS_AVX512_GEMM_EPILOGUE_H

@@ -11,16 +11,19 @@
 #define CLQ_LANES 16
 #include "kernels/narrow.h"
 
-#define ROWS(F, name, nv, way)                                                                                         \
-    F(name##_1, 1, nv, way)                                                                                            \
-    F(name##_2, 2, nv, way)                                                                                            \
-    F(name##_3, 3, nv, way)                                                                                            \
-    F(name##_4, 4, nv, way)                                                                                            \
-    F(name##_5, 5, nv, way)                                                                                            \
-    F(name##_6, 6, nv, way)                                                                                            \
-    F(name##_7, 7, nv, way)                                                                                            \
+#define ROWS(F, name, nv, way) \
+    F(name##_1, 1, nv, way) \
+    F(name##_2, 2, nv, way) \
+    F(name##_3, 3, nv, way) \
+    F(name##_4, 4, nv, way) \
+    F(name##_5, 5, nv, way) \
+    F(name##_6, 6, nv, way) \
+    F(name##_7, 7, nv, way) \
     F(name##_8, 8, nv, way)
-#define LADDER(name) {NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8}
+#define LADDER(name) \
+    { \
+        NULL, name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8 \
+    }
 
 ROWS(CLQ_NARROW_TILE, pairs, 2, CLQ_NARROW_PAIRS)
 ROWS(CLQ_NARROW_TILE, pairs_half, 1, CLQ_NARROW_PAIRS)

@@ -59,7 +59,13 @@ CLQ_INLINE void clq_tile_store(const struct clq_tile *t, uint8_t *y, __m512i q, 
         _mm512_mask_storeu_epi8(y, (1ull << width) - 1, q);
     } else if (t->dense) {
         const unsigned bytes = width * (unsigned)rows;
-        _mm512_mask_storeu_epi8(y, bytes == 64 ? ~0ull : (1ull << bytes) - 1, q);
+        if (bytes == 64)
+            _mm512_storeu_si512(y, q);
+        else
+            _mm512_mask_storeu_epi8(y, (1ull << bytes) - 1, q);
+    } else if (nv == 2 && width == 32) {
+        _mm256_storeu_si256((__m256i *)y, _mm512_castsi512_si256(q));
+        if (rows > 1) _mm256_storeu_si256((__m256i *)(y + t->ldy), _mm512_extracti64x4_epi64(q, 1));
     } else if (nv == 2) {
         const __mmask32 mask = (__mmask32)((1ull << width) - 1);
         _mm256_mask_storeu_epi8(y, mask, _mm512_castsi512_si256(q));
@@ -89,7 +95,8 @@ CLQ_INLINE void clq_tile_codes(const struct clq_tile *t, const __m512i *c, uint8
             const __m512 f = _mm512_loadu_ps(t->shift + 16 * (j % nv));
             v[j] = clq_scale(g[last < j ? last : j], m, f, finish);
         }
-        const __m512i q = clq_codes(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]), &t->epilogue, finish);
+        const __m512i q =
+            clq_codes(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]), &t->epilogue, finish);
         const __m512i order = _mm512_loadu_si512(t->order);
         clq_tile_store(t, y + (size_t)i * t->ldy, _mm512_permutexvar_epi32(order, q), i, mr, nv);
     }
@@ -108,12 +115,17 @@ CLQ_INLINE void clq_tile_words(const struct clq_tile *t, const __m512i *c, uint8
     CLQ_UNROLL for (int j = 0; j < nv; j++)
     {
         const __mmask16 mask = clq_tile_mask(t->width, j);
+        const bool full = t->width == 16 * (size_t)nv;
         const __m512 m = _mm512_loadu_ps(t->multiplier + 16 * j);
         CLQ_UNROLL for (int i = 0; i < mr; i++)
         {
             __m512i v = c[i * nv + j];
             if (finish == CLQ_FINISH_F32) v = _mm512_castps_si512(_mm512_mul_ps(_mm512_cvtepi32_ps(v), m));
-            _mm512_mask_storeu_epi32(y + (size_t)i * t->ldy + 64 * (size_t)j, mask, v);
+            uint8_t *at = y + (size_t)i * t->ldy + 64 * (size_t)j;
+            if (j + 1 < nv || full)
+                _mm512_storeu_si512(at, v); /* a masked store is slow on some CPUs */
+            else
+                _mm512_mask_storeu_epi32(at, mask, v);
         }
     }
 }
@@ -123,7 +135,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                              const int nv)
 {
     const size_t lda = t->lda;
-    const int ahead = mr <= 2 ? 4096 : 1024; /* few rows only stream the weights */
+    const int ahead = mr <= 4 ? 4096 : 1024; /* few rows only stream the weights */
     for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
         __m512i c[28];
         const int8_t *b = t->data;
@@ -149,10 +161,14 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                 CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 4;
             }
         }
-        if (t->finish == CLQ_FINISH_SHORT) clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_SHORT);
-        else if (t->finish == CLQ_FINISH_CODES) clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_CODES);
-        else if (t->finish == CLQ_FINISH_F32) clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_F32);
-        else clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_S32);
+        if (t->finish == CLQ_FINISH_SHORT)
+            clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_SHORT);
+        else if (t->finish == CLQ_FINISH_CODES)
+            clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_CODES);
+        else if (t->finish == CLQ_FINISH_F32)
+            clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_F32);
+        else
+            clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_S32);
     }
 }
 

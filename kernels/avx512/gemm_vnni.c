@@ -6,11 +6,11 @@
 
 typedef void tile_fn(const struct clq_tile *t, const uint8_t *a, uint8_t *y, size_t tiles);
 
-#define TILE(nv, mr)                                                                                                   \
-    static __attribute__((noinline)) void tile_##nv##_##mr(const struct clq_tile *t, const uint8_t *a, uint8_t *y,     \
-                                                           size_t tiles)                                               \
-    {                                                                                                                  \
-        clq_tile_run(t, a, y, tiles, mr, nv);                                                                          \
+#define TILE(nv, mr) \
+    static __attribute__((noinline)) void tile_##nv##_##mr(const struct clq_tile *t, const uint8_t *a, uint8_t *y, \
+                                                           size_t tiles) \
+    { \
+        clq_tile_run(t, a, y, tiles, mr, nv); \
     }
 #define ROWS_6(F, nv) F(nv, 1) F(nv, 2) F(nv, 3) F(nv, 4) F(nv, 5) F(nv, 6)
 #define ROWS_8(F, nv) ROWS_6(F, nv) F(nv, 7) F(nv, 8)

@@ -24,18 +24,10 @@ static inline void clq_store_ref(void *y, size_t at, enum clq_out out, int64_t v
                                  int32_t zero_point, int32_t lo, int32_t hi)
 {
     switch (out) {
-    case CLQ_OUT_U8:
-        ((uint8_t *)y)[at] = (uint8_t)clq_requantize_ref(v, *multiplier, zero_point, lo, hi);
-        break;
-    case CLQ_OUT_S8:
-        ((int8_t *)y)[at] = (int8_t)clq_requantize_ref(v, *multiplier, zero_point, lo, hi);
-        break;
-    case CLQ_OUT_F32:
-        ((float *)y)[at] = (float)v * *multiplier;
-        break;
-    case CLQ_OUT_S32:
-        ((int32_t *)y)[at] = (int32_t)(uint32_t)(uint64_t)v;
-        break;
+    case CLQ_OUT_U8: ((uint8_t *)y)[at] = (uint8_t)clq_requantize_ref(v, *multiplier, zero_point, lo, hi); break;
+    case CLQ_OUT_S8: ((int8_t *)y)[at] = (int8_t)clq_requantize_ref(v, *multiplier, zero_point, lo, hi); break;
+    case CLQ_OUT_F32: ((float *)y)[at] = (float)v * *multiplier; break;
+    case CLQ_OUT_S32: ((int32_t *)y)[at] = (int32_t)(uint32_t)(uint64_t)v; break;
     }
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of conv_u8s8: drawn geometries (kernels 1..7, strides 1..3, dilation, groups, asymmetric padding, batches,
- * windows partly or wholly outside), depthwise with every channel remainder, 1x1 with and without stride, wide images, all
- * outputs and limits, extreme operands, and sums beyond 32 bits. Tests run the units out of order and on two scratch
- * buffers. */
+ * windows partly or wholly outside), depthwise with every channel remainder, 1x1 with and without stride, wide images,
+ * all outputs and limits, extreme operands, and sums beyond 32 bits. Tests run the units out of order and on two
+ * scratch buffers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -21,20 +21,20 @@ struct shape {
 enum { N_DRAWN = 500, N_DEPTHWISE = 300, N_POINTWISE = 60 };
 
 static const struct shape fixed[] = {
-    {1, 20, 21, 3, 32, 1, 3, 3, 2, 2, 1, 1},     /* stem */
-    {1, 5, 300, 24, 24, 24, 3, 3, 1, 1, 1, 1},   /* wide depthwise: chunks of columns */
-    {1, 4, 170, 40, 40, 40, 5, 5, 2, 2, 1, 2},   {1, 9, 150, 80, 80, 80, 5, 5, 2, 1, 1, 2},
-    {1, 8, 30, 32, 32, 32, 3, 3, 1, 1, 1, 1},    {1, 12, 30, 16, 16, 16, 5, 5, 1, 1, 1, 2}, /* strips of a narrow block */
-    {1, 7, 7, 64, 128, 1, 3, 3, 1, 1, 1, 1},     {2, 7, 7, 96, 64, 1, 3, 3, 2, 2, 1, 1}, /* expanded */
-    {1, 14, 14, 64, 80, 1, 3, 3, 1, 1, 2, 2},    {1, 7, 7, 128, 256, 1, 1, 1, 2, 2, 1, 0},
-    {1, 30, 26, 16, 16, 1, 3, 3, 1, 1, 1, 1},    {1, 3, 1, 60, 70, 1, 7, 7, 1, 1, 1, 3},
-    {1, 4, 4, 4, 144, 1, 4, 4, 4, 4, 1, 0},      /* in place */
-    {1, 40, 9, 70, 30, 1, 5, 5, 1, 1, 1, 2},     {3, 6, 6, 32, 64, 4, 3, 3, 1, 1, 1, 1},
-    {1, 6, 5, 24, 48, 24, 3, 3, 1, 1, 1, 1},     {1, 5, 5, 48, 24, 24, 3, 3, 1, 1, 1, 1}, /* depthwise with factors */
-    {1, 300, 1, 8, 20, 1, 3, 1, 1, 1, 1, 1},     {1, 1, 300, 8, 20, 1, 1, 3, 1, 1, 1, 1},
-    {1, 9, 9, 1, 1, 1, 3, 3, 1, 1, 1, 1},        {1, 6, 6, 66, 66, 66, 7, 7, 1, 1, 1, 3},
-    {1, 6, 6, 70, 70, 70, 3, 3, 1, 1, 2, 2},     {1, 6, 6, 130, 130, 130, 3, 3, 3, 3, 1, 1},
-    {1, 2, 2, 1100, 8, 1, 8, 8, 1, 1, 1, 0},     /* 70400 taps: beyond 32 bits with extreme operands */
+    {1, 20, 21, 3, 32, 1, 3, 3, 2, 2, 1, 1},   /* stem */
+    {1, 5, 300, 24, 24, 24, 3, 3, 1, 1, 1, 1}, /* wide depthwise: chunks of columns */
+    {1, 4, 170, 40, 40, 40, 5, 5, 2, 2, 1, 2}, {1, 9, 150, 80, 80, 80, 5, 5, 2, 1, 1, 2},
+    {1, 8, 30, 32, 32, 32, 3, 3, 1, 1, 1, 1},  {1, 12, 30, 16, 16, 16, 5, 5, 1, 1, 1, 2}, /* strips of a narrow block */
+    {1, 7, 7, 64, 128, 1, 3, 3, 1, 1, 1, 1},   {2, 7, 7, 96, 64, 1, 3, 3, 2, 2, 1, 1},    /* expanded */
+    {1, 14, 14, 64, 80, 1, 3, 3, 1, 1, 2, 2},  {1, 7, 7, 128, 256, 1, 1, 1, 2, 2, 1, 0},
+    {1, 30, 26, 16, 16, 1, 3, 3, 1, 1, 1, 1},  {1, 3, 1, 60, 70, 1, 7, 7, 1, 1, 1, 3},
+    {1, 4, 4, 4, 144, 1, 4, 4, 4, 4, 1, 0}, /* in place */
+    {1, 40, 9, 70, 30, 1, 5, 5, 1, 1, 1, 2},   {3, 6, 6, 32, 64, 4, 3, 3, 1, 1, 1, 1},
+    {1, 6, 5, 24, 48, 24, 3, 3, 1, 1, 1, 1},   {1, 5, 5, 48, 24, 24, 3, 3, 1, 1, 1, 1}, /* depthwise with factors */
+    {1, 300, 1, 8, 20, 1, 3, 1, 1, 1, 1, 1},   {1, 1, 300, 8, 20, 1, 1, 3, 1, 1, 1, 1},
+    {1, 9, 9, 1, 1, 1, 3, 3, 1, 1, 1, 1},      {1, 6, 6, 66, 66, 66, 7, 7, 1, 1, 1, 3},
+    {1, 6, 6, 70, 70, 70, 3, 3, 1, 1, 2, 2},   {1, 6, 6, 130, 130, 130, 3, 3, 3, 3, 1, 1},
+    {1, 2, 2, 1100, 8, 1, 8, 8, 1, 1, 1, 0}, /* 70400 taps: beyond 32 bits with extreme operands */
 };
 enum { N_FIXED = 4 * (sizeof fixed / sizeof *fixed) };
 
@@ -81,7 +81,11 @@ static void fill_weights(struct clq_case *c, int8_t *w, size_t n, size_t variati
 {
     for (size_t i = 0; i < n; i++) {
         const int r = clq_rng_range(&c->rng, -127, 127), side = clq_rng_range(&c->rng, 0, 2);
-        w[i] = (int8_t)(variation % 4 == 0 ? (side == 0 ? 127 : side == 1 ? -127 : -128) : variation % 4 == 1 ? r / 2 : r);
+        w[i] = (int8_t)(variation % 4 == 0   ? (side == 0   ? 127
+                                                : side == 1 ? -127
+                                                            : -128)
+                        : variation % 4 == 1 ? r / 2
+                                             : r);
     }
 }
 
@@ -141,10 +145,10 @@ static void describe(struct clq_case *c, const struct shape *s, size_t variation
     draw_geometry(c, a, s);
     draw_channels(c, a, s);
     fill_operands(c, a, variation);
-    clq_case_label(c, "%zux%zux%zux%zu -> %zux%zux%zu k%zux%zu s%zu,%zu d%zu,%zu p%zu,%zu g%zu out %d zx %d zy %d %d..%d",
-                   a->batch, a->h, a->w, a->ci, a->oh, a->ow, a->co, a->kh, a->kw, a->stride_h, a->stride_w,
-                   a->dilation_h, a->dilation_w, a->pad_top, a->pad_left, a->groups, (int)a->out, a->zero_point_x,
-                   a->zero_point_y, a->lo, a->hi);
+    clq_case_label(
+        c, "%zux%zux%zux%zu -> %zux%zux%zu k%zux%zu s%zu,%zu d%zu,%zu p%zu,%zu g%zu out %d zx %d zy %d %d..%d",
+        a->batch, a->h, a->w, a->ci, a->oh, a->ow, a->co, a->kh, a->kw, a->stride_h, a->stride_w, a->dilation_h,
+        a->dilation_w, a->pad_top, a->pad_left, a->groups, (int)a->out, a->zero_point_x, a->zero_point_y, a->lo, a->hi);
 }
 
 static void prepare(struct clq_case *c, size_t index)
@@ -167,8 +171,15 @@ static void prepare(struct clq_case *c, size_t index)
     }
     index -= N_DEPTHWISE;
     if (index < N_POINTWISE) {
-        s = (struct shape){.batch = 1 + index % 2, .oh = 1 + index % 9, .ow = 1 + index % 13, .groups = 1, .kh = 1, .kw = 1,
-                           .stride_h = 1 + index % 5 / 4, .stride_w = 1 + index % 7 / 6, .dilation = 1};
+        s = (struct shape){.batch = 1 + index % 2,
+                           .oh = 1 + index % 9,
+                           .ow = 1 + index % 13,
+                           .groups = 1,
+                           .kh = 1,
+                           .kw = 1,
+                           .stride_h = 1 + index % 5 / 4,
+                           .stride_w = 1 + index % 7 / 6,
+                           .dilation = 1};
         describe(c, &s, index);
         return;
     }
@@ -178,13 +189,13 @@ static void prepare(struct clq_case *c, size_t index)
 
 /* The layers of EfficientNet-Lite0 that cost most, one of each kind, and convolutions of other networks. */
 static const struct shape benches[] = {
-    {1, 112, 112, 3, 32, 1, 3, 3, 2, 2, 1, 1},   {1, 112, 112, 32, 32, 32, 3, 3, 1, 1, 1, 1},
-    {1, 112, 112, 16, 96, 1, 1, 1, 1, 1, 1, 0},  {1, 56, 56, 96, 96, 96, 3, 3, 2, 2, 1, 1},
-    {1, 56, 56, 144, 24, 1, 1, 1, 1, 1, 1, 0},   {1, 28, 28, 144, 144, 144, 5, 5, 2, 2, 1, 2},
+    {1, 112, 112, 3, 32, 1, 3, 3, 2, 2, 1, 1},    {1, 112, 112, 32, 32, 32, 3, 3, 1, 1, 1, 1},
+    {1, 112, 112, 16, 96, 1, 1, 1, 1, 1, 1, 0},   {1, 56, 56, 96, 96, 96, 3, 3, 2, 2, 1, 1},
+    {1, 56, 56, 144, 24, 1, 1, 1, 1, 1, 1, 0},    {1, 28, 28, 144, 144, 144, 5, 5, 2, 2, 1, 2},
     {1, 14, 14, 480, 480, 480, 5, 5, 1, 1, 1, 2}, {1, 14, 14, 480, 80, 1, 1, 1, 1, 1, 1, 0},
-    {1, 7, 7, 320, 1280, 1, 1, 1, 1, 1, 1, 0},   {1, 56, 56, 64, 64, 1, 3, 3, 1, 1, 1, 1},
-    {1, 14, 14, 256, 256, 1, 3, 3, 1, 1, 1, 1},  {1, 7, 7, 512, 512, 1, 3, 3, 1, 1, 1, 1},
-    {1, 7, 7, 512, 1024, 1, 1, 1, 2, 2, 1, 0},   {1, 14, 14, 96, 96, 96, 7, 7, 1, 1, 1, 3},
+    {1, 7, 7, 320, 1280, 1, 1, 1, 1, 1, 1, 0},    {1, 56, 56, 64, 64, 1, 3, 3, 1, 1, 1, 1},
+    {1, 14, 14, 256, 256, 1, 3, 3, 1, 1, 1, 1},   {1, 7, 7, 512, 512, 1, 3, 3, 1, 1, 1, 1},
+    {1, 7, 7, 512, 1024, 1, 1, 1, 2, 2, 1, 0},    {1, 14, 14, 96, 96, 96, 7, 7, 1, 1, 1, 3},
     {1, 28, 28, 128, 128, 32, 3, 3, 1, 1, 1, 1},
 };
 
@@ -237,7 +248,12 @@ static void explain(const struct clq_case *c, size_t operand, size_t at, char *t
 }
 
 const struct clq_family clq_family_conv_u8s8 = {
-    .op = "conv_u8s8", .n_tests = N_DRAWN + N_DEPTHWISE + N_POINTWISE + N_FIXED,
-    .n_benches = sizeof benches / sizeof *benches, .prepare = prepare, .prepare_bench = prepare_bench, .setup = setup,
-    .run = run, .explain = explain,
+    .op = "conv_u8s8",
+    .n_tests = N_DRAWN + N_DEPTHWISE + N_POINTWISE + N_FIXED,
+    .n_benches = sizeof benches / sizeof *benches,
+    .prepare = prepare,
+    .prepare_bench = prepare_bench,
+    .setup = setup,
+    .run = run,
+    .explain = explain,
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of gemm_u8s8 and gemm_s8s8: every row, column and depth remainder up to 70, row distances, blocks of rows and
- * panels, all outputs and limits, extreme operands, multipliers that tie, saturate or vanish, weights beside the bound of
- * vpmaddubsw, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
+ * panels, all outputs and limits, extreme operands, multipliers that tie, saturate or vanish, weights beside the bound
+ * of vpmaddubsw, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,8 +48,10 @@ static void fill_weights(struct clq_case *c, int8_t *w, size_t n, size_t k, enum
         case W_SEVEN_BITS: w[i] = (int8_t)(r / 2); break;
         case W_ALL_LOW: w[i] = -128; break;
         default: /* pairs whose magnitudes sum to 128 */
-            if (i % k % 2 == 0) w[i] = (int8_t)-first;
-            else w[i] = (int8_t)(128 + w[i - 1] == 128 ? -128 : 128 + w[i - 1]);
+            if (i % k % 2 == 0)
+                w[i] = (int8_t)-first;
+            else
+                w[i] = (int8_t)(128 + w[i - 1] == 128 ? -128 : 128 + w[i - 1]);
         }
     }
     if (kind == W_PAIR_OVER && n * k > 1) {
@@ -64,8 +66,9 @@ static void fill_multipliers(struct clq_case *c, float *m, size_t n, size_t k, e
     for (size_t i = 0; i < n; i++) {
         const float moderate = (clq_rng_unit(&c->rng) + 0.1f) * 0.02f / (float)(k + 1);
         m[i] = kind == M_MODERATE ? moderate
-               : kind == M_TIES ? 1.0f / (float)(1u << clq_rng_below(&c->rng, 16))
-               : kind == M_HUGE ? (clq_rng_range(&c->rng, 0, 2) ? moderate * 0x1p40f : 0x1p100f) : 0x1p-126f;
+               : kind == M_TIES   ? 1.0f / (float)(1u << clq_rng_below(&c->rng, 16))
+               : kind == M_HUGE   ? (clq_rng_range(&c->rng, 0, 2) ? moderate * 0x1p40f : 0x1p100f)
+                                  : 0x1p-126f;
     }
 }
 
@@ -73,7 +76,8 @@ static void fill_multipliers(struct clq_case *c, float *m, size_t n, size_t k, e
 static int64_t bound_of(const struct clq_gemm_args *g, bool is_signed)
 {
     const int64_t low = is_signed ? -128 : 0, high = low + 255;
-    const int64_t most = high - g->zero_point_a > g->zero_point_a - low ? high - g->zero_point_a : g->zero_point_a - low;
+    const int64_t most =
+        high - g->zero_point_a > g->zero_point_a - low ? high - g->zero_point_a : g->zero_point_a - low;
     int64_t bound = 0;
     for (size_t n = 0; n < g->n; n++) {
         int64_t sum = 0;
@@ -92,7 +96,8 @@ static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t 
     const enum weights kind = (enum weights)(variation % W_COUNT);
     const enum multipliers scale = (enum multipliers)(variation / 2 % M_COUNT);
     const enum clq_fill_codes fill = (enum clq_fill_codes)(variation / 3 % CLQ_CODES_COUNT);
-    const size_t lda = s.k + (variation % 3 == 2 ? variation % 7 : 0), ldy = s.n + (variation % 4 == 3 ? variation % 5 : 0);
+    const size_t lda = s.k + (variation % 3 == 2 ? variation % 7 : 0),
+                 ldy = s.n + (variation % 4 == 3 ? variation % 5 : 0);
     p->is_signed = is_signed;
     p->split = true;
     g->m = s.m;
@@ -108,7 +113,8 @@ static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t 
     g->zero_point_y = (int)clq_rng_below(&c->rng, 256) - below;
     g->lo = variation % 3 == 0 ? g->zero_point_y : -below;
     g->hi = variation % 5 == 0 ? clq_rng_range(&c->rng, g->lo, 255 - below) : 255 - below;
-    clq_case_label(c, "%zux%zux%zu lda+%zu ldy+%zu out %d zero points %d,%d limits %d..%d %s weights, %s, %s multipliers",
+    clq_case_label(c,
+                   "%zux%zux%zu lda+%zu ldy+%zu out %d zero points %d,%d limits %d..%d %s weights, %s, %s multipliers",
                    s.m, s.n, s.k, lda - s.k, ldy - s.n, (int)g->out, g->zero_point_a, g->zero_point_y, g->lo, g->hi,
                    weights_name[kind], clq_codes_name(fill), multipliers_name[scale]);
     const size_t n_a = s.m ? (s.m - 1) * lda + s.k : 0, n_y = s.m ? (s.m - 1) * ldy + s.n : 0;
@@ -117,8 +123,10 @@ static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t 
     int32_t *bias = clq_case_operand(c, "bias", CLQ_IN, CLQ_ELEM_S32, s.n, 0);
     float *m = clq_case_operand(c, "multiplier", CLQ_IN, CLQ_ELEM_F32, s.n, 0);
     clq_fill_codes(&c->rng, a, n_a, fill);
-    if (is_signed && fill == CLQ_CODES_LOW) for (size_t i = 0; i < n_a; i++) a[i] = 128;
-    if (is_signed && fill == CLQ_CODES_HIGH) for (size_t i = 0; i < n_a; i++) a[i] = 127;
+    if (is_signed && fill == CLQ_CODES_LOW)
+        for (size_t i = 0; i < n_a; i++) a[i] = 128;
+    if (is_signed && fill == CLQ_CODES_HIGH)
+        for (size_t i = 0; i < n_a; i++) a[i] = 127;
     fill_weights(c, w, s.n, s.k, kind);
     for (size_t i = 0; i < s.n; i++) bias[i] = clq_rng_range(&c->rng, -20000, 20000);
     fill_multipliers(c, m, s.n, s.k, scale);
@@ -164,7 +172,8 @@ static void prepare(struct clq_case *c, size_t index, bool is_signed)
 {
     if (index < N_SWEEP) {
         const size_t t = index % N_TAILS + 1, way = index / N_TAILS;
-        const struct sizes s = {way == 0 ? t : 1 + clq_rng_below(&c->rng, 20), way == 1 ? t : 1 + clq_rng_below(&c->rng, 90),
+        const struct sizes s = {way == 0 ? t : 1 + clq_rng_below(&c->rng, 20),
+                                way == 1 ? t : 1 + clq_rng_below(&c->rng, 90),
                                 way == 2 ? t : 1 + clq_rng_below(&c->rng, 140)};
         describe(c, s, is_signed, index);
     } else if (index < N_SWEEP + N_LARGE) {
@@ -223,7 +232,8 @@ static void setup(struct clq_case *c, const struct clq_kernels *k)
 static void run(struct clq_case *c, const struct clq_kernels *k)
 {
     struct clq_gemm_args g = ((struct product *)c->args)->g;
-    void (*const product)(struct clq_gemm_args *) = ((struct product *)c->args)->is_signed ? k->gemm_s8s8 : k->gemm_u8s8;
+    void (*const product)(struct clq_gemm_args *) =
+        ((struct product *)c->args)->is_signed ? k->gemm_s8s8 : k->gemm_u8s8;
     if (!((struct product *)c->args)->split) {
         g.unit_begin = 0;
         g.unit_end = g.units;
@@ -248,11 +258,23 @@ static void explain(const struct clq_case *c, size_t operand, size_t at, char *t
 }
 
 const struct clq_family clq_family_gemm_u8s8 = {
-    .op = "gemm_u8s8", .n_tests = N_SWEEP + N_LARGE + N_LIMITS, .n_benches = N_BENCHES, .prepare = prepare_u8,
-    .prepare_bench = prepare_bench_u8, .setup = setup, .run = run, .explain = explain,
+    .op = "gemm_u8s8",
+    .n_tests = N_SWEEP + N_LARGE + N_LIMITS,
+    .n_benches = N_BENCHES,
+    .prepare = prepare_u8,
+    .prepare_bench = prepare_bench_u8,
+    .setup = setup,
+    .run = run,
+    .explain = explain,
 };
 
 const struct clq_family clq_family_gemm_s8s8 = {
-    .op = "gemm_s8s8", .n_tests = N_SWEEP + N_LARGE + N_LIMITS, .n_benches = N_BENCHES, .prepare = prepare_s8,
-    .prepare_bench = prepare_bench_s8, .setup = setup, .run = run, .explain = explain,
+    .op = "gemm_s8s8",
+    .n_tests = N_SWEEP + N_LARGE + N_LIMITS,
+    .n_benches = N_BENCHES,
+    .prepare = prepare_s8,
+    .prepare_bench = prepare_bench_s8,
+    .setup = setup,
+    .run = run,
+    .explain = explain,
 };
