@@ -6,7 +6,8 @@
         --ours OURS.int8.onnx [--build build/release] [--threads 1 2] [--rounds 210] [--out TABLE.md]
 
 Every contender is a resident process that is driven in turn, in an order that rotates; spinning is off. A round is one run
-of each. Ratios are medians of per-round ratios, with a 95 % bootstrap interval over whole blocks of rounds.
+of each. All processes are started afresh several times; ratios are medians of per-round ratios, with a 95 % bootstrap
+interval that draws whole sets of processes.
 """
 import argparse
 import json
@@ -37,9 +38,9 @@ def sqnr(y, r):
     return float("inf") if e == 0 else 10 * np.log10(float((r.astype(np.float64) ** 2).sum()) / e)
 
 
-def interval(ratios, blocks=5, draws=2000):
+def interval(parts, draws=2000):
     rng = np.random.default_rng(1)
-    parts = np.array_split(np.asarray(ratios), blocks)
+    blocks = len(parts)
     medians = [np.median(np.concatenate([parts[i] for i in rng.integers(0, blocks, blocks)])) for _ in range(draws)]
     return np.quantile(medians, [0.025, 0.975])
 
@@ -90,23 +91,27 @@ def quality(args, made):
 
 
 def compare(args, threads):
-    made = start(args, threads)
-    names = list(made)
-    seconds = {n: [] for n in names}
-    for i in range(args.rounds):
-        k = i % len(names)
-        for n in names[k:] + names[:k]:
-            seconds[n].append(made[n].run(1)[0])
-    db = quality(args, made) if "onnxruntime float" in made else {}
-    base = np.array(seconds["clquant int8"])
+    seconds, db = {}, {}
+    for process in range(args.processes):
+        made = start(args, threads)
+        names = list(made)
+        for n in names:
+            seconds.setdefault(n, []).append([])
+        for i in range(max(1, args.rounds // args.processes)):
+            k = i % len(names)
+            for n in names[k:] + names[:k]:
+                seconds[n][-1].append(made[n].run(1)[0])
+        if process == 0 and "onnxruntime float" in made:
+            db = quality(args, made)
+        for rival in made.values():
+            rival.close()
     rows = []
-    for n in names:
-        r = np.array(seconds[n]) / base
-        lo, hi = interval(r)
-        rows.append({"name": n, "threads": threads, "median_ms": 1e3 * float(np.median(seconds[n])), "best_ms": 1e3 * min(seconds[n]),
-                     "ratio": float(np.median(r)), "lo": float(lo), "hi": float(hi), "sqnr_db": db.get(n)})
-    for rival in made.values():
-        rival.close()
+    for n, parts in seconds.items():
+        ratios = [np.array(p) / np.array(q) for p, q in zip(parts, seconds["clquant int8"])]
+        lo, hi = interval(ratios)
+        times = np.concatenate(parts)
+        rows.append({"name": n, "threads": threads, "median_ms": 1e3 * float(np.median(times)), "best_ms": 1e3 * float(times.min()),
+                     "ratio": float(np.median(np.concatenate(ratios))), "lo": float(lo), "hi": float(hi), "sqnr_db": db.get(n)})
     return rows
 
 
@@ -127,7 +132,8 @@ def main():
     p.add_argument("--build", default="build/release")
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     p.add_argument("--batch", type=int, default=1)
-    p.add_argument("--rounds", type=int, default=210)
+    p.add_argument("--rounds", type=int, default=210, help="in all")
+    p.add_argument("--processes", type=int, default=5, help="fresh sets of processes")
     p.add_argument("--samples", type=int, default=128)
     p.add_argument("--per-tensor", action="store_true", help="onnxruntime quantizes weights per tensor")
     p.add_argument("--by-hand", action="store_true", help="onnxruntime gets a model with weights as initializers")
@@ -135,7 +141,7 @@ def main():
     p.add_argument("--out")
     p.add_argument("--json", action="store_true")
     args = p.parse_args()
-    lines = [f"{os.path.basename(args.model)}, batch {args.batch}, {args.rounds} interleaved rounds, {cpu()}", "",
+    lines = [f"{os.path.basename(args.model)}, batch {args.batch}, {args.rounds} interleaved rounds in {args.processes} sets of fresh processes, {cpu()}", "",
              "| threads | contender | median ms | best ms | time / clquant int8 (95 %) | SQNR dB |", "|---|---|---|---|---|---|"]
     rows = [r for t in args.threads for r in compare(args, t)]
     for r in rows:
