@@ -161,6 +161,7 @@ const char *clq_context_isa(const clq_context *ctx)
 
 const char *clq_context_device(const clq_context *ctx)
 {
+    (void)ctx; /* used where OpenCL is built in */
 #ifdef CLQ_HAVE_OPENCL
     if (ctx->cl && !ctx->cl_dead) return clq_cl_describe(ctx->cl)->name;
 #endif

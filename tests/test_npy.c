@@ -311,7 +311,7 @@ static void memory_is_flat(void **state)
     getrlimit(RLIMIT_DATA, &old);
     small.rlim_max = old.rlim_max;
     small.rlim_cur = 64 << 20;
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     small = old; /* its shadow memory alone is larger */
 #endif
     setrlimit(RLIMIT_DATA, &small);
