@@ -18,23 +18,61 @@ enum { TUNING = 8, VALIDATION = 128 };
 /* ---- Samples ---- */
 struct subset {
     clq_data *data;
-    size_t *index;
+    size_t *index;       /* ascending: compressed files are read forwards */
+    struct clq_arena *arena;
+    int n_inputs;
+    clq_tensor **kept;   /* [count]: samples that stay in memory, or NULL where none do */
+    size_t room;         /* bytes that may still be kept */
 };
+
+/* Keeps a copy of a sample that will be asked for many times. */
+static clq_status keep_sample(struct subset *s, size_t i, const clq_tensor *inputs, struct clq_error *err)
+{
+    size_t total = 0, bytes;
+    for (int k = 0; k < s->n_inputs; k++)
+        if (clq_tensor_bytes(&bytes, &inputs[k]) != CLQ_OK || !clq_size_add(&total, total, bytes)) return CLQ_OK;
+    if (total > s->room) return CLQ_OK;
+    clq_tensor *copy = clq_arena_array(s->arena, (size_t)s->n_inputs + 1, sizeof *copy);
+    if (!copy) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (int k = 0; k < s->n_inputs; k++) {
+        clq_tensor_bytes(&bytes, &inputs[k]);
+        copy[k] = inputs[k];
+        copy[k].data = clq_arena_alloc(s->arena, bytes);
+        if (!copy[k].data) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+        if (bytes) memcpy(copy[k].data, inputs[k].data, bytes);
+    }
+    s->room -= total;
+    s->kept[i] = copy;
+    return CLQ_OK;
+}
 
 static clq_status get_subset(void *state, size_t i, clq_tensor *inputs, struct clq_error *err)
 {
     struct subset *s = state;
-    (void)err; /* messages go to the context, which owns the same error */
-    return clq_data_get(s->data, s->index[i], inputs);
+    if (s->kept && s->kept[i]) {
+        memcpy(inputs, s->kept[i], (size_t)s->n_inputs * sizeof *inputs);
+        return CLQ_OK;
+    }
+    CLQ_TRY(clq_data_get(s->data, s->index[i], inputs)); /* messages go to the context, which owns the same error */
+    return s->kept ? keep_sample(s, i, inputs, err) : CLQ_OK;
 }
 
-static clq_status make_subset(struct clq_search *s, struct clq_source *out, clq_data *data, const size_t *index, size_t n, struct clq_error *err)
+static int ascending(const void *a, const void *b)
+{
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* room: bytes of samples that may stay in memory. */
+static clq_status make_subset(struct clq_search *s, struct clq_source *out, clq_data *data, const size_t *index, size_t n, size_t room, struct clq_error *err)
 {
     struct subset *sub = clq_arena_alloc(&s->arena, sizeof *sub);
     size_t *copy = clq_arena_array(&s->arena, n + 1, sizeof *copy);
-    if (!sub || !copy) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_tensor **kept = room ? clq_arena_array(&s->arena, n + 1, sizeof *kept) : NULL;
+    if (!sub || !copy || (room && !kept)) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (n) memcpy(copy, index, n * sizeof *copy);
-    *sub = (struct subset){data, copy};
+    qsort(copy, n, sizeof *copy, ascending);
+    *sub = (struct subset){.data = data, .index = copy, .arena = &s->arena, .n_inputs = s->model.graph.n_inputs, .kept = kept, .room = room};
     *out = (struct clq_source){.count = n, .get = get_subset, .state = sub};
     return CLQ_OK;
 }
@@ -75,9 +113,11 @@ static clq_status split(struct clq_search *s, clq_data *data, const clq_quantize
     const size_t *val = index, *cal = o->validation || n == 1 ? index : index + nv;
     size_t nc = o->validation || n == 1 ? n : n - nv, use = o->validation && nv > VALIDATION ? VALIDATION : nv;
     size_t tuning = o->tuning_samples ? o->tuning_samples : TUNING;
-    CLQ_TRY(make_subset(s, &s->calibration, data, cal, nc, err));
-    CLQ_TRY(make_subset(s, &s->tuning.source, data, cal, tuning < nc ? tuning : nc, err));
-    CLQ_TRY(make_subset(s, &s->validation.source, o->validation ? o->validation : data, val, use, err));
+    const size_t room = (size_t)48 << 20;
+    CLQ_TRY(make_subset(s, &s->calibration, data, cal, nc, 0, err));
+    CLQ_TRY(make_subset(s, &s->tuning.source, data, cal, tuning < nc ? tuning : nc, room, err));
+    CLQ_TRY(make_subset(s, &s->validation.source, o->validation ? o->validation : data, val, use, room, err));
+    qsort(index, use, sizeof *index, ascending); /* val is the front of index: labels in the order of the subset */
     return pick_labels(s, &s->validation.labels, o->labels, o->n_labels, val, use, o->validation ? clq_data_count(o->validation) : n, err);
 }
 
