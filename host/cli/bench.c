@@ -199,19 +199,26 @@ static void run_bench(const char *own, char **argv)
 
 static int bench_kernels(struct cli *cli, int argc, char **argv)
 {
-    char **words_out = cli_alloc(((size_t)argc + 5) * sizeof *words_out), *own = cli_own_path();
+    char **words_out = cli_alloc(((size_t)argc + 12) * sizeof *words_out), *own = cli_own_path(), *threads = cli_print("%lld", cli->threads);
     int n = 1;
-    char threads[24];
     cli->name = "bench kernels";
-    if (cli->json) words_out[n++] = "--json";
-    if (cli->threads) {
-        snprintf(threads, sizeof threads, "%lld", cli->threads);
-        words_out[n++] = "--threads";
-        words_out[n++] = threads;
+    const struct {
+        bool given;
+        const char *option, *value;
+    } common[] = {{cli->json, "--json", NULL},
+                  {cli->quiet, "--quiet", NULL},
+                  {strcmp(cli->device, "cpu") != 0, "--device", cli->device},
+                  {cli->isa, "--isa", cli->isa},
+                  {cli->threads > 0, "--threads", threads}};
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
+        if (!common[i].given) continue;
+        words_out[n++] = (char *)(uintptr_t)common[i].option;
+        if (common[i].value) words_out[n++] = (char *)(uintptr_t)common[i].value;
     }
     for (int i = 0; i < argc; i++) words_out[n++] = argv[i];
     if (own) run_bench(own, words_out);
     int code = cli_system(cli, "the program clquant-bench is not beside clquant: %s", strerror(errno));
+    free(threads);
     free(words_out);
     free(own);
     return code;
