@@ -23,9 +23,10 @@ struct clq_panels {
     size_t columns; /* n of one group, rounded up to 16 */
     size_t n;       /* columns of one group that are stored */
     size_t groups;
-    size_t k4;   /* steps of 4 along K, all segments together */
-    size_t relu; /* the short epilogue is proved: see clq_panels_pack */
-    size_t unused[3];
+    size_t k4;      /* steps of 4 along K, all segments together */
+    size_t relu;    /* the short epilogue is proved: see clq_panels_pack */
+    size_t doubled; /* the last vector of 16 columns holds its first 8 twice */
+    size_t unused[2];
 };
 
 static inline size_t clq_panels_columns(size_t n)
@@ -89,7 +90,8 @@ struct clq_panels_source {
     const float *multiplier;
     size_t groups, n, segments, segment; /* segment: elements */
     int32_t zero_point_a;                /* 0..255, of the activations as the kernel sees them */
-    bool relu; /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
+    bool relu;    /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
+    bool doubles; /* the tiles know doubled columns */
 };
 
 /* One column: weights into the panel, corrections into the bias. */
@@ -118,6 +120,19 @@ static inline void clq_panels_pack_column(const struct clq_panels *p, const stru
     clq_panels_bias(p, group)[c] = (int32_t)folded;
 }
 
+/* A last vector with at most 8 of its 16 columns in use holds them twice: one register then serves two rows. */
+static inline void clq_panels_double(struct clq_panels *p, size_t group)
+{
+    const size_t first = clq_panels_start(p->columns, clq_panels_count(p->columns) - 1), at = p->columns - 16;
+    const size_t step = 4 * (p->columns - first);
+    int8_t *data = clq_panels_data(p, group, first) + 4 * (at - first);
+    for (size_t k = 0; k < p->k4; k++, data += step) memcpy(data + 32, data, 32);
+    memcpy(clq_panels_bias(p, group) + at + 8, clq_panels_bias(p, group) + at, 32);
+    memcpy(clq_panels_multiplier(p, group) + at + 8, clq_panels_multiplier(p, group) + at, 32);
+    memcpy(clq_panels_shift(p, group) + at + 8, clq_panels_shift(p, group) + at, 32);
+    p->doubled = 1;
+}
+
 /* Packs everything. The short epilogue (avx512/gemm_epilogue.h) needs |v| < 2^23 and lo == zero_point_y, which the
  * caller says, and multipliers in (0, 2^8), so that 2^23 * multiplier stays inside int32: then the bias carries the
  * bits of 2^23. */
@@ -144,6 +159,7 @@ static inline void clq_panels_pack(void *packed, const struct clq_panels_source 
             uint32_t *bias = (uint32_t *)clq_panels_bias(p, g);
             for (size_t c = 0; c < p->columns; c++) bias[c] += 0x4B000000u;
         }
+        if (s->doubles && s->n > 16 && p->columns - s->n >= 8) clq_panels_double(p, g);
     }
 }
 

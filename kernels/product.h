@@ -34,8 +34,8 @@ static inline bool clq_product_plan(struct clq_gemm_args *g, bool is_signed)
     return true;
 }
 
-/* relu: the tiles know the short epilogue. */
-static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g, bool is_signed, bool relu)
+/* wide: the tiles are those of AVX512-VNNI, which know the short epilogue and doubled columns. */
+static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g, bool is_signed, bool wide)
 {
     return (struct clq_panels_source){
         .weight = g->weight,
@@ -46,7 +46,8 @@ static inline struct clq_panels_source clq_product_source(const struct clq_gemm_
         .segments = 1,
         .segment = g->k,
         .zero_point_a = g->zero_point_a + (is_signed ? 128 : 0),
-        .relu = relu && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
+        .relu = wide && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
+        .doubles = wide,
     };
 }
 
@@ -68,10 +69,10 @@ static inline void clq_product_copy_row(uint8_t *restrict to, const uint8_t *res
     for (; i < k; i++) to[i] = from[i] ^ (uint8_t)flip;
 }
 
-static inline void clq_product_pack(const struct clq_gemm_args *g, bool is_signed, bool relu)
+static inline void clq_product_pack(const struct clq_gemm_args *g, bool is_signed, bool wide)
 {
     if (g->packed_bytes == 0) return;
-    const struct clq_panels_source source = clq_product_source(g, is_signed, relu);
+    const struct clq_panels_source source = clq_product_source(g, is_signed, wide);
     clq_panels_pack(g->packed, &source);
 }
 

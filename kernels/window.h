@@ -135,7 +135,7 @@ static inline void clq_window_plan(struct clq_conv_args *c)
     c->units = c->batch * b.bands * c->groups * b.ranges;
 }
 
-static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c, bool relu)
+static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c, bool wide)
 {
     return (struct clq_panels_source){
         .weight = c->weight,
@@ -146,7 +146,8 @@ static inline struct clq_panels_source clq_window_source(const struct clq_conv_a
         .segments = c->kh,
         .segment = c->kw * (c->ci / c->groups),
         .zero_point_a = c->zero_point_x,
-        .relu = relu && c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
+        .relu = wide && c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
+        .doubles = wide,
     };
 }
 
@@ -296,7 +297,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *s
 /* Plan, pack and run of any convolution; an ISA passes its strip function and its depthwise calls. */
 struct clq_conv_way {
     clq_strip_fn *strip;
-    bool relu; /* the tiles know the short epilogue */
+    bool wide; /* the tiles are those of AVX512-VNNI, which know the short epilogue and doubled columns */
     void (*depthwise_plan)(struct clq_conv_args *c);
     void (*depthwise_pack)(struct clq_conv_args *c);
     void (*depthwise_run)(const struct clq_conv_args *c);
@@ -326,7 +327,7 @@ static inline void clq_conv_pack(struct clq_conv_args *c, const struct clq_conv_
     if (clq_conv_is_depthwise(c)) {
         way->depthwise_pack(c);
     } else {
-        const struct clq_panels_source source = clq_window_source(c, way->relu);
+        const struct clq_panels_source source = clq_window_source(c, way->wide);
         clq_panels_pack(c->packed, &source);
     }
 }

@@ -149,6 +149,28 @@ static void test_short_epilogue(void **state)
     }
 }
 
+/* Only AVX512-VNNI doubles a last vector, and only one with 1..8 columns beside other vectors. */
+static void test_doubled(void **state)
+{
+    (void)state;
+    static const int8_t w[200 * 4];
+    struct clq_kernels vnni, avx2;
+    if (!table(&vnni, "avx512_vnni")) skip();
+    clq_kernels_init(&avx2, clq_cpu_parse("avx2"));
+    for (size_t n = 1; n <= 200; n++) {
+        for (int i = 0; i < 2; i++) {
+            const struct clq_kernels *k = i ? &avx2 : &vnni;
+            struct clq_gemm_args g = {.m = 1, .n = n, .k = 4, .weight = w, .out = CLQ_OUT_S32, .bound = 1000};
+            k->gemm_u8s8_plan(&g);
+            g.packed = room(g.packed_bytes);
+            k->gemm_u8s8_pack(&g);
+            const bool doubled = ((const struct clq_panels *)g.packed)->doubled != 0;
+            assert_int_equal(doubled, i == 0 && n > 16 && (n - 1) % 16 < 8);
+            free(g.packed);
+        }
+    }
+}
+
 /* Panels cover the columns, are 16..64 wide and never end in a lone vector. */
 static void test_panels(void **state)
 {
@@ -276,9 +298,9 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_variants),       cmocka_unit_test(test_proof),  cmocka_unit_test(test_pairs),
-        cmocka_unit_test(test_short_epilogue), cmocka_unit_test(test_panels), cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_variants),       cmocka_unit_test(test_proof),   cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_short_epilogue), cmocka_unit_test(test_doubled), cmocka_unit_test(test_panels),
+        cmocka_unit_test(test_grid),           cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests_name("int8", tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 
 /* Method of a whole convolution. */
 enum clq_dw_method {
-    CLQ_DW_QUADS, /* 3x3 and 5x5, stride 1x1, 2x2 or 2x1: 2x2 pixel quads, transposed once, serve every tap */
+    CLQ_DW_QUADS, /* 3x3 and 5x5, strides of 1 and 2: 2x2 pixel quads, transposed once, serve every tap */
     CLQ_DW_TAPS   /* everything else: per output, four taps at a time */
 };
 
@@ -28,7 +28,7 @@ struct clq_dw { /* 64 bytes */
 static inline enum clq_dw_method clq_dw_method_of(const struct clq_conv_args *c)
 {
     const bool square = c->kh == c->kw && (c->kh == 3 || c->kh == 5) && c->dilation_h == 1 && c->dilation_w == 1;
-    const bool stride = c->stride_h <= 2 && c->stride_w <= c->stride_h;
+    const bool stride = c->stride_h <= 2 && c->stride_w <= 2;
     return square && stride ? CLQ_DW_QUADS : CLQ_DW_TAPS;
 }
 

@@ -228,11 +228,12 @@ ROW(row_5_two, 3, 1, 2)
 ROW(row_5_stride, 3, 2, 1)
 static row_fn *const rows[2][3] = {{row_3_one, row_3_two, row_3_stride}, {row_5_one, row_5_two, row_5_stride}};
 
-/* Output rows row0 .. end - 1 of every strip: a ring of Q quad rows, one new row per step. */
-static void run_chunk(const struct job *job, size_t end, uint8_t *y)
+/* height output rows from row0 on of every strip: a ring of Q quad rows, one new row per step. Stride 1: two output
+ * rows per step, or, where the horizontal stride is 2 and there is no variant for it, every second row. */
+static void run_rows(const struct job *job, size_t height, uint8_t *y)
 {
     const struct clq_conv_args *c = job->c;
-    const size_t q = clq_dw_window_quads(c), height = end - job->row0;
+    const size_t q = clq_dw_window_quads(c);
     struct quad_row row;
     for (size_t i = 0; i + 1 < q; i++) {
         begin_row(&row, job, i, i);
@@ -242,10 +243,25 @@ static void run_chunk(const struct job *job, size_t end, uint8_t *y)
         const uint8_t *t[3] = {NULL, NULL, NULL};
         for (size_t d = 0; d < q; d++) t[d] = job->ring + (qy + d) % q * job->nq * 256;
         begin_row(&row, job, qy + q - 1, (qy + q - 1) % q);
-        const size_t taken = c->stride_h == 1 && height - oy >= 2 ? 2 : 1;
+        const size_t taken = c->stride_h == 1 && c->stride_w == 1 && height - oy >= 2 ? 2 : 1;
         rows[c->kh == 5][c->stride_w == 2 ? 2 : taken - 1](job, &row, t, y + oy * job->row);
-        oy += taken;
+        oy += c->stride_h < c->stride_w ? 2 : taken;
     }
+}
+
+/* Output rows row0 .. end - 1 of a chunk. */
+static void run_chunk(struct job *job, size_t end, uint8_t *y)
+{
+    const size_t row0 = job->row0, height = end - row0;
+    if (job->c->stride_h >= job->c->stride_w) {
+        run_rows(job, height, y);
+        return;
+    }
+    for (size_t phase = 0; phase < 2 && phase < height; phase++) {
+        job->row0 = row0 + phase;
+        run_rows(job, height - phase, y + phase * job->row);
+    }
+    job->row0 = row0;
 }
 
 void clq_dw_run_quads(const struct clq_conv_args *c)

@@ -32,6 +32,7 @@ struct clq_tile {
     size_t lda, segments, steps;
     size_t ldy;   /* bytes */
     size_t width; /* columns that are stored */
+    size_t rest;  /* of them, in a doubled last vector: not in width (gemm_double.h) */
     bool dense;   /* the panel is the whole row and its width is a multiple of 4: rows touch each other in memory */
     enum clq_finish finish;
     struct clq_epilogue epilogue;
@@ -70,6 +71,11 @@ CLQ_INLINE void clq_tile_store(const struct clq_tile *t, uint8_t *y, __m512i q, 
         const __mmask32 mask = (__mmask32)((1ull << width) - 1);
         _mm256_mask_storeu_epi8(y, mask, _mm512_castsi512_si256(q));
         if (rows > 1) _mm256_mask_storeu_epi8(y + t->ldy, mask, _mm512_extracti64x4_epi64(q, 1));
+    } else if (width == 16) {
+        _mm_storeu_si128((__m128i *)y, _mm512_castsi512_si128(q));
+        if (rows > 1) _mm_storeu_si128((__m128i *)(y + t->ldy), _mm512_extracti32x4_epi32(q, 1));
+        if (rows > 2) _mm_storeu_si128((__m128i *)(y + 2 * t->ldy), _mm512_extracti32x4_epi32(q, 2));
+        if (rows > 3) _mm_storeu_si128((__m128i *)(y + 3 * t->ldy), _mm512_extracti32x4_epi32(q, 3));
     } else {
         const __mmask16 mask = (__mmask16)((1u << width) - 1);
         _mm_mask_storeu_epi8(y, mask, _mm512_castsi512_si128(q));

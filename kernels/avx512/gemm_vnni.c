@@ -1,37 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The AVX512-VNNI tiles: 6x64, 8x48, 14x32 and 16x16, chosen by the panel's width, and every smaller number of rows. */
+ * The AVX512-VNNI tiles: 6x64, 8x48, 14x32 and 16x16, 6x56, 8x40 and 16x24, chosen by the panel's width, and every
+ * smaller number of rows. */
 #include "kernels/avx512/gemm_vnni.h"
 
-#include "kernels/avx512/gemm_tile.h"
+#include "kernels/avx512/gemm_double.h"
 
 typedef void tile_fn(const struct clq_tile *t, const uint8_t *a, uint8_t *y, size_t tiles);
 
-#define TILE(nv, mr) \
-    static __attribute__((noinline)) void tile_##nv##_##mr(const struct clq_tile *t, const uint8_t *a, uint8_t *y, \
-                                                           size_t tiles) \
+#define TILE(name, run, nv, mr) \
+    static __attribute__((noinline)) void name##_##nv##_##mr(const struct clq_tile *t, const uint8_t *a, uint8_t *y, \
+                                                             size_t tiles) \
     { \
-        clq_tile_run(t, a, y, tiles, mr, nv); \
+        run(t, a, y, tiles, mr, nv); \
     }
+#define PLAIN(nv, mr) TILE(plain, clq_tile_run, nv, mr)
+#define DOUBLE(nv, mr) TILE(doubled, clq_double_run, nv, mr)
 #define ROWS_6(F, nv) F(nv, 1) F(nv, 2) F(nv, 3) F(nv, 4) F(nv, 5) F(nv, 6)
 #define ROWS_8(F, nv) ROWS_6(F, nv) F(nv, 7) F(nv, 8)
 #define ROWS_14(F, nv) ROWS_8(F, nv) F(nv, 9) F(nv, 10) F(nv, 11) F(nv, 12) F(nv, 13) F(nv, 14)
 #define ROWS_16(F, nv) ROWS_14(F, nv) F(nv, 15) F(nv, 16)
-ROWS_16(TILE, 1)
-ROWS_14(TILE, 2)
-ROWS_8(TILE, 3)
-ROWS_6(TILE, 4)
+ROWS_16(PLAIN, 1)
+ROWS_14(PLAIN, 2)
+ROWS_8(PLAIN, 3)
+ROWS_6(PLAIN, 4)
+ROWS_16(DOUBLE, 1)
+ROWS_8(DOUBLE, 2)
+ROWS_6(DOUBLE, 3)
 
-#define ENTRY(nv, mr) tile_##nv##_##mr,
-static tile_fn *const tile[5][17] = {
-    {NULL}, {NULL, ROWS_16(ENTRY, 1)}, {NULL, ROWS_14(ENTRY, 2)}, {NULL, ROWS_8(ENTRY, 3)}, {NULL, ROWS_6(ENTRY, 4)}};
-static const size_t most_rows[5] = {0, 16, 14, 8, 6};
+struct ladder {
+    size_t most; /* rows of the tallest tile */
+    tile_fn *row[17];
+};
+#define PLAIN_ROW(nv, mr) plain_##nv##_##mr,
+#define DOUBLE_ROW(nv, mr) doubled_##nv##_##mr,
+static const struct ladder plain[5] = {{0},
+                                       {16, {NULL, ROWS_16(PLAIN_ROW, 1)}},
+                                       {14, {NULL, ROWS_14(PLAIN_ROW, 2)}},
+                                       {8, {NULL, ROWS_8(PLAIN_ROW, 3)}},
+                                       {6, {NULL, ROWS_6(PLAIN_ROW, 4)}}};
+static const struct ladder doubled[4] = {
+    {0}, {16, {NULL, ROWS_16(DOUBLE_ROW, 1)}}, {8, {NULL, ROWS_8(DOUBLE_ROW, 2)}}, {6, {NULL, ROWS_6(DOUBLE_ROW, 3)}}};
 
 void clq_strip_vnni(const struct clq_strip *s)
 {
     if (s->rows == 0) return;
     const struct clq_panels *p = s->packed;
     const size_t first = clq_panels_start(p->columns, s->panel), end = clq_panels_start(p->columns, s->panel + 1);
-    const size_t nv = (end - first) / 16, bytes = s->out == CLQ_OUT_F32 || s->out == CLQ_OUT_S32 ? 4 : 1;
+    const bool twice = p->doubled && end == p->columns; /* the panel's last vector holds 8 columns twice */
+    const size_t nv = (end - first) / 16 - twice, bytes = s->out == CLQ_OUT_F32 || s->out == CLQ_OUT_S32 ? 4 : 1;
     struct clq_tile t = {
         .data = clq_panels_data(p, s->group, first),
         .bias = clq_panels_bias(p, s->group) + first,
@@ -46,12 +62,17 @@ void clq_strip_vnni(const struct clq_strip *s)
         .finish = clq_finish_of(s->out, p->relu),
         .epilogue = clq_epilogue_make(s->out, s->zero_point_y, s->lo, s->hi),
     };
+    if (twice) {
+        t.rest = t.width - 16 * nv;
+        t.width = 16 * nv;
+    }
     t.dense = nv < 3 && s->ldy == t.width && t.width % 4 == 0;
     clq_tile_order(&t, (unsigned)nv);
     uint8_t *y = (uint8_t *)s->y + first * bytes;
     /* Even tiles: 49 rows are 4 x 6 and 5 x 5, never 8 x 6 and 1. */
-    const size_t tiles = (s->rows + most_rows[nv] - 1) / most_rows[nv], rows = s->rows / tiles, big = s->rows % tiles;
-    if (big > 0) tile[nv][rows + 1](&t, s->a, y, big);
+    const struct ladder *ladder = twice ? &doubled[nv] : &plain[nv];
+    const size_t tiles = (s->rows + ladder->most - 1) / ladder->most, rows = s->rows / tiles, big = s->rows % tiles;
+    if (big > 0) ladder->row[rows + 1](&t, s->a, y, big);
     const size_t done = big * (rows + 1);
-    tile[nv][rows](&t, s->a + done * s->lda, y + done * t.ldy, tiles - big);
+    ladder->row[rows](&t, s->a + done * s->lda, y + done * t.ldy, tiles - big);
 }
