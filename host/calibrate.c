@@ -40,6 +40,20 @@ static void fit(struct clq_hist *h, float magnitude)
     while (h->exponent < k) grow(h);
 }
 
+size_t clq_hist_accept(struct clq_hist *h, const struct clq_minmax_args *mm)
+{
+    size_t bad = (size_t)(mm->n_nan + mm->n_pos_inf + mm->n_neg_inf);
+    h->n_nan += mm->n_nan;
+    h->n_pos_inf += mm->n_pos_inf;
+    h->n_neg_inf += mm->n_neg_inf;
+    if (bad == mm->n) return 0;
+    fit(h, fmaxf(fabsf(mm->min), fabsf(mm->max)));
+    h->min = mm->min < h->min ? mm->min : h->min;
+    h->max = mm->max > h->max ? mm->max : h->max;
+    h->count += mm->n - bad;
+    return mm->n - bad;
+}
+
 void clq_hist_add(struct clq_hist *h, const struct clq_kernels *k, const float *x, size_t n)
 {
     const size_t chunk = 16384; /* stays in the second-level cache between the two kernels */
@@ -47,18 +61,31 @@ void clq_hist_add(struct clq_hist *h, const struct clq_kernels *k, const float *
         size_t m = n - at < chunk ? n - at : chunk;
         struct clq_minmax_args mm = {.x = x + at, .n = m, .min = INFINITY, .max = -INFINITY};
         k->minmax_f32(&mm);
-        uint64_t bad = mm.n_nan + mm.n_pos_inf + mm.n_neg_inf;
-        h->n_nan += mm.n_nan;
-        h->n_pos_inf += mm.n_pos_inf;
-        h->n_neg_inf += mm.n_neg_inf;
-        if (bad == m) continue;
-        fit(h, fmaxf(fabsf(mm.min), fabsf(mm.max)));
-        h->min = mm.min < h->min ? mm.min : h->min;
-        h->max = mm.max > h->max ? mm.max : h->max;
-        h->count += m - bad;
+        if (clq_hist_accept(h, &mm) == 0) continue;
         struct clq_histogram_args ha = {x + at, m, h->exponent, CLQ_HIST_LOG2, h->positive, h->negative};
         k->histogram_f32(&ha);
     }
+}
+
+void clq_hist_merge(struct clq_hist *into, const struct clq_hist *from)
+{
+    if (from->count > 0) {
+        if (into->count == 0 && into->exponent < from->exponent) into->exponent = from->exponent;
+        while (into->exponent < from->exponent) grow(into);
+        /* floor(floor(y) / 2^d) = floor(y / 2^d): the same bins as if the values had come one by one */
+        int d = into->exponent - from->exponent;
+        if (d > CLQ_HIST_LOG2) d = CLQ_HIST_LOG2;
+        for (int i = 0; i < CLQ_HIST_BINS; i++) {
+            into->positive[i >> d] += from->positive[i];
+            into->negative[i >> d] += from->negative[i];
+        }
+        into->min = from->min < into->min ? from->min : into->min;
+        into->max = from->max > into->max ? from->max : into->max;
+        into->count += from->count;
+    }
+    into->n_nan += from->n_nan;
+    into->n_pos_inf += from->n_pos_inf;
+    into->n_neg_inf += from->n_neg_inf;
 }
 
 static double bin_width(const struct clq_hist *h)

@@ -37,6 +37,10 @@ struct clq_qparams {
 void clq_hist_start(struct clq_hist *h);
 /* Adds n values; the range grows by exact merging. */
 void clq_hist_add(struct clq_hist *h, const struct clq_kernels *k, const float *x, size_t n);
+/* Takes the counters and the range of a batch, and grows to hold it; returns how many values are still to be put into bins. */
+size_t clq_hist_accept(struct clq_hist *h, const struct clq_minmax_args *mm);
+/* Adds what another histogram has seen; equal to adding its values. */
+void clq_hist_merge(struct clq_hist *into, const struct clq_hist *from);
 /* The range that a method chooses. bound_lo and bound_hi clamp it (an activation's own limits; -inf, +inf: none). */
 struct clq_range clq_hist_range(const struct clq_hist *h, enum clq_calibrator method, float bound_lo, float bound_hi);
 /* Mean squared error of quantizing the histogram's values with these parameters, from bin centers. */

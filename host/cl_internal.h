@@ -127,7 +127,4 @@ void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes); /* 
 clq_status clq_cl_selftest(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 clq_status clq_cl_selftest_product(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 
-/* cl_product.c. The family that runs a convolution. */
-enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *args);
-
 #endif

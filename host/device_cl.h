@@ -72,6 +72,8 @@ enum clq_cl_family {
 };
 
 const char *clq_cl_family_name(enum clq_cl_family family);
+/* The family that runs a convolution. */
+enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *args);
 /* Builds and tests the family if that has not been done. CLQ_OK, or why no variant is usable. */
 clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 /* The variant that passed ("generic", "x86_vnni", ...), or NULL before clq_cl_ready and when none did. */

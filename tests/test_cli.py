@@ -313,6 +313,16 @@ class Quantize(Case):
         self.assertEqual(content(out), content(MODEL))
         self.run_command("quantize", MODEL, "--data", CALIB, "--limit", "40", "--candidates", "f32", "-o", out, "--force", "--strict", expect=1)
 
+    def test_report(self):
+        m, data, page = self.two_layers(), self.two_data(), self.path("r.html")
+        self.run_command("quantize", m, "--data", data, "--pairs", "20", "-o", self.path("o.onnx"), "--report", page)
+        text = content(page).decode()
+        self.assertIn("<html", text)
+        self.assertIn("second", text)
+        self.assertNotRegex(text, r"(src|href)=.?https?:")
+        self.fails(2, "r.html' exists", "quantize", m, "--data", data, "-o", self.path("p.onnx"), "--report", page)
+        self.fails(2, "is another output", "quantize", m, "--data", data, "-o", self.path("p.onnx"), "--report", self.path("p.onnx"))
+
     def test_labels(self):
         d = self.json("quantize", MODEL, "--data", CALIB, "--val-data", TEST, "--labels", LABELS, "--max-drop", "5", "--limit", "64",
                       "--pairs", "20", "-o", self.path("o.onnx"))
@@ -599,6 +609,29 @@ class Bench(Case):
         self.assertLessEqual(d["speedup_lo"], d["speedup"])
         self.assertLessEqual(d["speedup"], d["speedup_hi"])
         self.fails(2, "the data has 256 samples", "bench", "model", MODEL, "--data", CALIB, "--index", "256")
+
+    def kernels(self, *args, **more):
+        if not os.path.exists(os.path.join(os.path.dirname(CLQUANT), "clquant-bench")):
+            self.skipTest("built without benches")
+        return self.run_command("bench", "kernels", *args, **more)
+
+    def test_kernels(self):
+        self.assertRegex(self.kernels("--help").out, r"^usage: clquant bench kernels(.|\n)*\nexample:\n  clquant bench kernels")
+        d = json.loads(self.kernels("add", "--seconds", "0.01", "--json").out)
+        self.assertEqual({k["op"] for k in d["kernels"]}, {"add_u8"})
+        for k in d["kernels"]:
+            self.assertGreater(k["seconds"], 0)
+            self.assertGreater(k["gb_per_s"], 0)
+        ref = json.loads(self.kernels("lut_u8", "--seconds=0.01", "--isa", "ref", "--json").out)
+        self.assertEqual({k["variant"] for k in ref["kernels"]}, {"ref"})
+        self.assertIn("add_u8", self.kernels("add", "--seconds", "0.01").out)
+
+    def test_kernels_usage(self):
+        for args, pattern in ((["--sconds", "1"], "unknown option '--sconds'"), (["nothing"], "no kernel's name begins with 'nothing'"),
+                              (["--seconds", "0"], "bad value '0'"), (["--threads", "2"], "one thread"), (["a", "b"], "unexpected argument 'b'")):
+            self.assertRegex(self.kernels(*args, expect=2).err, pattern)
+        none = {"OCL_ICD_VENDORS": self.dir + "/", "OCL_ICD_FILENAMES": ""}
+        self.kernels("--device", "opencl", expect=4, env=none)
 
     def test_a_wait_policy_is_set_once(self):
         for env, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):

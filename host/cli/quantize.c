@@ -11,9 +11,6 @@
 #include "quantize_out.h"
 #include "samples.h"
 
-/* A library without reports still links. */
-#pragma weak clq_result_write_report
-
 struct arguments {
     const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report;
     double min_sqnr, max_drop;
@@ -87,7 +84,6 @@ static int check_arguments(struct cli *cli, const struct arguments *a)
                               "folder of either; --data synthetic:32 makes noise, good for timing alone");
     if (!a->output) return cli_usage(cli, "-o is missing: the file to write");
     if (a->max_drop > 0 && !a->labels) return cli_usage(cli, "--max-drop needs --labels: the class of every sample");
-    if (a->report && !clq_result_write_report) return cli_usage(cli, "--report: this clquant was built without reports");
     if (a->uniform && a->plan) return cli_usage(cli, "--uniform and --plan exclude each other");
     if (a->uniform && a->candidates) return cli_usage(cli, "--uniform and --candidates exclude each other");
     return CLI_GO_ON;

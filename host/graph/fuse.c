@@ -22,6 +22,14 @@ static int64_t elements(const clq_tensor *t)
     return clq_tensor_elements(&n, t) == CLQ_OK ? (int64_t)n : 0;
 }
 
+/* Output padding that exceeds the padding at the far side adds rows that oneDNN has no word for. */
+static bool grows_past_the_end(const struct clq_window *w)
+{
+    for (int d = 0; d < w->nd; d++)
+        if ((w->in[d] - 1) * w->stride[d] + (w->kernel[d] - 1) * w->dilation[d] + 1 - w->pad_begin[d] < w->out[d]) return true;
+    return false;
+}
+
 static clq_status make_conv(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     bool transposed = clq_op_is(s, "ConvTranspose");
@@ -31,6 +39,7 @@ static clq_status make_conv(struct clq_program *p, struct clq_step *s, struct cl
     int bias = s->n_in > 2 ? s->in[2] : -1;
     if (bias >= 0 && !constant_f32(p, bias)) return CLQ_OK;
     CLQ_TRY(clq_window_read(&s->window, s->node, x, &p->values[s->in[1]].t, transposed, err));
+    if (transposed && grows_past_the_end(&s->window)) return CLQ_OK;
     s->kind = CLQ_STEP_CONV;
     s->transposed = transposed;
     s->weight = s->in[1];

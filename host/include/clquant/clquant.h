@@ -7,6 +7,7 @@
 #ifndef CLQUANT_CLQUANT_H
 #define CLQUANT_CLQUANT_H
 
+#include <clquant/buffers.h>
 #include <clquant/context.h>
 #include <clquant/data.h>
 #include <clquant/model.h>
