@@ -68,7 +68,7 @@ static bool product_of(size_t *out, size_t a, size_t b, size_t c)
 static clq_status measure(struct clq_conv *c, const clq_conv_desc *d)
 {
     const struct clq_conv_args *a = &c->args;
-    const size_t cg = d->ci / a->groups, element = c->p.out == CLQ_OUT_U8 ? 1 : 4;
+    const size_t cg = d->ci / a->groups, element = d->output.dtype == CLQ_DTYPE_U8 ? 1 : 4;
     size_t padded, row, expanded, most = (size_t)1 << 46;
     if (!product_of(&c->x_bytes, a->h, a->w, a->ci) || !product_of(&c->y_bytes, a->oh, a->ow, a->co) || !clq_size_mul(&c->y_bytes, c->y_bytes, element) ||
         !product_of(&padded, a->h + d->pad_top + d->pad_bottom, a->w + d->pad_left + d->pad_right, a->ci) || !product_of(&row, a->ow, a->kw, cg + 3) ||
@@ -118,8 +118,8 @@ static clq_status fill(struct clq_conv *c, const clq_conv_desc *d)
     CLQ_TRY(read_sizes(p->ctx, a, d));
     size_t taps = a->kh * a->kw; /* at most 2^48 */
     if (taps > (size_t)1 << 20) return clq_fail(&p->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_prepare: a kernel of %zu x %zu is too large", a->kh, a->kw);
+    CLQ_TRY(measure(c, d)); /* before anything of that size is read */
     CLQ_TRY(clq_product_fill(p, "clq_conv_prepare", d->co, taps * (d->ci / a->groups), d->weight, d->bias, &d->output, zero > 127 ? zero : 255 - zero));
-    CLQ_TRY(measure(c, d));
     a->batch = 1;
     a->weight = p->weight;
     a->bias = p->bias;

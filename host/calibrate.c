@@ -102,15 +102,15 @@ static struct clq_range full_range(const struct clq_hist *h)
     return r;
 }
 
-/* The part of the values outside a range, by bins. */
+/* The part of the values outside a range, by bins. A side whose last value is inside has none, wherever its bin begins. */
 static double clipped(const struct clq_hist *h, struct clq_range r)
 {
     double w = bin_width(h), out = 0;
     for (int i = 0; i < CLQ_HIST_BINS; i++) {
-        if (i * w >= (double)r.hi) out += (double)h->positive[i];
-        if (i * w >= -(double)r.lo) out += (double)h->negative[i];
+        if (h->max > r.hi && i * w >= (double)r.hi) out += (double)h->positive[i];
+        if (h->min < r.lo && i * w >= -(double)r.lo) out += (double)h->negative[i];
     }
-    if (r.hi == 0) out -= (double)h->positive[0]; /* zeros are inside */
+    if (h->max > 0 && r.hi == 0) out -= (double)h->positive[0]; /* zeros are inside */
     return h->count ? out / (double)h->count : 0;
 }
 
