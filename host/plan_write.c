@@ -238,7 +238,7 @@ static clq_status fill_data(struct clq_result *r, const clq_data *data, const cl
 
 static void fill_options(struct clq_result *r, const clq_quantize_options *o)
 {
-    static const char *modes[] = {"f32", "int8"};
+    static const char *const modes[] = {"f32", "int8"};
     bool drop = o->max_drop > 0, uniform = o->uniform != NULL;
     r->plan.options = (struct clq_plan_options){.target = clq_target_name(r->search.target), .calibrator = r->summary.calibrator,
                                                 .budget = uniform ? "uniform" : drop ? "max-drop" : "min-sqnr",

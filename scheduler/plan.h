@@ -111,7 +111,7 @@ struct clq_plan_options {
     const char *budget;  /* "min-sqnr", "max-drop", ..., "uniform", or "none" */
     double budget_value; /* in its unit; NAN: none */
     int64_t seed;
-    const char **candidates; /* the modes that were allowed */
+    const char *const *candidates; /* the modes that were allowed */
     size_t n_candidates;
 };
 
