@@ -20,6 +20,8 @@
 #include "graph/program.h"
 #include "graph/simplify.h"
 
+enum { NET_MOST = 16 }; /* inputs, and outputs */
+
 struct net {
     struct clq_model m;
     struct clq_error err;
@@ -41,8 +43,8 @@ static inline void net_start(struct net *g, int64_t opset)
     assert_non_null(g->m.opsets);
     g->m.opsets[0] = (struct clq_opset){"", opset};
     g->m.n_opsets = 1;
-    g->m.graph.inputs = clq_arena_array(&g->m.arena, 16, sizeof *g->m.graph.inputs);
-    g->m.graph.outputs = clq_arena_array(&g->m.arena, 16, sizeof *g->m.graph.outputs);
+    g->m.graph.inputs = clq_arena_array(&g->m.arena, NET_MOST, sizeof *g->m.graph.inputs);
+    g->m.graph.outputs = clq_arena_array(&g->m.arena, NET_MOST, sizeof *g->m.graph.outputs);
     assert_non_null(g->m.graph.inputs);
     assert_non_null(g->m.graph.outputs);
 }
@@ -80,16 +82,19 @@ static inline void net_value(struct clq_value_info *v, const char *name, clq_dty
 
 static inline void net_in(struct net *g, const char *name, clq_dtype dtype, int rank, const int64_t *shape)
 {
+    assert_true(g->m.graph.n_inputs < NET_MOST);
     net_value(&g->m.graph.inputs[g->m.graph.n_inputs++], name, dtype, rank, shape);
 }
 
 static inline void net_out(struct net *g, const char *name)
 {
+    assert_true(g->m.graph.n_outputs < NET_MOST);
     net_value(&g->m.graph.outputs[g->m.graph.n_outputs++], name, CLQ_DTYPE_NONE, -1, NULL);
 }
 
 static inline void net_out_f32(struct net *g, const char *name, int rank, const int64_t *shape)
 {
+    assert_true(g->m.graph.n_outputs < NET_MOST);
     net_value(&g->m.graph.outputs[g->m.graph.n_outputs++], name, CLQ_DTYPE_F32, rank, shape);
 }
 
@@ -191,17 +196,21 @@ static inline void net_text(struct net *g, const char *name, const char *v)
 static inline void net_list(struct net *g, const char *name, int n, const int64_t *v)
 {
     struct clq_attr *a = net_attr(g, name, CLQ_ATTR_INTS);
-    a->ints = (const int64_t *)(const void *)clq_arena_bytes(&g->m.arena, v, (size_t)n * sizeof *v);
+    int64_t *own = clq_arena_array(&g->m.arena, (size_t)n, sizeof *own);
+    assert_non_null(own);
+    memcpy(own, v, (size_t)n * sizeof *own);
+    a->ints = own;
     a->n = (size_t)n;
-    assert_non_null(a->ints);
 }
 
 static inline void net_floats(struct net *g, const char *name, int n, const float *v)
 {
     struct clq_attr *a = net_attr(g, name, CLQ_ATTR_FLOATS);
-    a->floats = (const float *)(const void *)clq_arena_bytes(&g->m.arena, v, (size_t)n * sizeof *v);
+    float *own = clq_arena_array(&g->m.arena, (size_t)n, sizeof *own);
+    assert_non_null(own);
+    memcpy(own, v, (size_t)n * sizeof *own);
+    a->floats = own;
     a->n = (size_t)n;
-    assert_non_null(a->floats);
 }
 
 /* A convolution with random weights; pads are the same on all sides. */
@@ -227,7 +236,7 @@ static inline const char *net_qdq(struct net *g, const char *x, float scale, int
 
 /* ---- Running ---- */
 struct feed {
-    clq_tensor in[8], out[8];
+    clq_tensor in[NET_MOST], out[NET_MOST];
     int n_in, n_out;
 };
 
@@ -237,6 +246,7 @@ static inline void feed_start(struct feed *f, struct net *g, int64_t dim, float 
     memset(f, 0, sizeof *f);
     f->n_in = g->m.graph.n_inputs;
     f->n_out = g->m.graph.n_outputs;
+    assert_true(f->n_in <= NET_MOST && f->n_out <= NET_MOST); /* a model from a file has as many as it likes */
     for (int i = 0; i < f->n_in; i++) {
         const struct clq_value_info *v = &g->m.graph.inputs[i];
         clq_tensor *t = &f->in[i];
@@ -285,7 +295,7 @@ static inline void net_run(struct feed *f, struct clq_context *ctx, const struct
 {
     struct clq_program *p;
     struct clq_error err = {""};
-    clq_tensor again[8];
+    clq_tensor again[NET_MOST];
     if (clq_program_compile(&p, ctx, m, f->in, o, &err) != CLQ_OK) fail_msg("%s", err.text);
     memset(f->out, 0, sizeof f->out);
     if (clq_program_run(p, f->in, f->out, NULL, NULL, &err) != CLQ_OK) fail_msg("%s", err.text);

@@ -191,7 +191,7 @@ static void test_array_errors(void **state)
     p.dtype = CLQ_DTYPE_U8;
     p.outer = SIZE_MAX / 2;
     expect(clq_quantize_array(ref, y, x, &p), bad, "do not fit");
-    p.outer = SIZE_MAX / 8 / 8;
+    p.outer = SIZE_MAX / 8 / 8 + 1; /* 2^63 bytes: one more than PTRDIFF_MAX */
     expect(clq_quantize_array(ref, y, x, &p), bad, "do not fit");
     p.outer = 0;
     OK(ref, clq_quantize_array(ref, NULL, NULL, &p));

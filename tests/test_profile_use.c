@@ -64,6 +64,24 @@ static size_t set_verdicts(const char *path, enum clq_speed speed)
     return n;
 }
 
+/* Takes one entry of a scheme out of every environment. */
+static size_t drop_one(const char *path, const char *scheme)
+{
+    struct clq_profile p;
+    size_t dropped = 0;
+    load(&p, path);
+    for (size_t e = 0; e < p.n_environments; e++) {
+        struct clq_profile_environment *v = &p.environments[e];
+        size_t i = 0;
+        while (i < v->n_entries && strcmp(v->entries[i].scheme, scheme) != 0) i++;
+        if (i == v->n_entries) continue;
+        v->entries[i] = v->entries[--v->n_entries];
+        dropped++;
+    }
+    store(&p, path);
+    return dropped;
+}
+
 static void run_once(struct ran *r, const char *profile, bool remeasure)
 {
     struct run run = searched(profile);
@@ -135,7 +153,8 @@ static void test_records_decide(void **state)
     clq_profile_release(&p);
 }
 
-/* Another network, precision set, thread count or ISA shares nothing; leaving one entry out means measuring. */
+/* Another thread count, ISA or set of rules for what may be quantized shares nothing; leaving one entry out means measuring.
+ * A network that folds to the same operators, shapes and places is the same work, whatever its file. */
 static void test_keys(void **state)
 {
     (void)state;
@@ -144,27 +163,36 @@ static void test_keys(void **state)
     unlink(profile);
     run_once(&r, profile, false);
     free(r.bytes);
-    const struct run others[] = {
-        {.threads = 2, .options = searched(profile).options},
-        {.threads = 1, .isa = "ref", .options = searched(profile).options},
-        {.threads = 1, .model = EXAMPLE "model_bn.onnx", .options = searched(profile).options},
+    const struct {
+        struct run run;
+        size_t shared, environments;
+    } others[] = {
+        {{.threads = 2, .options = searched(profile).options}, 0, 2},
+        {{.threads = 1, .isa = "ref", .options = searched(profile).options}, 0, 3},
+        {{.threads = 1, .model = EXAMPLE "model_bn.onnx", .options = searched(profile).options}, 1, 3},
     };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        quantize(&r, &others[i], NULL);
-        must(&r);
-        assert_int_equal(lines_with(&r, "layers come from"), 0);
-        free(r.bytes);
-    }
     struct clq_profile p;
-    load(&p, profile);
-    assert_int_equal(p.n_environments, 3);
-    for (size_t e = 0; e < 3; e++) p.environments[e].n_entries--;
-    store(&p, profile);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        quantize(&r, &others[i].run, NULL);
+        must(&r);
+        assert_int_equal(lines_with(&r, "layers come from"), others[i].shared);
+        free(r.bytes);
+        load(&p, profile);
+        assert_int_equal(p.n_environments, others[i].environments);
+        clq_profile_release(&p);
+    }
+    assert_int_equal(drop_one(profile, "f32"), 3);
     run_once(&r, profile, false);
     assert_int_equal(lines_with(&r, "layers come from"), 0);
     free(r.bytes);
     run_once(&r, profile, false);
     assert_int_equal(lines_with(&r, "layers come from"), 1);
+    free(r.bytes);
+    struct run other = searched(profile);
+    other.options.target = "tensorrt";
+    quantize(&r, &other, NULL);
+    must(&r);
+    assert_int_equal(lines_with(&r, "layers come from"), 0);
     free(r.bytes);
 }
 
