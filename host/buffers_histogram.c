@@ -71,7 +71,8 @@ static clq_status on_device(struct clq_context *ctx, struct clq_hist *into, cons
     const bool allocated = st == CLQ_OK;
     for (size_t at = 0; at < n && st == CLQ_OK; at += chunk)
         st = add_part(ctx->cl, part, &buffer, x + at, n - at < chunk ? n - at : chunk, why);
-    if (allocated) clq_cl_release(ctx->cl, &buffer);
+    if (allocated) clq_cl_release(ctx->cl, &buffer); /* looks for writes outside of it */
+    if (st == CLQ_OK && clq_cl_dead(ctx->cl)) st = clq_fail(why, CLQ_ERR_DEVICE, "%s", clq_cl_dead(ctx->cl));
     if (st == CLQ_OK) clq_hist_merge(into, part);
     free(part);
     return st;

@@ -101,8 +101,11 @@ static clq_status check_canaries(struct clq_cl *cl, const struct clq_cl_buffer *
 
 void clq_cl_release(struct clq_cl *cl, struct clq_cl_buffer *buffer)
 {
+    struct clq_error why = {""};
     if (!buffer->mem) return;
-    if (!cl->dead) check_canaries(cl, buffer, NULL);
+    /* Nobody reads a status here: a device that cannot even show its canaries refuses the next call instead. */
+    if (!cl->dead && check_canaries(cl, buffer, &why) != CLQ_OK && !cl->dead)
+        clq_cl_kill(cl, NULL, "a buffer of %zu bytes cannot be checked: %s", buffer->bytes, why.text);
     if (!cl->dead) clReleaseMemObject(buffer->mem);
     cl->used -= (buffer->bytes ? buffer->bytes : 1) + 2 * canary(cl);
     *buffer = (struct clq_cl_buffer){0};

@@ -295,7 +295,7 @@ static void axes(struct net *g)
 
 static void matrices(struct net *g)
 {
-    net_start(g, 17);
+    net_start(g, 20); /* the first with Gelu */
     net_in(g, "x", CLQ_DTYPE_F32, DIMS(-1, 4, 6, 16));
     const char *q = net_op(g, "MatMul", "x %s", net_weights(g, -0.3f, 0.3f, DIMS(16, 16)));
     const char *t = net_op(g, "Transpose", "x");
