@@ -42,6 +42,8 @@ struct clq_product {
     struct clq_cl_weight *on_device; /* or NULL */
 };
 
+/* Checks the type of the codes that go in and their zero point; lo and hi become the type's limits. */
+clq_status clq_product_check_input(struct clq_context *ctx, int32_t *lo, int32_t *hi, const char *what, clq_dtype input, int32_t zero_point);
 /* Checks the output, copies weight [n][k], bias and multiplier, and proves the bound: |a - zero point| <= reach. */
 clq_status clq_product_fill(struct clq_product *p, const char *what, size_t n, size_t k, const int8_t *weight,
                             const int32_t *bias, const clq_product_output *output, int32_t reach);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Prepared INT8 convolutions on plain arrays. */
+ * Prepared INT8 convolutions on plain arrays. The kernels know uint8 codes alone: int8 codes are those with the top bit
+ * turned over and zero points 128 apart, so images are turned before and results after, and the bits are the same. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -9,13 +10,16 @@
 #include "device_cl.h"
 #endif
 
-enum { MAX_SIDE = 1 << 24 };
+enum { MAX_SIDE = 1 << 24, CHUNK = 1 << 16, TURN = 128 };
 
 struct clq_conv {
     struct clq_product p;
     struct clq_conv_args args; /* without batch, x, y, scratch */
     size_t x_bytes, y_bytes;   /* of one image */
     double products;           /* of one image */
+    bool is_signed;            /* the images are */
+    void *turned;              /* images as uint8 codes */
+    size_t turned_bytes;       /* allocated */
 };
 
 static clq_status output_side(struct clq_context *ctx, size_t *out, const char *name, size_t in, size_t before, size_t after, size_t taps, size_t dilation, size_t stride)
@@ -68,7 +72,7 @@ static bool product_of(size_t *out, size_t a, size_t b, size_t c)
 static clq_status measure(struct clq_conv *c, const clq_conv_desc *d)
 {
     const struct clq_conv_args *a = &c->args;
-    const size_t cg = d->ci / a->groups, element = d->output.dtype == CLQ_DTYPE_U8 ? 1 : 4;
+    const size_t cg = d->ci / a->groups, element = clq_dtype_bits(d->output.dtype) / 8; /* refused later where it is no output */
     size_t padded, row, expanded, most = (size_t)1 << 46;
     if (!product_of(&c->x_bytes, a->h, a->w, a->ci) || !product_of(&c->y_bytes, a->oh, a->ow, a->co) || !clq_size_mul(&c->y_bytes, c->y_bytes, element) ||
         !product_of(&padded, a->h + d->pad_top + d->pad_bottom, a->w + d->pad_left + d->pad_right, a->ci) || !product_of(&row, a->ow, a->kw, cg + 3) ||
@@ -111,10 +115,10 @@ static clq_status fill(struct clq_conv *c, const clq_conv_desc *d)
 {
     struct clq_product *p = &c->p;
     struct clq_conv_args *a = &c->args;
-    const int32_t zero = d->input_zero_point;
-    if (zero < 0 || zero > 255)
-        return clq_fail(&p->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_prepare: input_zero_point: expected 0 to 255, got %d", zero);
-    if (d->output.dtype == CLQ_DTYPE_S8) return clq_fail(&p->ctx->error, CLQ_ERR_UNSUPPORTED, "clq_conv_prepare: output.dtype: expected uint8, float32 or int32, got int8");
+    int32_t lo, hi;
+    CLQ_TRY(clq_product_check_input(p->ctx, &lo, &hi, "clq_conv_prepare", d->input, d->input_zero_point));
+    const int32_t zero = d->input_zero_point - lo, up = d->output.dtype == CLQ_DTYPE_S8 ? TURN : 0;
+    c->is_signed = d->input == CLQ_DTYPE_S8;
     CLQ_TRY(read_sizes(p->ctx, a, d));
     size_t taps = a->kh * a->kw; /* at most 2^48 */
     if (taps > (size_t)1 << 20) return clq_fail(&p->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_prepare: a kernel of %zu x %zu is too large", a->kh, a->kw);
@@ -125,10 +129,10 @@ static clq_status fill(struct clq_conv *c, const clq_conv_desc *d)
     a->bias = p->bias;
     a->multiplier = p->multiplier;
     a->zero_point_x = zero;
-    a->zero_point_y = p->zero_point_y;
-    a->lo = p->lo;
-    a->hi = p->hi;
-    a->out = p->out;
+    a->zero_point_y = p->zero_point_y + up;
+    a->lo = p->lo + up;
+    a->hi = p->hi + up;
+    a->out = up ? CLQ_OUT_U8 : p->out;
     a->bound = p->bound;
     return place(c);
 }
@@ -180,7 +184,42 @@ static clq_status on_cpu(struct clq_conv *c, const struct clq_conv_args *wanted)
     return CLQ_OK;
 }
 
-clq_status clq_conv_run(clq_conv *conv, const uint8_t *x, size_t batch, void *y)
+static clq_status on_any(struct clq_conv *c, const struct clq_conv_args *r)
+{
+#ifdef CLQ_HAVE_OPENCL
+    struct clq_context *ctx = c->p.ctx;
+    struct clq_error why = {""};
+    if (c->p.on_device && clq_buffers_device(ctx)) {
+        clq_status st = clq_cl_supports_conv(ctx->cl, r) ? clq_cl_conv(ctx->cl, c->p.on_device, r, NULL, &why)
+                                                         : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu images are too many for the device", r->batch);
+        if (st == CLQ_OK) return CLQ_OK;
+        CLQ_TRY(clq_buffers_fall_back(ctx, "clq_conv_run", st, &why));
+    }
+#endif
+    return on_cpu(c, r);
+}
+
+struct turn {
+    unsigned char *to;
+    const unsigned char *from; /* may be to */
+    size_t n;
+};
+
+static void turn_chunks(void *state, size_t begin, size_t end, int thread)
+{
+    const struct turn *t = state;
+    const size_t last = end * CHUNK < t->n ? end * CHUNK : t->n;
+    (void)thread;
+    for (size_t i = begin * CHUNK; i < last; i++) t->to[i] = t->from[i] ^ TURN;
+}
+
+static void turn(const struct clq_conv *c, void *to, const void *from, size_t n)
+{
+    struct turn t = {to, from, n};
+    clq_pool_for(c->p.ctx->pool, n < 2 * (size_t)CHUNK ? 1 : c->p.ctx->threads, (n + CHUNK - 1) / CHUNK, turn_chunks, &t);
+}
+
+clq_status clq_conv_run(clq_conv *conv, const void *x, size_t batch, void *y)
 {
     if (!conv) return CLQ_ERR_INVALID_ARGUMENT;
     struct clq_context *ctx = conv->p.ctx;
@@ -195,21 +234,19 @@ clq_status clq_conv_run(clq_conv *conv, const uint8_t *x, size_t batch, void *y)
     r.x = x;
     r.y = y;
     CLQ_TRY(clq_buffers_require(ctx, "clq_conv_run"));
-#ifdef CLQ_HAVE_OPENCL
-    struct clq_error why = {""};
-    if (conv->p.on_device && clq_buffers_device(ctx)) {
-        clq_status st = clq_cl_supports_conv(ctx->cl, &r) ? clq_cl_conv(ctx->cl, conv->p.on_device, &r, NULL, &why)
-                                                          : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu images are too many for the device", batch);
-        if (st == CLQ_OK) return CLQ_OK;
-        CLQ_TRY(clq_buffers_fall_back(ctx, "clq_conv_run", st, &why));
+    if (conv->is_signed) {
+        CLQ_TRY(clq_product_reserve(&conv->p, &conv->turned, &conv->turned_bytes, x_bytes));
+        turn(conv, conv->turned, x, x_bytes);
+        r.x = conv->turned;
     }
-#endif
-    return on_cpu(conv, &r);
+    CLQ_TRY(on_any(conv, &r));
+    if (conv->p.out == CLQ_OUT_S8) turn(conv, y, y, y_bytes);
+    return CLQ_OK;
 }
 
 void clq_conv_describe(clq_product_info *out, const clq_conv *c)
 {
-    *out = (clq_product_info){.bound = c->p.bound, .bytes = sizeof *c + c->p.bytes + c->p.packed_bytes + c->p.scratch_bytes};
+    *out = (clq_product_info){.bound = c->p.bound, .bytes = sizeof *c + c->p.bytes + c->p.packed_bytes + c->p.scratch_bytes + c->turned_bytes};
     out->on_device = c->p.on_device && clq_buffers_device(c->p.ctx);
     out->kernel = c->p.bound > INT32_MAX ? "ref" : c->p.ctx->kernels.variant.conv_u8s8;
 #ifdef CLQ_HAVE_OPENCL
@@ -221,5 +258,6 @@ void clq_conv_free(clq_conv *conv)
 {
     if (!conv) return;
     clq_product_free(&conv->p);
+    free(conv->turned);
     free(conv);
 }

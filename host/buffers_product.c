@@ -11,6 +11,15 @@
 #include "device_cl.h"
 #endif
 
+clq_status clq_product_check_input(struct clq_context *ctx, int32_t *lo, int32_t *hi, const char *what, clq_dtype input, int32_t zero_point)
+{
+    if (!clq_buffers_limits(input, lo, hi))
+        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: input: expected uint8 or int8, got %s", what, clq_dtype_name(input));
+    if (zero_point < *lo || zero_point > *hi)
+        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: input_zero_point: expected %d to %d, got %d", what, *lo, *hi, zero_point);
+    return CLQ_OK;
+}
+
 static clq_status check_output(struct clq_product *p, const char *what, size_t n, const clq_product_output *o)
 {
     struct clq_error *err = &p->ctx->error;
@@ -114,14 +123,9 @@ struct clq_gemm {
 static clq_status check_desc(struct clq_context *ctx, const clq_gemm_desc *d)
 {
     struct clq_error *err = &ctx->error;
-    int32_t lo, hi;
     if (!d) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_prepare: desc is NULL");
     if (d->n < 1 || d->k < 1 || d->n > INT32_MAX || d->k > INT32_MAX)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_prepare: n and k: expected 1 to 2147483647, got %zu and %zu", d->n, d->k);
-    if (!clq_buffers_limits(d->input, &lo, &hi))
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_prepare: input: expected uint8 or int8, got %s", clq_dtype_name(d->input));
-    if (d->input_zero_point < lo || d->input_zero_point > hi)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_prepare: input_zero_point: expected %d to %d, got %d", lo, hi, d->input_zero_point);
     return CLQ_OK;
 }
 
@@ -163,7 +167,7 @@ static clq_status fill(struct clq_gemm *g, const clq_gemm_desc *d)
 {
     struct clq_product *p = &g->p;
     int32_t lo, hi;
-    (void)clq_buffers_limits(d->input, &lo, &hi);
+    CLQ_TRY(clq_product_check_input(p->ctx, &lo, &hi, "clq_gemm_prepare", d->input, d->input_zero_point));
     const int32_t below = d->input_zero_point - lo, above = hi - d->input_zero_point;
     CLQ_TRY(clq_product_fill(p, "clq_gemm_prepare", d->n, d->k, d->weight, d->bias, &d->output, below > above ? below : above));
     g->is_signed = d->input == CLQ_DTYPE_S8;

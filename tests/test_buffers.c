@@ -585,7 +585,7 @@ static size_t or_one(size_t n)
     return n ? n : 1;
 }
 
-static void plain_conv(const clq_conv_desc *d, size_t oh, size_t ow, const uint8_t *x, size_t batch, void *y)
+static void plain_conv(const clq_conv_desc *d, size_t oh, size_t ow, const void *x, size_t batch, void *y)
 {
     const size_t groups = or_one(d->groups), cg = d->ci / groups, per = d->co / groups;
     for (size_t at = 0; at < batch * oh * ow * d->co; at++) {
@@ -596,9 +596,11 @@ static void plain_conv(const clq_conv_desc *d, size_t oh, size_t ow, const uint8
                 const ptrdiff_t iy = (ptrdiff_t)(oy * or_one(d->stride_h) + ky * or_one(d->dilation_h)) - (ptrdiff_t)d->pad_top;
                 const ptrdiff_t ix = (ptrdiff_t)(ox * or_one(d->stride_w) + kx * or_one(d->dilation_w)) - (ptrdiff_t)d->pad_left;
                 if (iy < 0 || ix < 0 || iy >= (ptrdiff_t)d->h || ix >= (ptrdiff_t)d->w) continue;
-                for (size_t c = 0; c < cg; c++)
-                    v += (x[((b * d->h + (size_t)iy) * d->w + (size_t)ix) * d->ci + o / per * cg + c] - d->input_zero_point) *
-                         (int64_t)d->weight[((o * d->kh + ky) * d->kw + kx) * cg + c];
+                for (size_t c = 0; c < cg; c++) {
+                    const size_t from = ((b * d->h + (size_t)iy) * d->w + (size_t)ix) * d->ci + o / per * cg + c;
+                    const int code = d->input == CLQ_DTYPE_S8 ? ((const int8_t *)x)[from] : ((const uint8_t *)x)[from];
+                    v += (code - d->input_zero_point) * (int64_t)d->weight[((o * d->kh + ky) * d->kw + kx) * cg + c];
+                }
             }
         plain_store(y, at, &d->output, o, v);
     }
@@ -642,12 +644,17 @@ static void check_conv(clq_conv_desc d, size_t oh, size_t ow, size_t batch)
 static void test_conv(void **state)
 {
     const clq_product_output u8 = {.dtype = CLQ_DTYPE_U8, .zero_point = 31, .lo = 31, .hi = 200}, f32 = {.dtype = CLQ_DTYPE_F32}, s32 = {.dtype = CLQ_DTYPE_S32};
+    const clq_product_output s8 = {.dtype = CLQ_DTYPE_S8, .zero_point = -5}, s8_relu = {.dtype = CLQ_DTYPE_S8, .zero_point = -128, .lo = -128, .hi = 90};
     (void)state;
-    check_conv((clq_conv_desc){.h = 9, .w = 11, .ci = 5, .co = 70, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .input_zero_point = 77, .output = u8}, 9, 11, 2);
-    check_conv((clq_conv_desc){.h = 14, .w = 15, .ci = 3, .co = 16, .kh = 5, .kw = 3, .stride_h = 2, .stride_w = 2, .pad_top = 2, .pad_right = 1, .input_zero_point = 255, .output = f32}, 6, 7, 3);
-    check_conv((clq_conv_desc){.h = 20, .w = 20, .ci = 64, .co = 48, .kh = 1, .kw = 1, .input_zero_point = 3, .output = u8}, 20, 20, 2);
-    check_conv((clq_conv_desc){.h = 12, .w = 13, .ci = 72, .co = 72, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .groups = 72, .output = u8}, 12, 13, 5);
-    check_conv((clq_conv_desc){.h = 12, .w = 12, .ci = 8, .co = 12, .kh = 3, .kw = 3, .dilation_h = 2, .dilation_w = 3, .groups = 4, .input_zero_point = 128, .output = s32}, 8, 6, 1);
+    check_conv((clq_conv_desc){.h = 9, .w = 11, .ci = 5, .co = 70, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .input = CLQ_DTYPE_U8, .input_zero_point = 77, .output = u8}, 9, 11, 2);
+    check_conv((clq_conv_desc){.h = 14, .w = 15, .ci = 3, .co = 16, .kh = 5, .kw = 3, .stride_h = 2, .stride_w = 2, .pad_top = 2, .pad_right = 1, .input = CLQ_DTYPE_U8, .input_zero_point = 255, .output = f32}, 6, 7, 3);
+    check_conv((clq_conv_desc){.h = 20, .w = 20, .ci = 64, .co = 48, .kh = 1, .kw = 1, .input = CLQ_DTYPE_U8, .input_zero_point = 3, .output = u8}, 20, 20, 2);
+    check_conv((clq_conv_desc){.h = 12, .w = 13, .ci = 72, .co = 72, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .groups = 72, .input = CLQ_DTYPE_U8, .output = u8}, 12, 13, 5);
+    check_conv((clq_conv_desc){.h = 12, .w = 12, .ci = 8, .co = 12, .kh = 3, .kw = 3, .dilation_h = 2, .dilation_w = 3, .groups = 4, .input = CLQ_DTYPE_U8, .input_zero_point = 128, .output = s32}, 8, 6, 1);
+    check_conv((clq_conv_desc){.h = 9, .w = 11, .ci = 5, .co = 70, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .input = CLQ_DTYPE_S8, .input_zero_point = -128, .output = s8}, 9, 11, 2);
+    check_conv((clq_conv_desc){.h = 12, .w = 13, .ci = 72, .co = 72, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .groups = 72, .input = CLQ_DTYPE_S8, .input_zero_point = 7, .output = u8}, 12, 13, 5);
+    check_conv((clq_conv_desc){.h = 60, .w = 60, .ci = 40, .co = 48, .kh = 1, .kw = 1, .input = CLQ_DTYPE_S8, .input_zero_point = 127, .output = s8_relu}, 60, 60, 1);
+    check_conv((clq_conv_desc){.h = 12, .w = 12, .ci = 8, .co = 12, .kh = 3, .kw = 3, .input = CLQ_DTYPE_U8, .input_zero_point = 4, .output = s8}, 10, 10, 1);
 }
 
 static void test_conv_errors(void **state)
@@ -657,7 +664,7 @@ static void test_conv_errors(void **state)
     float m[4] = {1, 1, 1, 1};
     uint8_t x[64] = {0}, y[64];
     clq_conv *c = NULL;
-    const clq_conv_desc good = {.h = 4, .w = 4, .ci = 1, .co = 4, .kh = 3, .kw = 3, .weight = w, .output = {.dtype = CLQ_DTYPE_U8, .multiplier = m}};
+    const clq_conv_desc good = {.h = 4, .w = 4, .ci = 1, .co = 4, .kh = 3, .kw = 3, .weight = w, .input = CLQ_DTYPE_U8, .output = {.dtype = CLQ_DTYPE_U8, .multiplier = m}};
     clq_conv_desc d;
     (void)state;
     assert_int_equal(clq_conv_prepare(&c, NULL, &good), bad);
@@ -678,7 +685,9 @@ static void test_conv_errors(void **state)
     BAD((d.kh = 1 << 20, d.kw = 1 << 20, d.pad_top = 1 << 20, d.pad_left = 1 << 20), bad, "too large");
     BAD((d.h = d.w = d.ci = 1 << 20, d.kh = d.kw = 1, d.co = 1 << 20), bad, "fit into memory");
     BAD(d.input_zero_point = -1, bad, "input_zero_point");
-    BAD(d.output.dtype = CLQ_DTYPE_S8, CLQ_ERR_UNSUPPORTED, "int8");
+    BAD((d.input = CLQ_DTYPE_S8, d.input_zero_point = 128), bad, "-128 to 127, got 128");
+    BAD(d.input = CLQ_DTYPE_F32, bad, "float32");
+    BAD(d.output.dtype = CLQ_DTYPE_U16, bad, "uint16");
     BAD(d.weight = NULL, bad, "weight");
     BAD(d.output.zero_point = 300, bad, "300");
     BAD(m[3] = NAN, CLQ_ERR_NUMERIC, "multiplier[3]");

@@ -66,7 +66,7 @@ static clq_status products(clq_context *ctx, struct results *r)
     const clq_product_output output = {.dtype = CLQ_DTYPE_U8, .multiplier = multiplier, .zero_point = 128};
     const clq_gemm_desc g = {.n = N, .k = K, .weight = weight, .input = CLQ_DTYPE_S8, .input_zero_point = 3, .output = output};
     const clq_conv_desc c = {.h = SIDE, .w = SIDE, .ci = CHANNELS, .co = CHANNELS, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1,
-                             .pad_right = 1, .groups = CHANNELS, .weight = taps, .input_zero_point = 9, .output = output};
+                             .pad_right = 1, .groups = CHANNELS, .weight = taps, .input = CLQ_DTYPE_U8, .input_zero_point = 9, .output = output};
     clq_gemm *gemm = NULL;
     clq_conv *conv = NULL;
     clq_status st = clq_gemm_prepare(&gemm, ctx, &g);

@@ -167,7 +167,7 @@ CLQ_API clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_
 CLQ_API void clq_gemm_describe(clq_product_info *out, const clq_gemm *gemm);
 CLQ_API void clq_gemm_free(clq_gemm *gemm);
 
-/* A convolution of u8 images [batch][h][w][ci] to [batch][oh][ow][co]. The padding counts as real zero. */
+/* A convolution of images [batch][h][w][ci] to [batch][oh][ow][co]. The padding counts as real zero. */
 typedef struct clq_conv_desc {
     size_t h, w, ci, co;
     size_t kh, kw;
@@ -176,8 +176,9 @@ typedef struct clq_conv_desc {
     size_t groups;           /* divides ci and co; 0 means 1; ci == co == groups is a depthwise convolution */
     const int8_t *weight;    /* [co][kh][kw][ci / groups], zero point 0 */
     const int32_t *bias;     /* [co], or NULL */
+    clq_dtype input;         /* of the images: CLQ_DTYPE_U8, or CLQ_DTYPE_S8, which costs a copy of them */
     int32_t input_zero_point;
-    clq_product_output output; /* S8 is CLQ_ERR_UNSUPPORTED */
+    clq_product_output output;
 } clq_conv_desc;
 
 typedef struct clq_conv clq_conv;
@@ -185,7 +186,7 @@ typedef struct clq_conv clq_conv;
 /* As clq_gemm_prepare, for images of one size; clq_conv_output_size says how large the results are. */
 CLQ_API clq_status clq_conv_prepare(clq_conv **out, clq_context *ctx, const clq_conv_desc *desc);
 CLQ_API void clq_conv_output_size(size_t *oh, size_t *ow, const clq_conv *conv);
-CLQ_API clq_status clq_conv_run(clq_conv *conv, const uint8_t *x, size_t batch, void *y);
+CLQ_API clq_status clq_conv_run(clq_conv *conv, const void *x, size_t batch, void *y);
 CLQ_API void clq_conv_describe(clq_product_info *out, const clq_conv *conv);
 CLQ_API void clq_conv_free(clq_conv *conv);
 

@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * clquant.h - all public headers.
+ * clquant.h - all public headers. One subject each:
  *
- *     #include <clquant/clquant.h>
+ *     context.h   threads, the device, callbacks, the last error: every call needs a context
+ *     model.h     loads an ONNX file, runs and inspects it
+ *     data.h      samples from NPZ, NPY or a folder of them
+ *     quantize.h  calibrates, measures, plans and writes a quantized model
+ *     plan.h      reads what a plan decided, layer by layer
+ *     buffers.h   the kernels on plain arrays, without a model
+ *     tensor.h    element types, and the plain view of an array
+ *     status.h    what calls return
+ *     version.h   the version of the library
+ *
+ * A call returns CLQ_OK or an error; clq_error_message() then has one line about it. Objects are freed by the caller, with
+ * the function named after them; a free function takes NULL. examples/quantize.c and examples/gemm.c are whole programs.
  */
 #ifndef CLQUANT_CLQUANT_H
 #define CLQUANT_CLQUANT_H
