@@ -85,6 +85,36 @@ struct clq_gemm_args {
     size_t unit_begin, unit_end;
 };
 
+/* Product y[M,N] of 8-bit activations, one scale per row, with 4-bit weights in groups of `group` along K, in the three
+ * calls of clq_gemm_args. With w the code 0..15 and z its group's zero point:
+ *   acc  = sum over the group of a * (w - z), exact
+ *   f    = fma(RN32(acc), scale, f) in ascending groups; f starts at +0 in every segment of whole groups, the smallest
+ *          multiple of group that is at least CLQ_U4_SEGMENT elements
+ *   y    = RN32(RN32(F * scale_a[row]) + bias[n]), where F adds the segments as neighbors, level by level, an odd last one
+ *          moving up unchanged; without bias the first rounding is the last
+ * scale: finite. group * 15 * 128 fits int32, with K in place of a larger group. Versions other than the reference want
+ * whole bytes of 8 codes in a group: where group is neither a multiple of 8 nor at least K, they plan the reference.
+ * flipped: a holds the code + 128 as uint8_t; this spares a copy of the rows where K is a multiple of 8. */
+struct clq_gemm_u4_args {
+    size_t m, n, k, group;     /* k > 0, group > 0 */
+    const void *a;             /* int8_t (flipped: uint8_t) [m][lda] */
+    size_t lda;                /* elements, >= k */
+    bool flipped;
+    const float *scale_a;      /* [m] */
+    const uint8_t *weight;     /* [n][(k + 1) / 2]: element k in byte k / 2, even k in the low nibble */
+    const void *scale;         /* [n][ceil(k / group)], float or, with scale_f16, the bits of binary16 */
+    bool scale_f16;
+    const uint8_t *zero_point; /* [n][ceil(k / group)], 0..15, or NULL: 8 */
+    const float *bias;         /* [n], or NULL */
+    float *y;                  /* [m][ldy] */
+    size_t ldy;                /* elements, >= n */
+    size_t packed_bytes, scratch_bytes, units;
+    void *packed;              /* written by pack, read by run */
+    void *scratch;
+    size_t unit_begin, unit_end;
+};
+#define CLQ_U4_SEGMENT 1024
+
 /* Integer convolution over NHWC with u8 activations and s8 weights; padding has the value zero_point_x. The three calls
  * are those of clq_gemm_args. Output pixel (oy, ox) reads input rows oy * stride_h - pad_top + ky * dilation_h.
  * Depthwise is groups == ci == co; a 1x1 convolution is the product of clq_gemm_args. */

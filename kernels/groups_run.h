@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The product with 4-bit weights in groups, as one text for all vector widths. Before including it, a source defines
+ *   CLQ_V, CLQ_VF, CLQ_MM(name), CLQ_LANES     integer and float vectors, their intrinsics, columns of one vector
+ *   CLQ_LOAD, CLQ_STORE, CLQ_LOADF, CLQ_STOREF one vector at any address
+ *   CLQ_AND(a, b)                              bits
+ *   CLQ_STOREF_PART(p, v, n)                   its first n < CLQ_LANES floats
+ *   CLQ_HALVES(p), CLQ_WIDEN(p)                CLQ_LANES binary16 as floats, bytes as int32
+ *   CLQ_DOTS(sum, u0, s0, u1, s1)              sum + 4 products of each pair, u unsigned and s signed bytes, where
+ *                                              u <= 255 and |s| <= 15, or u <= 15
+ *   CLQ_ROWS, CLQ_FEW_VECTORS                  rows of the tile, 4 or 6; vectors of columns for one row
+ *
+ * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of two vectors of
+ * columns and some 512 elements of K at a time; this and a few rows of A stay in the first cache. A is unsigned, a + 128,
+ * and every sum starts at -128 * sum(w - z). Up to CLQ_FEW rows: nibbles are split in registers while the weights stream by,
+ * A is signed, and every sum starts at -z * sum(a). */
+#ifndef CLQ_KERNELS_GROUPS_RUN_H
+#define CLQ_KERNELS_GROUPS_RUN_H
+
+#include <immintrin.h>
+
+#include "kernels/groups.h"
+
+#define CLQ_INLINE static inline __attribute__((always_inline))
+#define CLQ_UNROLL _Pragma("GCC unroll 16")
+
+typedef int32_t __attribute__((may_alias, aligned(1))) clq_dword;
+
+enum { CLQ_FEW = 8, CLQ_STRIP = 2 * CLQ_LANES, CLQ_BLOCK = 512 };
+
+/* Offsets of the parts of scratch in bytes. */
+struct clq_groups_parts {
+    size_t rows;  /* copied rows of A, 8 * k8 bytes each */
+    size_t sums;  /* few rows: int32 [row][count], sums of a */
+    size_t data, init, scale; /* a strip's block: int8 [steps][CLQ_STRIP][4], int32 and float [groups][CLQ_STRIP] */
+    size_t slots; /* float [1 + levels][rows][columns]: running sums of a block, then the segments that wait */
+    size_t bytes;
+};
+
+static inline size_t clq_groups_round(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static inline bool clq_groups_copies(const struct clq_gemm_u4_args *g)
+{
+    return !g->flipped || g->k % 8 != 0;
+}
+
+static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gemm_u4_args *g)
+{
+    const struct clq_groups p = clq_groups_make(g);
+    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
+    const bool few = g->m <= CLQ_FEW;
+    const size_t block = p.group > CLQ_BLOCK ? (p.group + 7) / 8 * 8 : CLQ_BLOCK, groups = block / p.group + 1;
+    struct clq_groups_parts s = {0};
+    s.sums = s.rows + clq_groups_round(few || clq_groups_copies(g) ? grid.rows * p.k8 * 8 : 0);
+    s.data = s.sums + clq_groups_round(few ? grid.rows * p.count * 4 : 0);
+    s.init = s.data + (few ? 0 : block * CLQ_STRIP);
+    s.scale = s.init + (few ? 0 : groups * CLQ_STRIP * 4);
+    s.slots = s.scale + (few ? 0 : groups * CLQ_STRIP * 4);
+    s.bytes = s.slots + (1 + clq_groups_levels(&p)) * grid.rows * (few ? CLQ_GROUPS_WIDTH : CLQ_STRIP) * 4;
+    return s;
+}
+
+static inline bool clq_groups_plan(struct clq_gemm_u4_args *g)
+{
+    if (g->group % 8 != 0 && g->group < g->k) return false;
+    const struct clq_groups p = clq_groups_make(g);
+    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
+    g->packed_bytes = clq_groups_bytes(&p);
+    g->scratch_bytes = clq_groups_parts_make(g).bytes;
+    g->units = grid.blocks * grid.ranges;
+    return true;
+}
+
+/* Rows first .. first + rows - 1 into scratch with zeros behind K; flip turns signed codes into unsigned ones and back. */
+static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *to, size_t first, size_t rows, bool flip)
+{
+    const size_t ld = (g->k + 7) / 8 * 8;
+    const uint8_t mask = flip ? 0x80 : 0;
+    for (size_t r = 0; r < rows; r++, to += ld) {
+        const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
+        for (size_t k = 0; k < g->k; k++) to[k] = from[k] ^ mask;
+        for (size_t k = g->k; k < ld; k++) to[k] = 0;
+    }
+}
+
+/* ---- Results ---- */
+
+/* Where a row's sums go: into a slot, or, after the last segment, to y. */
+struct clq_groups_end {
+    float *slots;
+    size_t slot, stride; /* floats of a slot, of a row in it */
+    size_t merge;        /* bit l: the sum that waits in slot 1 + l is added */
+    size_t keep;         /* the slot that takes the result */
+    bool last;
+    float *y;            /* row 0, column 0 */
+    size_t ldy, width;
+    const float *scale_a;
+    const float *bias;   /* column 0, or NULL */
+};
+
+CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, CLQ_VF *f, const int nv)
+{
+    float *slot = e->slots + row * e->stride;
+    for (size_t l = 1, merge = e->merge; merge > 0; l++, merge /= 2) {
+        if (merge % 2 == 0) continue;
+        CLQ_UNROLL for (int j = 0; j < nv; j++)
+            f[j] = CLQ_MM(add_ps)(CLQ_LOADF(slot + l * e->slot + CLQ_LANES * j), f[j]);
+    }
+    if (!e->last) {
+        CLQ_UNROLL for (int j = 0; j < nv; j++) CLQ_STOREF(slot + e->keep * e->slot + CLQ_LANES * j, f[j]);
+        return;
+    }
+    float *y = e->y + row * e->ldy, bias[CLQ_LANES];
+    const CLQ_VF scale = CLQ_MM(set1_ps)(e->scale_a[row]);
+    CLQ_UNROLL for (int j = 0; j < nv; j++)
+    {
+        const size_t at = CLQ_LANES * (size_t)j;
+        if (at >= e->width) return;
+        CLQ_VF v = CLQ_MM(mul_ps)(f[j], scale);
+        if (e->width - at >= CLQ_LANES) {
+            if (e->bias) v = CLQ_MM(add_ps)(v, CLQ_LOADF(e->bias + at));
+            CLQ_STOREF(y + at, v);
+        } else {
+            if (e->bias) {
+                memset(bias, 0, sizeof bias);
+                memcpy(bias, e->bias + at, 4 * (e->width - at));
+                v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
+            }
+            CLQ_STOREF_PART(y + at, v, e->width - at);
+        }
+    }
+}
+
+static inline void clq_groups_close(struct clq_groups_end *e, const struct clq_groups *p, size_t segment)
+{
+    e->merge = clq_groups_merge(p, segment);
+    e->last = segment + 1 == clq_groups_segments(p);
+    e->keep = 1;
+    for (size_t s = segment; s % 2 == 1; s /= 2) e->keep++;
+}
+
+/* ---- Many rows ---- */
+
+struct clq_groups_tile {
+    const uint8_t *a; /* row 0, first element of the block */
+    size_t lda;
+    int8_t *data; /* what was unpacked, in scratch */
+    int32_t *init;
+    float *scale;
+    size_t steps, group_steps; /* of 4 along K, even */
+    bool resume;               /* slot 0 holds sums of the segment's earlier blocks */
+    struct clq_groups_end end;
+};
+
+CLQ_INLINE void clq_groups_two_steps(CLQ_V c[CLQ_ROWS][2], const uint8_t *const p[2], size_t lda, const int8_t *b,
+                                     const int mr)
+{
+    CLQ_V w[2][2];
+    CLQ_UNROLL for (int j = 0; j < 4; j++) w[j / 2][j % 2] = CLQ_LOAD(b + 4 * CLQ_LANES * j);
+    CLQ_UNROLL for (int i = 0; i < mr; i++)
+    {
+        const uint8_t *a = p[i / 3] + (size_t)(i % 3) * lda;
+        const CLQ_V x = CLQ_MM(set1_epi32)(*(const clq_dword *)a), z = CLQ_MM(set1_epi32)(*(const clq_dword *)(a + 4));
+        CLQ_UNROLL for (int j = 0; j < 2; j++) c[i][j] = CLQ_DOTS(c[i][j], x, w[0][j], z, w[1][j]);
+    }
+}
+
+CLQ_INLINE void clq_groups_tile_run(const struct clq_groups_tile *t, size_t row, size_t tiles, const int mr)
+{
+    for (; tiles > 0; tiles--, row += (size_t)mr) {
+        const size_t lda = t->lda;
+        const uint8_t *p[2] = {t->a + row * lda, t->a + (row + 3) * lda};
+        const int8_t *b = t->data;
+        const int32_t *init = t->init;
+        const float *scale = t->scale, *slot = t->end.slots + row * CLQ_STRIP;
+        CLQ_VF f[CLQ_ROWS][2];
+        CLQ_UNROLL for (int i = 0; i < 2 * mr; i++)
+            f[i / 2][i % 2] = t->resume ? CLQ_LOADF(slot + CLQ_LANES * i) : CLQ_MM(setzero_ps)();
+        for (size_t left = t->steps; left > 0; init += CLQ_STRIP, scale += CLQ_STRIP) {
+            size_t steps = left < t->group_steps ? left : t->group_steps;
+            left -= steps;
+            CLQ_V c[CLQ_ROWS][2];
+            CLQ_UNROLL for (int i = 0; i < 2 * mr; i++) c[i / 2][i % 2] = CLQ_LOAD(init + CLQ_LANES * (i % 2));
+            for (; steps > 0; steps -= 2, b += 8 * CLQ_STRIP) {
+                clq_groups_two_steps(c, p, lda, b, mr);
+                CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 8;
+            }
+            CLQ_UNROLL for (int j = 0; j < 2; j++)
+            {
+                const CLQ_VF s = CLQ_LOADF(scale + CLQ_LANES * j);
+                CLQ_UNROLL for (int i = 0; i < mr; i++)
+                    f[i][j] = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(c[i][j]), s, f[i][j]);
+            }
+        }
+        CLQ_UNROLL for (int i = 0; i < mr; i++) clq_groups_finish(&t->end, row + (size_t)i, f[i], 2);
+    }
+}
+
+typedef void clq_groups_tile_fn(const struct clq_groups_tile *t, size_t row, size_t tiles);
+#define CLQ_GROUPS_TILE(mr) \
+    static __attribute__((noinline)) void tile_##mr(const struct clq_groups_tile *t, size_t row, size_t tiles) \
+    { \
+        clq_groups_tile_run(t, row, tiles, mr); \
+    }
+CLQ_GROUPS_TILE(1)
+CLQ_GROUPS_TILE(2)
+CLQ_GROUPS_TILE(3)
+CLQ_GROUPS_TILE(4)
+#if CLQ_ROWS == 6
+CLQ_GROUPS_TILE(5)
+CLQ_GROUPS_TILE(6)
+#endif
+static clq_groups_tile_fn *const clq_groups_tiles[CLQ_ROWS + 1] = {NULL, tile_1, tile_2, tile_3, tile_4,
+#if CLQ_ROWS == 6
+                                                                   tile_5, tile_6
+#endif
+};
+
+/* The strip's part of one group: w - z, its sums times -128, and scales. Returns the end of what was written. */
+CLQ_INLINE int8_t *clq_groups_unpack_group(int8_t *to, int32_t *init, const uint8_t *from, const CLQ_V z[2], size_t k8)
+{
+    const CLQ_V low = CLQ_MM(set1_epi8)(15), ones = CLQ_MM(set1_epi8)(1);
+    CLQ_V sum[2];
+    CLQ_UNROLL for (int j = 0; j < 2; j++) sum[j] = CLQ_MM(set1_epi32)(0);
+    for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, to += 8 * CLQ_STRIP) {
+        CLQ_UNROLL for (int j = 0; j < 2; j++)
+        {
+            const CLQ_V v = CLQ_LOAD(from + 4 * CLQ_LANES * j);
+            const CLQ_V even = CLQ_MM(sub_epi8)(CLQ_AND(v, low), z[j]);
+            const CLQ_V odd = CLQ_MM(sub_epi8)(CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low), z[j]);
+            CLQ_STORE(to + 4 * CLQ_LANES * j, even);
+            CLQ_STORE(to + 4 * CLQ_STRIP + 4 * CLQ_LANES * j, odd);
+            sum[j] = CLQ_DOTS(sum[j], ones, even, ones, odd);
+        }
+    }
+    CLQ_UNROLL for (int j = 0; j < 2; j++)
+        CLQ_STORE(init + CLQ_LANES * j, CLQ_MM(sub_epi32)(CLQ_MM(set1_epi32)(0), CLQ_MM(slli_epi32)(sum[j], 7)));
+    return to;
+}
+
+CLQ_INLINE CLQ_V clq_groups_zeros(const struct clq_groups *p, const uint8_t *zero)
+{
+    if (!p->zeros) return CLQ_MM(set1_epi8)(CLQ_GROUPS_MIDDLE);
+    return CLQ_MM(mullo_epi32)(CLQ_WIDEN(zero), CLQ_MM(set1_epi32)(0x01010101));
+}
+
+CLQ_INLINE CLQ_VF clq_groups_scales(const struct clq_groups *p, const void *scale, size_t at)
+{
+    return p->scale_bytes == 2 ? CLQ_HALVES((const uint16_t *)scale + at) : CLQ_LOADF((const float *)scale + at);
+}
+
+static void clq_groups_unpack(const struct clq_groups *p, size_t panel, size_t column,
+                              const struct clq_groups_block *b, int8_t *data, int32_t *init, float *scale)
+{
+    const uint8_t *from = clq_groups_data(p, panel) + b->first / 8 * CLQ_GROUPS_ROW + 4 * column;
+    size_t at = b->group * CLQ_GROUPS_WIDTH + column;
+    for (size_t k = 0; k < b->k; k += p->group, at += CLQ_GROUPS_WIDTH) {
+        const size_t left = (b->k - k + 7) / 8, k8 = left < p->group / 8 ? left : p->group % 8 ? left : p->group / 8;
+        CLQ_V z[2];
+        CLQ_UNROLL for (int j = 0; j < 2; j++)
+        {
+            z[j] = clq_groups_zeros(p, clq_groups_zero(p, panel) + at + CLQ_LANES * (size_t)j);
+            CLQ_STOREF(scale + CLQ_LANES * j,
+                       clq_groups_scales(p, clq_groups_scale(p, panel), at + CLQ_LANES * (size_t)j));
+        }
+        data = clq_groups_unpack_group(data, init, from, z, k8);
+        from += k8 * CLQ_GROUPS_ROW;
+        init += CLQ_STRIP;
+        scale += CLQ_STRIP;
+    }
+}
+
+/* All rows of a block times one strip. t: a, lda and end.y, ldy, width, bias, scale_a are set. */
+static void clq_groups_strip(const struct clq_groups *p, struct clq_groups_tile *t, size_t rows, size_t panel,
+                             size_t column)
+{
+    const uint8_t *a = t->a;
+    const size_t tiles = (rows + CLQ_ROWS - 1) / CLQ_ROWS, each = rows / tiles, big = rows % tiles;
+    for (size_t first = 0; first < p->k;) {
+        const struct clq_groups_block b = clq_groups_block_at(p, first, CLQ_BLOCK);
+        clq_groups_unpack(p, panel, column, &b, t->data, t->init, t->scale);
+        t->a = a + first;
+        t->steps = (b.k + 7) / 8 * 2;
+        t->resume = !b.opens;
+        if (b.closes)
+            clq_groups_close(&t->end, p, b.segment);
+        else
+            t->end.merge = t->end.keep = t->end.last = 0;
+        if (big > 0) clq_groups_tiles[each + 1](t, 0, big);
+        clq_groups_tiles[each](t, big * (each + 1), tiles - big);
+        first += b.k;
+    }
+    t->a = a;
+}
+
+static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t rows, size_t panel, size_t end)
+{
+    const struct clq_groups *p = g->packed;
+    const struct clq_groups_parts part = clq_groups_parts_make(g);
+    char *scratch = g->scratch;
+    const bool copies = clq_groups_copies(g);
+    struct clq_groups_tile t = {
+        .a = copies ? (uint8_t *)scratch + part.rows : (const uint8_t *)g->a + row * g->lda,
+        .lda = copies ? 8 * p->k8 : g->lda,
+        .data = (int8_t *)(scratch + part.data),
+        .init = (int32_t *)(void *)(scratch + part.init),
+        .scale = (float *)(void *)(scratch + part.scale),
+        .group_steps = (p->group + 7) / 8 * 2,
+        .end = {.slots = (float *)(void *)(scratch + part.slots),
+                .slot = rows * CLQ_STRIP,
+                .stride = CLQ_STRIP,
+                .ldy = g->ldy,
+                .scale_a = g->scale_a + row},
+    };
+    for (; panel < end; panel++) {
+        for (size_t c = 0; c < CLQ_GROUPS_WIDTH; c += CLQ_STRIP) {
+            const size_t n = panel * CLQ_GROUPS_WIDTH + c;
+            if (n >= p->n) return;
+            t.end.width = p->n - n;
+            t.end.y = g->y + row * g->ldy + n;
+            t.end.bias = g->bias ? g->bias + n : NULL;
+            clq_groups_strip(p, &t, rows, panel, c);
+        }
+    }
+}
+
+/* ---- Few rows ---- */
+
+struct clq_groups_few {
+    const struct clq_groups *p;
+    const int8_t *a;     /* rows of 8 * k8 signed codes */
+    const int32_t *sums; /* [row][count] */
+    size_t panel, column;
+    struct clq_groups_end end;
+};
+
+static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *sums, size_t rows)
+{
+    for (size_t r = 0; r < rows; r++, a += 8 * p->k8) {
+        for (size_t i = 0; i < p->count; i++) {
+            const size_t begin = i * p->group, end = p->k - begin < p->group ? p->k : begin + p->group;
+            int32_t sum = 0;
+            for (size_t k = begin; k < end; k++) sum += a[k];
+            sums[r * p->count + i] = sum;
+        }
+    }
+}
+
+/* The dots of one group. */
+CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][4], const int8_t *a, size_t lda, const uint8_t *from, size_t k8,
+                                    const int mr, const int nv)
+{
+    const CLQ_V low = CLQ_MM(set1_epi8)(15);
+    for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, a += 8) {
+        CLQ_V even[4], odd[4];
+        CLQ_UNROLL for (int j = 0; j < nv; j++)
+        {
+            const CLQ_V v = CLQ_LOAD(from + 4 * CLQ_LANES * j);
+            _mm_prefetch((const char *)from + 4096 + 4 * CLQ_LANES * j, _MM_HINT_T0);
+            even[j] = CLQ_AND(v, low);
+            odd[j] = CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low);
+        }
+        CLQ_UNROLL for (int i = 0; i < mr; i++)
+        {
+            const clq_dword *at = (const clq_dword *)(a + (size_t)i * lda);
+            const CLQ_V x = CLQ_MM(set1_epi32)(at[0]), z = CLQ_MM(set1_epi32)(at[1]);
+            CLQ_UNROLL for (int j = 0; j < nv; j++) c[i][j] = CLQ_DOTS(c[i][j], even[j], x, odd[j], z);
+        }
+    }
+}
+
+/* Rows row .. row + mr - 1 times nv vectors of columns, all of K. */
+CLQ_INLINE void clq_groups_few_run(struct clq_groups_few *t, size_t row, const int mr, const int nv)
+{
+    const struct clq_groups *p = t->p;
+    const size_t lda = 8 * p->k8, count = p->count, per = clq_groups_segment(p) / p->group;
+    const uint8_t *from = clq_groups_data(p, t->panel) + 4 * t->column, *zero = clq_groups_zero(p, t->panel) + t->column;
+    const void *scale = clq_groups_scale(p, t->panel);
+    const int8_t *a = t->a + row * lda;
+    const int32_t *sums = t->sums + row * count;
+    for (size_t first = 0, segment = 0; first < count; first += per, segment++) {
+        CLQ_VF f[4][4];
+        CLQ_UNROLL for (int i = 0; i < mr * nv; i++) f[i / nv][i % nv] = CLQ_MM(setzero_ps)();
+        for (size_t i = first; i < count && i < first + per; i++) {
+            const size_t left = p->k8 - i * p->group / 8, k8 = i + 1 < count ? p->group / 8 : left;
+            CLQ_V c[4][4];
+            CLQ_UNROLL for (int j = 0; j < nv; j++)
+            {
+                const CLQ_V z = p->zeros ? CLQ_WIDEN(zero + i * CLQ_GROUPS_WIDTH + CLQ_LANES * (size_t)j)
+                                         : CLQ_MM(set1_epi32)(CLQ_GROUPS_MIDDLE);
+                CLQ_UNROLL for (int r = 0; r < mr; r++)
+                    c[r][j] = CLQ_MM(mullo_epi32)(z, CLQ_MM(set1_epi32)(-sums[(size_t)r * count + i]));
+            }
+            clq_groups_few_dots(c, a + i * p->group, lda, from, k8, mr, nv);
+            from += k8 * CLQ_GROUPS_ROW;
+            CLQ_UNROLL for (int j = 0; j < nv; j++)
+            {
+                const CLQ_VF s =
+                    clq_groups_scales(p, scale, i * CLQ_GROUPS_WIDTH + t->column + CLQ_LANES * (size_t)j);
+                CLQ_UNROLL for (int r = 0; r < mr; r++)
+                    f[r][j] = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(c[r][j]), s, f[r][j]);
+            }
+        }
+        clq_groups_close(&t->end, p, segment);
+        CLQ_UNROLL for (int i = 0; i < mr; i++) clq_groups_finish(&t->end, row + (size_t)i, f[i], nv);
+    }
+}
+
+typedef void clq_groups_few_fn(struct clq_groups_few *t, size_t row);
+#define CLQ_GROUPS_FEW(mr, nv) \
+    static __attribute__((noinline)) void few_##mr(struct clq_groups_few *t, size_t row) \
+    { \
+        clq_groups_few_run(t, row, mr, nv); \
+    }
+CLQ_GROUPS_FEW(1, CLQ_FEW_VECTORS)
+CLQ_GROUPS_FEW(2, 2)
+CLQ_GROUPS_FEW(3, 2)
+CLQ_GROUPS_FEW(4, 2)
+
+static void clq_groups_few_rows(const struct clq_gemm_u4_args *g, size_t panel, size_t end)
+{
+    static clq_groups_few_fn *const run[5] = {NULL, few_1, few_2, few_3, few_4};
+    const struct clq_groups_parts part = clq_groups_parts_make(g);
+    char *scratch = g->scratch;
+    struct clq_groups_few t = {
+        .p = g->packed,
+        .a = (int8_t *)(scratch + part.rows),
+        .sums = (int32_t *)(void *)(scratch + part.sums),
+        .end = {.slots = (float *)(void *)(scratch + part.slots),
+                .slot = g->m * CLQ_GROUPS_WIDTH,
+                .stride = CLQ_GROUPS_WIDTH,
+                .ldy = g->ldy,
+                .scale_a = g->scale_a},
+    };
+    const size_t n = t.p->n;
+    for (t.panel = panel; t.panel < end; t.panel++) {
+        for (size_t row = 0; row < g->m;) {
+            const size_t rows = g->m - row > 4 ? (g->m - row + 1) / 2 : g->m - row;
+            const size_t step = CLQ_LANES * (rows > 1 ? 2 : CLQ_FEW_VECTORS);
+            for (t.column = 0; t.column < CLQ_GROUPS_WIDTH; t.column += step) {
+                const size_t at = t.panel * CLQ_GROUPS_WIDTH + t.column;
+                if (at >= n) break;
+                t.end.width = n - at;
+                t.end.y = g->y + at;
+                t.end.bias = g->bias ? g->bias + at : NULL;
+                run[rows](&t, row);
+            }
+            row += rows;
+        }
+    }
+}
+
+static void clq_groups_run(const struct clq_gemm_u4_args *g)
+{
+    const struct clq_groups *p = g->packed;
+    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
+    const struct clq_groups_parts part = clq_groups_parts_make(g);
+    const size_t count = clq_groups_panels(g->n);
+    uint8_t *rows = (uint8_t *)g->scratch + part.rows;
+    size_t copied = SIZE_MAX;
+    for (size_t u = g->unit_begin; u < g->unit_end; u++) {
+        const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
+        const size_t end = panel + grid.panels < count ? panel + grid.panels : count;
+        const size_t taken = g->m - row < grid.rows ? g->m - row : grid.rows;
+        const bool few = g->m <= CLQ_FEW;
+        if (copied != block && (few || clq_groups_copies(g))) {
+            clq_groups_copy(g, rows, row, taken, few == g->flipped);
+            if (few) clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.sums), taken);
+        }
+        copied = block;
+        if (few)
+            clq_groups_few_rows(g, panel, end);
+        else
+            clq_groups_many(g, row, taken, panel, end);
+    }
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Product with 4-bit weights in groups, the specification: exact sums inside a group, one chain of fused multiply-adds per
+ * segment, segments added as neighbors. One unit is one row; nothing is packed. */
+#include <math.h>
+
+#include "kernels/functions.h"
+#include "kernels/ref/half.h"
+
+enum { LEVELS = 64 };
+
+void clq_gemm_s8u4_plan_ref(struct clq_gemm_u4_args *g)
+{
+    g->packed_bytes = 0;
+    g->scratch_bytes = 0;
+    g->units = g->m;
+}
+
+void clq_gemm_s8u4_pack_ref(struct clq_gemm_u4_args *g)
+{
+    (void)g;
+}
+
+static float scale_at(const struct clq_gemm_u4_args *g, size_t at)
+{
+    return g->scale_f16 ? clq_half_ref(((const uint16_t *)g->scale)[at]) : ((const float *)g->scale)[at];
+}
+
+static int64_t group_sum(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero)
+{
+    const uint8_t *w = g->weight + n * ((g->k + 1) / 2);
+    int64_t sum = 0;
+    for (size_t k = begin; k < end; k++) {
+        const size_t at = row * g->lda + k;
+        const int a = g->flipped ? ((const uint8_t *)g->a)[at] - 128 : ((const int8_t *)g->a)[at];
+        sum += a * ((w[k / 2] >> (k % 2 * 4) & 15) - zero);
+    }
+    return sum;
+}
+
+static float element(const struct clq_gemm_u4_args *g, size_t row, size_t n)
+{
+    const size_t count = (g->k - 1) / g->group + 1, per = (CLQ_U4_SEGMENT - 1) / g->group + 1;
+    float level[LEVELS]; /* level[l]: the sum of 2^l segments that waits for its neighbor */
+    size_t segment = 0;
+    for (size_t first = 0; first < count; first += per, segment++) {
+        float f = 0;
+        for (size_t i = first; i < count && i < first + per; i++) {
+            const size_t begin = i * g->group, end = g->k - begin < g->group ? g->k : begin + g->group;
+            const int zero = g->zero_point ? g->zero_point[n * count + i] : 8;
+            f = fmaf((float)group_sum(g, row, n, begin, end, zero), scale_at(g, n * count + i), f);
+        }
+        size_t l = 0;
+        for (; segment >> l & 1; l++) f = level[l] + f;
+        level[l] = f;
+    }
+    float f = 0;
+    bool any = false;
+    for (size_t l = 0; l < LEVELS; l++) {
+        if (!(segment >> l & 1)) continue;
+        f = any ? level[l] + f : level[l];
+        any = true;
+    }
+    f *= g->scale_a[row];
+    return g->bias ? f + g->bias[n] : f;
+}
+
+void clq_gemm_s8u4_ref(struct clq_gemm_u4_args *g)
+{
+    for (size_t row = g->unit_begin; row < g->unit_end; row++)
+        for (size_t n = 0; n < g->n; n++) g->y[row * g->ldy + n] = element(g, row, n);
+}
