@@ -1,3 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sorting, filtering and histograms of reports. The names of files are set as text, never as markup. */
 "use strict";
 (function () {
   var data = JSON.parse(document.getElementById("data").textContent);
@@ -93,7 +95,7 @@
     var s = (own === t ? "" : "Shares scale and zero point with " + t.name + ". ") + "Scale " + show(t.scale) + ", zero point " + t.zero_point + ". ";
     s += own.quantized ? "It is held in 8 bits somewhere." : "It stays in float32 everywhere.";
     if (t.hist) s += " " + t.count + " values were seen, from " + show(t.min) + " to " + show(t.max) + ".";
-    else s += " There is no histogram: nothing was calibrated in this run.";
+    else s += " There is no histogram: its values were not seen in this run.";
     return s;
   }
 
