@@ -179,7 +179,7 @@ static void fill_results(struct clq_result *r)
     r->plan.results = (struct clq_plan_results){
         .sqnr_db_predicted = m->kept_float ? NAN : decibel(r->predicted_noise),
         .sqnr_db = or_nan(m->sqnr_db),
-        .sqnr_db_lower = m->kept_float ? NAN : decibel(r->noise_bound),
+        .sqnr_db_lower = m->sqnr_db_lower,
         .identical = isinf(m->sqnr_db),
         .cosine = fmax(-1, fmin(1, m->cosine)),
         .top1 = m->top1 < 0 ? NAN : m->top1 / 100,
@@ -236,14 +236,20 @@ static clq_status fill_data(struct clq_result *r, const clq_data *data, const cl
     return CLQ_OK;
 }
 
-static void fill_options(struct clq_result *r, const clq_quantize_options *o)
+static clq_status fill_options(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
-    static const char *const modes[] = {"f32", "int8"};
+    static const char *const known[] = {"f32", "int8"};
     bool drop = o->max_drop > 0, uniform = o->uniform != NULL;
+    const char **modes = clq_arena_array(&r->plan.arena, sizeof known / sizeof *known, sizeof *modes);
+    size_t n = 0;
+    if (!modes) return no_memory(err);
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!o->candidates || clq_mode_listed(o->candidates, known[k])) modes[n++] = known[k];
     r->plan.options = (struct clq_plan_options){.target = clq_target_name(r->search.target), .calibrator = r->summary.calibrator,
                                                 .budget = uniform ? "uniform" : drop ? "max-drop" : "min-sqnr",
                                                 .budget_value = uniform ? NAN : drop ? o->max_drop : o->min_sqnr_db > 0 ? o->min_sqnr_db : CLQ_DEFAULT_MIN_SQNR_DB,
-                                                .seed = (int64_t)(o->seed & ((1ull << 53) - 1)), .candidates = modes, .n_candidates = 2};
+                                                .seed = (int64_t)(o->seed & ((1ull << 53) - 1)), .candidates = modes, .n_candidates = n};
+    return CLQ_OK;
 }
 
 clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
@@ -266,7 +272,7 @@ clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_
         p->options = r->replay.options;
     } else {
         CLQ_TRY(fill_data(r, data, o->validation, err));
-        fill_options(r, o);
+        CLQ_TRY(fill_options(r, o, err));
     }
     for (int i = 0; i < r->search.units.n_units; i++) CLQ_TRY(fill_layer(r, &p->layers[p->n_layers++], i, err));
     CLQ_TRY(fill_tensors(r, err));

@@ -122,12 +122,12 @@ static clq_status split(struct clq_search *s, clq_data *data, const clq_quantize
 }
 
 /* ---- Set-up ---- */
-static bool listed(const char *list, const char *word)
+bool clq_mode_listed(const char *list, const char *mode)
 {
-    size_t n = strlen(word);
+    size_t n = strlen(mode);
     for (const char *p = list; p && *p;) {
         size_t len = strcspn(p, ",");
-        if (len == n && strncmp(p, word, n) == 0) return true;
+        if (len == n && strncmp(p, mode, n) == 0) return true;
         p += len + (p[len] == ',');
     }
     return false;
@@ -210,7 +210,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_units_build(&s->units, &s->model, p, err));
     s->records = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *s->records);
     if (!s->records) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    bool int8 = (!o->candidates || listed(o->candidates, "int8")) && !(o->uniform && strcmp(o->uniform, "f32") == 0);
+    bool int8 = (!o->candidates || clq_mode_listed(o->candidates, "int8")) && !(o->uniform && strcmp(o->uniform, "f32") == 0);
     for (int i = 0; i < s->units.n_units; i++) {
         s->records[i] = (struct clq_unit_record){.capable = int8, .f32_us = -1, .int8_us = -1, .device_us = -1, .noise = -1,
                                                  .reason = int8 ? NULL : "int8 is not among the allowed modes"};
@@ -379,8 +379,9 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
 {
     clq_summary *m = &r->summary;
     r->predicted_noise = d->choice.predicted_us > 0 ? d->choice.predicted_noise : -1;
-    r->noise_bound = d->proven ? d->final.noise_bound : -1;
     const struct clq_comparison *c = &d->final;
+    bool bounded = d->proven && !m->kept_float && c->noise_bound > c->noise && isfinite(c->noise_bound);
+    m->sqnr_db_lower = bounded ? -10 * log10(c->noise_bound) : (double)NAN;
     double rows = c->samples ? (double)c->samples : 1;
     m->sqnr_db = m->kept_float ? INFINITY : c->sqnr_db;
     m->cosine = m->kept_float ? 1 : c->cosine;

@@ -25,9 +25,8 @@ static void warnings(struct clq_page *p, const struct clq_result *r)
     const char *budget = r->plan.options.budget;
     if (m->slower_than_float) warning(p, "Warning: this model is slower than float32.");
     if (!m->budget_met) warning(p, "Warning: the requested bound is not met.");
-    if (strcmp(budget, "min-sqnr") == 0 && m->budget_met && r->noise_bound > 0 && !m->kept_float &&
-        -10 * log10(r->noise_bound) < r->plan.options.budget_value)
-        warning(p, "Warning: with so few validation samples, unseen ones may miss the bound; see the 95 % bound below.");
+    if (strcmp(budget, "min-sqnr") == 0 && m->budget_met && m->sqnr_db_lower < r->plan.options.budget_value)
+        warning(p, "Warning: unseen samples may miss the bound; see what they reach at 95 % below. More data narrows it.");
     if (m->synthetic) warning(p, "Warning: calibrated on synthetic data, good for timing alone.");
     if (*clq_context_fallback(r->ctx)) warning(p, clq_context_fallback(r->ctx));
     if (clq_report_replayed(r))
@@ -83,7 +82,8 @@ static void speed(struct clq_page *p, const clq_summary *m)
     next_number(p);
     clq_page_bytes(p, (double)m->model_bytes);
     next_note(p);
-    if (m->model_bytes != m->reference_bytes) clq_page_format(p, "%.2f &times; %s", ratio < 1 ? 1 / ratio : ratio, ratio < 1 ? "larger" : "smaller");
+    if (m->model_bytes == m->reference_bytes) clq_page_raw(p, "the same");
+    else clq_page_format(p, "%.2f &times; %s", ratio < 1 ? 1 / ratio : ratio, ratio < 1 ? "larger" : "smaller");
     end_line(p);
     line(p, "Time per run");
     clq_page_time(p, m->reference_median_ms > 0 ? m->reference_median_ms * 1e3 : -1);
@@ -96,16 +96,15 @@ static void speed(struct clq_page *p, const clq_summary *m)
     end_line(p);
 }
 
-static void quality(struct clq_page *p, const struct clq_result *r)
+static void quality(struct clq_page *p, const clq_summary *m)
 {
-    const clq_summary *m = &r->summary;
     line(p, "Output SQNR");
     clq_page_decibel(p, INFINITY);
     next_number(p);
     clq_page_decibel(p, m->sqnr_db);
     next_note(p);
     clq_page_format(p, "on %zu validation samples", m->validation_samples);
-    if (r->noise_bound > 0 && !m->kept_float) clq_page_format(p, "; at least %.2f dB on unseen ones, at 95 %%", -10 * log10(r->noise_bound));
+    if (!isnan(m->sqnr_db_lower)) clq_page_format(p, "; at least %.2f dB on unseen ones, at 95 %%", m->sqnr_db_lower);
     end_line(p);
     if (m->agreement >= 0) {
         line(p, "Agreement");
@@ -188,7 +187,7 @@ static clq_status summary(struct clq_page *p, struct clq_arena *scratch, const s
     clq_page_raw(p, "<h2>Summary</h2>\n<div class=\"side\">\n<div class=\"scroll\"><table><thead><tr><td></td><th scope=\"col\" class=\"n\">float32</th>"
                     "<th scope=\"col\" class=\"n\">written</th><td></td></tr></thead><tbody>\n");
     speed(p, &r->summary);
-    quality(p, r);
+    quality(p, &r->summary);
     clq_page_raw(p, "</tbody></table></div>\n<div class=\"scroll\"><table><tbody>\n");
     CLQ_TRY(source(p, scratch, r, err));
     decision(p, r);

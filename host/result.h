@@ -17,7 +17,7 @@ struct clq_result {
     struct clq_model model;       /* the quantized one; empty when the float model is kept */
     clq_summary summary;
     clq_layer_result *layers;
-    double predicted_noise, noise_bound; /* of the plan, relative to the reference; < 0: unknown */
+    double predicted_noise;       /* of the plan, relative to the reference; < 0: unknown */
     struct clq_plan_data replay;  /* the plan that was given, if any */
     struct clq_plan_data plan;
     unsigned char *bytes;         /* the file that will be written */
@@ -26,6 +26,8 @@ struct clq_result {
 
 /* Fills result->plan from the search (plan_write.c). */
 clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const struct clq_quantize_options *options, struct clq_error *err);
+/* Whether a list of modes such as "f32,int8" has this one. */
+bool clq_mode_listed(const char *list, const char *mode);
 /* A name as plans hold it: well-formed, and not longer than they allow. NULL when memory is out. */
 const char *clq_plan_name(struct clq_arena *arena, const char *name);
 /* The hash by which plans know a model (plan_write.c). */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Chooses: calibrators by measured output error, then precisions by the integer program and whole-plan measurements. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,6 +209,14 @@ bool clq_search_within(const struct clq_comparison *c, const struct clq_budget *
     return drop <= b->max_drop + 1e-9;
 }
 
+static void log_round(struct clq_context *ctx, int round, double predicted, double us, const struct clq_comparison *c, bool ok)
+{
+    char bound[64] = "too few samples for a bound";
+    if (c->noise_bound > c->noise) snprintf(bound, sizeof bound, "at least %.2f dB with 95 %% confidence", -10 * log10(c->noise_bound));
+    clq_context_log(ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB, %s: %s budget", round,
+                    predicted > 0 ? -10 * log10(predicted) : (double)INFINITY, us, c->sqnr_db, bound, ok ? "within the" : "over the");
+}
+
 clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err)
 {
     size_t n = (size_t)s->units.n_units + 1;
@@ -235,8 +244,7 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
         out->rounds = round + 1;
         double predicted = sol.totals.axis[CLQ_AXIS_ERROR], time = sol.totals.axis[CLQ_AXIS_TIME];
         bool ok = clq_search_within(&c, budget);
-        clq_context_log(s->ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB, at least %.2f dB with 95 %% confidence: %s", round + 1,
-                        predicted > 0 ? -10 * log10(predicted * factor) : INFINITY, time, c.sqnr_db, c.noise_bound > 0 ? -10 * log10(c.noise_bound) : INFINITY, ok ? "within the budget" : "over the budget");
+        log_round(s->ctx, round + 1, predicted * factor, time, &c, ok);
         if (ok && time < out->predicted_us) {
             memcpy(out->on_codes, on, n * sizeof *on);
             memcpy(out->on_device, dev, n * sizeof *dev);

@@ -31,6 +31,7 @@ static const char help[] =
     "options:\n"
     "      --device DEVICE     cpu (default), opencl, opencl:N, or all\n"
     "      --isa LEVEL         ref, avx2, avx_vnni, avx512, avx512_vnni (default: the best of this CPU)\n"
+    "      --threads 1         what it always is\n"
     "      --seconds S         measured time per case, 0.01 to 60 (default 0.15, at least 21 rounds)\n"
     "      --json              print one JSON object on stdout\n"
     "  -q, --quiet             no notes\n\n"

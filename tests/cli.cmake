@@ -6,9 +6,13 @@ add_executable(example_quantize ${PROJECT_SOURCE_DIR}/examples/quantize.c)
 target_link_libraries(example_quantize PRIVATE clquant::clquant m)
 target_compile_options(example_quantize PRIVATE $<TARGET_PROPERTY:clq_flags,INTERFACE_COMPILE_OPTIONS>)
 
+function(clq_cli_test name script)
+  add_test(NAME test_cli_${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${script}
+    $<TARGET_FILE:clquant_cli> $<TARGET_FILE:example_quantize> ${PROJECT_SOURCE_DIR} ${ARGN})
+  set_tests_properties(test_cli_${name} PROPERTIES LABELS "quick" TIMEOUT 300)
+endfunction()
 foreach(group Usage Models Quantize Check Edges Signals Bench Example)
   string(TOLOWER ${group} name)
-  add_test(NAME test_cli_${name} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_LIST_DIR}/test_cli.py
-    $<TARGET_FILE:clquant_cli> $<TARGET_FILE:example_quantize> ${PROJECT_SOURCE_DIR} ${group})
-  set_tests_properties(test_cli_${name} PROPERTIES LABELS "quick" TIMEOUT 300)
+  clq_cli_test(${name} test_cli.py ${group})
 endforeach()
+clq_cli_test(report test_cli_report.py)

@@ -310,18 +310,9 @@ class Quantize(Case):
         out = self.path("o.onnx")
         d = self.json("quantize", MODEL, "--data", CALIB, "--limit", "40", "--candidates", "f32", "-o", out)
         self.assertEqual((d["kept_float"], d["sqnr_db"], d["identical"]), (True, None, True))
+        self.assertEqual(json.loads(content(out + ".plan.json"))["options"]["candidates"], ["f32"])
         self.assertEqual(content(out), content(MODEL))
         self.run_command("quantize", MODEL, "--data", CALIB, "--limit", "40", "--candidates", "f32", "-o", out, "--force", "--strict", expect=1)
-
-    def test_report(self):
-        m, data, page = self.two_layers(), self.two_data(), self.path("r.html")
-        self.run_command("quantize", m, "--data", data, "--pairs", "20", "-o", self.path("o.onnx"), "--report", page)
-        text = content(page).decode()
-        self.assertIn("<html", text)
-        self.assertIn("second", text)
-        self.assertNotRegex(text, r"(src|href)=.?https?:")
-        self.fails(2, "r.html' exists", "quantize", m, "--data", data, "-o", self.path("p.onnx"), "--report", page)
-        self.fails(2, "is another output", "quantize", m, "--data", data, "-o", self.path("p.onnx"), "--report", self.path("p.onnx"))
 
     def test_labels(self):
         d = self.json("quantize", MODEL, "--data", CALIB, "--val-data", TEST, "--labels", LABELS, "--max-drop", "5", "--limit", "64",

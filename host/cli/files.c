@@ -15,10 +15,30 @@ static bool same_file(const char *a, const struct stat *b)
     return a && stat(a, &s) == 0 && s.st_dev == b->st_dev && s.st_ino == b->st_ino;
 }
 
+/* The folder that a path lies in, for free(). */
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? cli_print("%.*s", slash == path ? 1 : (int)(slash - path), path) : cli_print(".");
+}
+
+bool cli_same_output(const char *a, const char *b)
+{
+    struct stat s, t;
+    if (stat(b, &s) == 0 && same_file(a, &s)) return true;
+    const char *a_slash = strrchr(a, '/'), *b_slash = strrchr(b, '/');
+    if (strcmp(a_slash ? a_slash + 1 : a, b_slash ? b_slash + 1 : b) != 0) return false;
+    char *folder = folder_of(a), *other = folder_of(b);
+    bool same = stat(other, &t) == 0 && same_file(folder, &t);
+    free(folder);
+    free(other);
+    return same;
+}
+
 static int check_folder(struct cli *cli, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash ? cli_print("%.*s", slash == path ? 1 : (int)(slash - path), path) : cli_print(".");
+    char *folder = folder_of(path);
     int code = CLI_GO_ON;
     struct stat s;
     if (slash && !slash[1]) code = cli_usage(cli, "output '%s' names a folder, expected a file", path);

@@ -9,6 +9,9 @@
  * folder is not there or cannot be written. CLI_GO_ON or the exit code. */
 int cli_check_output(struct cli *cli, const char *path, const char *const *inputs, int n_inputs);
 
+/* Whether two paths name the same output, whether it exists or not. */
+bool cli_same_output(const char *a, const char *b);
+
 /* A folder of ours in the user's cache (made when it is missing), for free(); NULL when there is none, with the reason
  * in why. */
 char *cli_cache_folder(const char **why);

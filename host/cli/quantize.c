@@ -98,7 +98,7 @@ static int check_outputs(struct cli *cli, struct job *q)
     int code = cli_check_output(cli, a->output, inputs, n);
     if (code == CLI_GO_ON) code = cli_check_output(cli, q->plan_path, inputs, n - 1); /* a plan may replace itself with --force */
     if (code == CLI_GO_ON && a->report) code = cli_check_output(cli, a->report, inputs, n);
-    if (code == CLI_GO_ON && a->report && (strcmp(a->report, a->output) == 0 || strcmp(a->report, q->plan_path) == 0))
+    if (code == CLI_GO_ON && a->report && (cli_same_output(a->report, a->output) || cli_same_output(a->report, q->plan_path)))
         code = cli_usage(cli, "--report '%s' is another output", a->report);
     return code;
 }

@@ -79,7 +79,8 @@ static void print_comparison(const clq_summary *m)
     cli_cell_take(&t, cli_bytes((double)m->reference_bytes));
     cli_cell_take(&t, cli_bytes((double)m->model_bytes));
     double ratio = m->model_bytes > 0 ? (double)m->reference_bytes / (double)m->model_bytes : 1;
-    cli_cell(&t, "%.2f x %s", ratio < 1 ? 1 / ratio : ratio, ratio < 1 ? "larger" : "smaller");
+    if (m->model_bytes == m->reference_bytes) cli_cell(&t, "the same");
+    else cli_cell(&t, "%.2f x %s", ratio < 1 ? 1 / ratio : ratio, ratio < 1 ? "larger" : "smaller");
     cli_cell(&t, "time");
     cell_ms(&t, m->reference_median_ms);
     cell_ms(&t, m->kept_float ? m->reference_median_ms : m->median_ms);
@@ -89,7 +90,8 @@ static void print_comparison(const clq_summary *m)
     cli_cell(&t, "output SQNR");
     cli_cell(&t, "exact");
     cli_cell_take(&t, cli_decibel(m->sqnr_db));
-    cli_cell(&t, "on %zu validation samples", m->validation_samples);
+    if (isnan(m->sqnr_db_lower)) cli_cell(&t, "on %zu validation samples", m->validation_samples);
+    else cli_cell(&t, "on %zu validation samples; unseen: at least %.2f dB (95 %%)", m->validation_samples, m->sqnr_db_lower);
     if (m->agreement >= 0) {
         cli_cell(&t, "agreement");
         cli_cell(&t, "100.00 %%");
@@ -151,8 +153,9 @@ void cli_quantize_text(const struct cli_quantized *q)
     const clq_summary *m = clq_result_summary(q->result);
     char *model = cli_printable(q->model, 0), *output = cli_printable(q->output, 0), *plan = cli_printable(q->plan, 0);
     char *reason = cli_printable(m->reason, 0), *rss = cli_bytes((double)m->peak_rss_bytes);
+    char *report = q->report ? cli_printable(q->report, 0) : NULL;
     printf("%s -> %s\nplan: %s\n", model, output, plan);
-    if (q->report) printf("report: %s\n", q->report);
+    if (report) printf("report: %s\n", report);
     printf("\n");
     print_groups(q->result);
     printf("\n");
@@ -167,6 +170,7 @@ void cli_quantize_text(const struct cli_quantized *q)
     free(output);
     free(plan);
     free(reason);
+    free(report);
     free(rss);
 }
 
@@ -202,6 +206,7 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_real(j, "model_bytes", (double)m->model_bytes);
     cli_json_real(j, "reference_bytes", (double)m->reference_bytes);
     cli_json_real(j, "sqnr_db", m->sqnr_db);
+    cli_json_real(j, "sqnr_db_lower", m->sqnr_db_lower);
     cli_json_bool(j, "identical", exact);
     cli_json_real(j, "cosine", m->cosine);
     cli_json_real(j, "agreement", or_nan(m->agreement));

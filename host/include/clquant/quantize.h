@@ -64,6 +64,7 @@ typedef struct clq_layer_result {
 typedef struct clq_summary {
     size_t model_bytes, reference_bytes;
     double sqnr_db;          /* measured on the validation samples; +inf: no error at all */
+    double sqnr_db_lower;    /* what unseen samples reach at 95 %; NaN: float was kept, or too few validation samples to say */
     double cosine;
     double agreement;        /* part of the rows with the same argmax; < 0: the output has no classes */
     double top1, top1_reference; /* points; < 0: no labels */
