@@ -397,7 +397,7 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
     m->pairs = d->speed.pairs;
     m->processes = d->speed.processes;
     m->median_ms = d->speed.candidate * 1e3;
-    m->reference_median_ms = d->speed.reference * 1e3;
+    m->reference_median_ms = (d->proven ? d->speed : d->uniform_speed).reference * 1e3; /* without any int8 layer, what uniform was compared with */
     double other = d->speed.reference * 1e6 - d->choice.float_us; /* what no layer accounts for */
     if (d->choice.predicted_us > 0 && d->speed.reference > 0 && other + d->choice.predicted_us > 0)
         m->predicted_speedup = d->speed.reference * 1e6 / (other + d->choice.predicted_us);

@@ -134,17 +134,22 @@ static void fact(struct clq_page *p, const char *name)
 static clq_status source(struct clq_page *p, struct clq_arena *scratch, const struct clq_result *r, struct clq_error *err)
 {
     const struct clq_plan_data *plan = &r->plan;
+    const char *calibrator = clq_page_name(scratch, r->summary.calibrator); /* a replayed plan may say anything */
+    if (!calibrator) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     fact(p, "Model");
     clq_page_format(p, "%lld bytes, SHA-256 %.16s...", (long long)plan->model.bytes, plan->model.sha256);
     end_line(p);
     fact(p, "Calibration");
-    clq_page_format(p, "%s, %zu samples", r->summary.calibrator, r->summary.calibration_samples);
+    clq_page_text(p, calibrator);
+    clq_page_format(p, ", %zu samples", r->summary.calibration_samples);
+    end_line(p);
+    fact(p, "Data");
     for (size_t i = 0; i < plan->data.n_names; i++) {
         const char *name = clq_page_name(scratch, plan->data.names[i]);
         if (!name) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
         if (i == 4) clq_page_format(p, " and %zu more", plan->data.n_names - i);
         if (i >= 4) break;
-        clq_page_raw(p, i ? ", " : " of ");
+        if (i) clq_page_raw(p, ", ");
         clq_page_text(p, name);
     }
     end_line(p);
@@ -203,8 +208,8 @@ static clq_status histograms(struct clq_page *p, struct clq_arena *scratch, cons
                     "<div class=\"controls\"><label>Tensor <select id=\"tensor\"></select></label>"
                     "<label><input type=\"checkbox\" id=\"log\" checked> logarithmic counts</label></div>\n"
                     "<figure><div id=\"plot\"></div><figcaption id=\"note\"></figcaption></figure>\n"
-                    "<div class=\"scroll\"><table><caption>What each calibrator would choose; dashed lines above. Clipped: part of the "
-                    "values outside. Error: mean squared, by the histogram.</caption><thead><tr><th scope=\"col\">Calibrator</th><th scope=\"col\" class=\"n\">from</th>"
+                    "<p class=\"hint\">What each calibrator would choose; dashed lines above. Clipped: part of the "
+                    "values outside. Error: mean squared, by the histogram.</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Calibrator</th><th scope=\"col\" class=\"n\">from</th>"
                     "<th scope=\"col\" class=\"n\">to</th><th scope=\"col\" class=\"n\">clipped</th><th scope=\"col\" class=\"n\">error</th></tr></thead>"
                     "<tbody id=\"ranges\"></tbody></table></div>\n</section>\n<script type=\"application/json\" id=\"data\">");
     CLQ_TRY(clq_report_data(p, scratch, r, err));

@@ -107,9 +107,9 @@ clq_status clq_report_layers(struct clq_page *p, struct clq_arena *scratch, cons
                     "<span id=\"shown\" role=\"status\"></span>"
                     "<span><span class=\"key e\"></span>error</span><span><span class=\"key\"></span>float32 time</span>"
                     "<span><span class=\"key i\"></span>int8 time</span><span>pale: measured, not chosen</span></div>\n"
-                    "<div class=\"scroll\"><table id=\"layers\"><caption>Error alone: the output SQNR with this layer alone in int8. Its bar is the "
+                    "<p class=\"hint\">Error alone: the output SQNR with this layer alone in int8. Its bar is the "
                     "error energy, the worst layer being full. Times are medians in place. A layer's name shows its output's "
-                    "histogram.</caption>\n");
+                    "histogram.</p>\n<div class=\"scroll\"><table id=\"layers\">\n");
     heads(p, &t);
     clq_page_raw(p, "<tbody>\n");
     for (int i = 0; i < r->summary.layers; i++) CLQ_TRY(row(p, scratch, &t, r, i, err));

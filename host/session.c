@@ -162,7 +162,8 @@ static clq_status visit_layers(struct clq_context *ctx, struct clq_model *m, con
 {
     struct clq_program *p;
     struct clq_units units;
-    CLQ_TRY(clq_program_compile(&p, ctx, m, in, NULL, &ctx->error));
+    const struct clq_program_options observable = {.observable = true}; /* as quantize looks at it: Add is not fused away */
+    CLQ_TRY(clq_program_compile(&p, ctx, m, in, &observable, &ctx->error));
     clq_status st = clq_units_build(&units, m, p, &ctx->error);
     for (int i = 0; st == CLQ_OK && i < units.n_units; i++) {
         const struct clq_unit *u = &units.units[i];

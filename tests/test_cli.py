@@ -285,6 +285,7 @@ class Quantize(Case):
         self.assertEqual(d["reference_bytes"], os.path.getsize(MODEL))
         self.assertEqual(self.files(), ["o.onnx", "o.onnx.plan.json"])
         self.assertTrue(all(layer["reason"] for layer in d["layers"]))
+        self.assertEqual([a["name"] for a in self.json("inspect", MODEL)["layers"]], [a["name"] for a in d["layers"]])
         plan = self.json("explain", out + ".plan.json")
         self.assertEqual([(a["name"], a["precision"]) for a in plan["layers"]], [(a["name"], a["precision"]) for a in d["layers"]])
 
@@ -305,6 +306,12 @@ class Quantize(Case):
             self.assertEqual(content(out), content(again))
         d = self.json("eval", out, "--data", data, "--reference", m)
         self.assertGreater(d["sqnr_db"], 15)
+
+    def test_a_kept_float_model_has_its_time(self):
+        d = self.json("quantize", MODEL, "--data", CALIB, "--limit", "40", "--min-sqnr", "150", "--pairs", "20", "-o", self.path("o.onnx"))
+        self.assertTrue(d["kept_float"])
+        self.assertGreater(d["reference_median_ms"], 0)
+        self.assertEqual({layer["precision"] for layer in d["layers"]}, {"f32"})
 
     def test_float_is_copied(self):
         out = self.path("o.onnx")

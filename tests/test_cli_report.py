@@ -101,7 +101,7 @@ class Report(Case):
 
     def test_what_is_shown(self):
         p, d = self.report(MODEL, CALIB, "--limit", "64")
-        for word in ("%d validation samples" % d["validation_samples"], "%d samples of calib.npz" % d["calibration_samples"], "%d int8, %d float32" % (d["int8_layers"], len(d["layers"]) - d["int8_layers"]),
+        for word in ("%d validation samples" % d["validation_samples"], "%d samples" % d["calibration_samples"], "calib.npz", "%d int8, %d float32" % (d["int8_layers"], len(d["layers"]) - d["int8_layers"]),
                      d["isa"], "oneDNN", "clquant 0", "at least 20 dB"):
             self.assertIn(word, p.text)
         errors = [row["Error alone"] for row in p.layers()]
@@ -129,7 +129,7 @@ class Report(Case):
         write_npy(self.path("<i>.npy"), "f4", (40, 4), [((i * 31) % 17 - 8) / 8 for i in range(160)])
         p, _ = self.report(m, self.path("<i>.npy"), "--uniform", "int8")
         self.assertIn("<b>.onnx", p.text)
-        self.assertIn("30 samples of <i>.npy", p.text)
+        self.assertIn("<i>.npy", p.text)
         self.assertEqual({t["name"] for t in p.data["tensors"]}, {"x\\xff", HOSTILE, "y\\xfe\\x1b]"})
         first, second = (row["Layer"] for row in p.layers())
         self.assertEqual(first, HOSTILE + "n")
@@ -161,6 +161,18 @@ class Report(Case):
             self.assertEqual(u["ranges"][t["method"]], t["ranges"][t["method"]][:2] + [None])
             for key in ("errors", "method", "scale", "zero_point"):
                 self.assertEqual(t[key], u[key])
+
+    def test_a_hostile_plan(self):
+        m, data = self.two_layers(), self.two_data()
+        self.report(m, data, "--uniform", "int8")
+        plan = json.loads(content(self.path("o.onnx.plan.json")))
+        plan["options"].update(calibrator="<img src=x>\u001b" + "\u00e4" * 30)
+        plan["data"]["names"] = [HOSTILE] * 9
+        plan["layers"][0]["reason"] = HOSTILE
+        p, d = self.report(m, data, "--plan", write(self.path("plan.json"), json.dumps(plan).encode()))
+        self.assertIn("<img src=x>\\x1b", p.text)
+        self.assertIn("and 5 more", p.text)
+        self.assertEqual(d["layers"][0]["reason"], "plan: " + HOSTILE)
 
     def test_signed_codes(self):
         p, _ = self.report(self.two_layers(), self.two_data(), "--uniform", "int8", "--target", "tensorrt")
