@@ -166,7 +166,7 @@ class Report(Case):
         m, data = self.two_layers(), self.two_data()
         self.report(m, data, "--uniform", "int8")
         plan = json.loads(content(self.path("o.onnx.plan.json")))
-        plan["options"].update(calibrator="<img src=x>\u001b" + "\u00e4" * 30)
+        plan["options"].update(calibrator="<img src=x>\u001b" + "\u00e4" * 26)
         plan["data"]["names"] = [HOSTILE] * 9
         plan["layers"][0]["reason"] = HOSTILE
         p, d = self.report(m, data, "--plan", write(self.path("plan.json"), json.dumps(plan).encode()))
