@@ -9,10 +9,12 @@ endfunction()
 set(buffers_env "POCL_CACHE_DIR=${CMAKE_CURRENT_BINARY_DIR}/pocl-cache")
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/pocl-cache)
 
-clq_public_program(test_buffers ${CMAKE_CURRENT_LIST_DIR}/test_buffers.c)
-target_link_libraries(test_buffers PRIVATE cmocka)
-add_test(NAME test_buffers COMMAND test_buffers)
-set_tests_properties(test_buffers PROPERTIES LABELS "quick" TIMEOUT 300 RESOURCE_LOCK pocl ENVIRONMENT "${buffers_env}")
+foreach(name test_buffers test_buffers_products)
+  clq_public_program(${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.c)
+  target_link_libraries(${name} PRIVATE cmocka)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "quick" TIMEOUT 300 RESOURCE_LOCK pocl ENVIRONMENT "${buffers_env}")
+endforeach()
 
 # The ways from a device that fails to the CPU need its faults, which no public option offers.
 if(CLQ_OPENCL)
