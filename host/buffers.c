@@ -139,11 +139,6 @@ static clq_status on_device(const struct job *j, struct clq_error *why)
     }
     return CLQ_OK;
 }
-#else
-static clq_status on_device(const struct job *j, struct clq_error *why)
-{
-    return clq_fail(why, CLQ_ERR_UNSUPPORTED, "%s: built without OpenCL", j->what);
-}
 #endif
 
 static clq_status check(struct job *j)
@@ -169,15 +164,17 @@ static clq_status check(struct job *j)
 
 static clq_status run(struct job *j)
 {
-    struct clq_error why = {""};
     CLQ_TRY(check(j));
     if (j->n == 0) return CLQ_OK;
     CLQ_TRY(clq_buffers_require(j->ctx, j->what));
+#ifdef CLQ_HAVE_OPENCL
+    struct clq_error why = {""};
     if (clq_buffers_device(j->ctx)) {
         clq_status st = on_device(j, &why);
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(j->ctx, j->what, st, &why));
     }
+#endif
     clq_pool_for(j->ctx->pool, j->n < CLQ_BUFFERS_SERIAL ? 1 : j->ctx->threads, (j->n + CHUNK - 1) / CHUNK, run_chunks, j);
     return CLQ_OK;
 }

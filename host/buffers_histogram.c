@@ -77,15 +77,6 @@ static clq_status on_device(struct clq_context *ctx, struct clq_hist *into, cons
     free(part);
     return st;
 }
-#else
-static clq_status on_device(struct clq_context *ctx, struct clq_hist *into, const float *x, size_t n, struct clq_error *why)
-{
-    (void)ctx;
-    (void)into;
-    (void)x;
-    (void)n;
-    return clq_fail(why, CLQ_ERR_UNSUPPORTED, "built without OpenCL");
-}
 #endif
 
 static clq_status on_cpu(struct clq_context *ctx, struct clq_hist *into, const float *x, size_t n)
@@ -109,7 +100,6 @@ static clq_status on_cpu(struct clq_context *ctx, struct clq_hist *into, const f
 clq_status clq_histogram_add(clq_context *ctx, clq_histogram *histogram, const float *x, size_t n)
 {
     static const char what[] = "clq_histogram_add";
-    struct clq_error why = {""};
     size_t bytes;
     if (!ctx) return CLQ_ERR_INVALID_ARGUMENT;
     if (!histogram || (n > 0 && !x)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %s is NULL", what, histogram ? "x" : "histogram");
@@ -117,11 +107,14 @@ clq_status clq_histogram_add(clq_context *ctx, clq_histogram *histogram, const f
         return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu values do not fit into memory", what, n);
     if (n == 0) return CLQ_OK;
     CLQ_TRY(clq_buffers_require(ctx, what));
+#ifdef CLQ_HAVE_OPENCL
+    struct clq_error why = {""};
     if (clq_buffers_device(ctx)) {
         clq_status st = on_device(ctx, &histogram->h, x, n, &why);
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(ctx, what, st, &why));
     }
+#endif
     return on_cpu(ctx, &histogram->h, x, n);
 }
 

@@ -84,7 +84,8 @@ static clq_status open_device(struct clq_context *ctx, const clq_context_options
 #ifdef CLQ_HAVE_OPENCL
     clq_status st = open_cl(ctx, opt, index, err);
 #else
-    clq_status st = clq_fail(err, CLQ_ERR_NO_DEVICE, "this clquant was built without OpenCL");
+    if (index < 0) return CLQ_OK; /* auto: nothing but the CPU */
+    clq_status st = clq_fail(err, CLQ_ERR_NO_DEVICE, "device '%s' does not exist: this clquant was built without OpenCL", opt->device);
 #endif
     if (st == CLQ_OK || opt->require_device) return st;
     snprintf(ctx->device_note, sizeof ctx->device_note, "%.200s; everything runs on the CPU", err->text);
