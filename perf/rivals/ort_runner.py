@@ -9,7 +9,6 @@ Quantized files are kept in --cache under the hash of the model, the data and th
 path is in the `ready` line, so that another runtime can be given the same file.
 """
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -18,21 +17,14 @@ import sys
 import onnxruntime
 
 import ort_quantize
-from protocol import serve
+from protocol import CACHE, cache_path, serve
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-CACHE = os.path.join(HERE, "..", "..", "build", "rivals")
 
 
 def quantized(args):
     options = ort_quantize.option_list(args)
-    digest = hashlib.sha256(" ".join([onnxruntime.__version__, *options]).encode())
-    for path in (args.model, args.quantize):
-        with open(path, "rb") as f:
-            digest.update(f.read())
-    stem = os.path.splitext(os.path.basename(args.model))[0]
-    os.makedirs(args.cache, exist_ok=True)
-    path = os.path.join(args.cache, f"{stem}-ort-{digest.hexdigest()[:12]}.onnx")
+    path = cache_path(args.cache, args.model, "ort", ".onnx", [onnxruntime.__version__, *options], (args.model, args.quantize))
     # A process of its own, so that its memory and its imports are not the runner's.
     if not os.path.exists(path + ".json"):
         done = subprocess.run([sys.executable, os.path.join(HERE, "ort_quantize.py"), args.model,

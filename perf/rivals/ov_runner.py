@@ -9,24 +9,34 @@ The precision hint is f32: the default on servers with bfloat16 is slower on the
 are made static, to those of one batch, which is to OpenVINO's advantage.
 """
 import argparse
+import json
+import os
 import time
 
 import openvino as ov
 
-from protocol import load_inputs, peak_mb, serve
+from protocol import CACHE, cache_path, load_inputs, peak_mb, serve
 
 
 def quantize(model, names, args):
     import nncf
+    path = cache_path(CACHE, args.model, "nncf", ".xml", [ov.__version__, nncf.__version__, args.samples, args.transformer],
+                      (args.model, args.nncf))
+    if os.path.exists(path + ".json"):
+        with open(path + ".json", encoding="utf-8") as f:
+            return ov.Core().read_model(path), json.load(f)
     inputs = load_inputs(args.nncf, names)
     count = min(args.samples, *(len(v) for v in inputs.values()))
     samples = [{k: v[i:i + 1] for k, v in inputs.items()} for i in range(count)]
     begin = time.perf_counter()
     extra = {"model_type": nncf.ModelType.TRANSFORMER} if args.transformer else {}
     model = nncf.quantize(model, nncf.Dataset(samples), subset_size=count, **extra)
-    return model, dict(nncf=nncf.__version__, samples=count,
-                       quantize_seconds=round(time.perf_counter() - begin, 2),
-                       quantize_peak_mb=peak_mb())
+    facts = dict(nncf=nncf.__version__, samples=count, quantize_seconds=round(time.perf_counter() - begin, 2),
+                 quantize_peak_mb=peak_mb())
+    ov.save_model(model, path, compress_to_fp16=False)
+    with open(path + ".json", "w", encoding="utf-8") as f:
+        json.dump(facts, f)
+    return model, facts
 
 
 class Runner:

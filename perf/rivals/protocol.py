@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every rival's process shares: reading inputs, and the commands on stdin (README.md)."""
+import hashlib
 import json
 import os
 import resource
@@ -8,6 +9,20 @@ import sys
 import time
 
 import numpy as np
+
+
+CACHE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "rivals")
+
+
+def cache_path(folder, model, kind, ending, words, files):
+    """Where a rival's quantized model is kept: named by the hash of everything that it depends on."""
+    digest = hashlib.sha256(" ".join(map(str, words)).encode())
+    for path in files:
+        with open(path, "rb") as f:
+            digest.update(f.read())
+    stem = os.path.splitext(os.path.basename(model))[0]
+    os.makedirs(folder, exist_ok=True)
+    return os.path.join(folder, f"{stem}-{kind}-{digest.hexdigest()[:12]}{ending}")
 
 
 def load_inputs(path, names):
