@@ -129,33 +129,29 @@ void clq_cl_query_info(struct clq_cl_info *info, cl_device_id device, int index)
     info->local_memory = local;
 }
 
-unsigned clq_cl_query_caps(const struct clq_cl_info *info, cl_device_id device, unsigned cpu)
+unsigned clq_cl_query_caps(const struct clq_cl_info *info, cl_device_id device, const struct clq_cl_options *options)
 {
     enum { EXTENSIONS = 16384, NV_MAJOR = 0x4000, NV_MINOR = 0x4001 };
-    unsigned caps = 0;
+    const unsigned vnni = CLQ_CPU_AVX512 | CLQ_CPU_VNNI;
+    struct clq_cl_facts facts = {.is_cpu = info->is_cpu,
+                                 .vnni = (options->cpu & clq_cpu_detect() & vnni) == vnni,
+                                 .local_memory = info->local_memory,
+                                 .by_name = options->only != NULL};
     cl_device_fp_config fp = 0;
-    size_t group = 0;
+    cl_uint major = 0, minor = 0;
     char *extensions = calloc(1, EXTENSIONS);
     clGetDeviceInfo(device, CL_DEVICE_SINGLE_FP_CONFIG, sizeof fp, &fp, NULL);
-    clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof group, &group, NULL);
-    if (fp & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) caps |= CLQ_CL_CAP_DIVIDE;
-    if (fp & CL_FP_DENORM) caps |= CLQ_CL_CAP_DENORM;
-    if (info->is_cpu) {
-        caps |= CLQ_CL_CAP_CPU;
-        if ((cpu & CLQ_CPU_AVX512) && (cpu & CLQ_CPU_VNNI) && (clq_cpu_detect() & CLQ_CPU_VNNI))
-            caps |= CLQ_CL_CAP_VNNI;
+    clGetDeviceInfo(device, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof facts.max_group, &facts.max_group, NULL);
+    facts.divide = (fp & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+    facts.denorm = (fp & CL_FP_DENORM) != 0;
+    if (extensions && clq_cl_device_text(device, CL_DEVICE_EXTENSIONS, extensions, EXTENSIONS))
+        facts.extensions = extensions;
+    if (clGetDeviceInfo(device, NV_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
+        clGetDeviceInfo(device, NV_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS) {
+        facts.nv_major = major;
+        facts.nv_minor = minor;
     }
-    if (group >= 256 && info->local_memory >= 16384)
-        caps |= CLQ_CL_CAP_LOCAL_ANY | (info->is_cpu ? 0 : CLQ_CL_CAP_LOCAL);
-    if (extensions && clq_cl_device_text(device, CL_DEVICE_EXTENSIONS, extensions, EXTENSIONS)) {
-        cl_uint major = 0, minor = 0;
-        if (strstr(extensions, "cl_khr_integer_dot_product")) caps |= CLQ_CL_CAP_DOT_KHR;
-        if (strstr(extensions, "cl_nv_device_attribute_query") &&
-            clGetDeviceInfo(device, NV_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
-            clGetDeviceInfo(device, NV_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS &&
-            (major > 6 || (major == 6 && minor >= 1)))
-            caps |= CLQ_CL_CAP_DOT_PTX;
-    }
+    const unsigned caps = clq_cl_capabilities(&facts);
     free(extensions);
     return caps;
 }

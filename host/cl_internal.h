@@ -10,7 +10,7 @@
 #include "device_cl.h"
 #include "kernels/cl/variants.h"
 
-enum { CLQ_CL_SLOTS = 4, CLQ_CL_MAX_PROGRAMS = 24, CLQ_CL_CANARY = 256 };
+enum { CLQ_CL_SLOTS = 4, CLQ_CL_MAX_PROGRAMS = 96, CLQ_CL_CANARY = 256 };
 
 struct clq_cl_program {
     const char *source, *options; /* of the variant */
@@ -37,13 +37,14 @@ struct clq_cl {
     cl_context context;
     cl_command_queue queue;
     struct clq_cl_options options;
-    char *cache_dir, *only; /* own copies of the options' strings */
+    char *cache_dir, *only, *prefer; /* own copies of the options' strings */
     uint64_t enqueues, waits;
     size_t used; /* bytes of device memory that this struct allocated */
     bool dead;
     char reason[256];
     struct clq_cl_buffer scratch[CLQ_CL_SLOTS];
     struct clq_cl_buffer flipped; /* int8 activations as uint8 */
+    size_t few_rows;              /* products of at most so many rows are GEMV's, where the device has it */
     int programs;
     struct clq_cl_program program[CLQ_CL_MAX_PROGRAMS];
     struct clq_cl_family_state family[CLQ_CL_FAMILIES];
@@ -54,8 +55,8 @@ const char *clq_cl_error_name(cl_int code);
 /* The devices in listing order; *n may be 0. devices[] is freed by the caller. */
 clq_status clq_cl_devices(cl_device_id **out, int *n, struct clq_error *err);
 void clq_cl_query_info(struct clq_cl_info *info, cl_device_id device, int index);
-/* CLQ_CL_CAP_* bits; cpu as in clq_cl_options. */
-unsigned clq_cl_query_caps(const struct clq_cl_info *info, cl_device_id device, unsigned cpu);
+/* CLQ_CL_CAP_* bits; of options, cpu and only are read. */
+unsigned clq_cl_query_caps(const struct clq_cl_info *info, cl_device_id device, const struct clq_cl_options *options);
 bool clq_cl_device_text(cl_device_id device, cl_uint what, char *out, size_t size);
 
 /* cl_queue.c. Every command goes through clq_cl_count first: it stops dead devices and injected faults. */
@@ -121,6 +122,9 @@ bool clq_cl_cache_load(unsigned char **out, size_t *bytes, const char *dir, stru
 void clq_cl_cache_store(const char *dir, struct clq_cl_key key, const unsigned char *data, size_t bytes);
 void clq_cl_cache_drop(const char *dir, struct clq_cl_key key);
 void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes); /* start from {0} */
+
+/* device_cl.c. True where the device may be offered the variant, options included. */
+bool clq_cl_allows(const struct clq_cl *cl, const struct clq_cl_variant *variant);
 
 /* cl_selftest.c, cl_selftest_product.c. Compares the family's kernel with the reference; CLQ_ERR_NUMERIC on the first
  * difference. */

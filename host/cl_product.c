@@ -16,6 +16,7 @@ struct clq_cl_weight {
     bool conv, signed_a;
     struct clq_conv_args shape; /* of a convolution; a product has ci = k, co = n */
     struct clq_cl_buffer buffer;
+    enum clq_cl_layout layout;
     int32_t zero_point_y, lo, hi;
     enum clq_out out;
 };
@@ -68,13 +69,6 @@ enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *c)
     return point ? CLQ_CL_GEMM : CLQ_CL_CONV;
 }
 
-/* How weights lie in the packed object. */
-enum layout {
-    PANELS,     /* gemm.cl, conv.cl: [np/64][k/4][64][4], each tap of k padded to a multiple of 4 */
-    TAPS,       /* depthwise of conv.cl: [taps][np]; the kernel subtracts the zero point */
-    LANE_ORDER, /* depthwise_x86.cl: four taps per lane, channels in the order of its lanes */
-};
-
 /* What packing needs, for products and convolutions alike: weight [n][taps][cg]. */
 struct source {
     size_t n, taps, cg;
@@ -83,35 +77,47 @@ struct source {
     const float *multiplier; /* NULL: none */
     int32_t zero_point;      /* that fold takes from the column sums */
     uint8_t pad;             /* value of the row behind the scales */
-    enum layout layout;
+    enum clq_cl_layout layout;
 };
 
 /* k of a column. */
 static size_t packed_k(const struct source *s)
 {
-    if (s->layout == PANELS) return s->taps * round_up(s->cg, 4);
-    return s->layout == TAPS ? s->taps : round_up(s->taps, 4);
+    switch (s->layout) {
+    case CLQ_CL_PANELS:
+    case CLQ_CL_PANELS_SIGNED: return s->taps * round_up(s->cg, 4);
+    case CLQ_CL_FRAGMENTS: return round_up(s->taps * s->cg, 64);
+    case CLQ_CL_TAPS: return s->taps;
+    case CLQ_CL_LANES: return round_up(s->taps, 4);
+    }
+    return 0;
 }
 
 /* Where column n's folded bias and scale lie: its own place, or lane 4 l + i of vector j for channel 16 l + 4 j + i. */
 static size_t lane(const struct source *s, size_t n)
 {
-    return s->layout == LANE_ORDER ? n / 64 * 64 + n % 16 / 4 * 16 + n % 64 / 16 * 4 + n % 4 : n;
+    return s->layout == CLQ_CL_LANES ? n / 64 * 64 + n % 16 / 4 * 16 + n % 64 / 16 * 4 + n % 4 : n;
 }
 
-static void pack_column(int8_t *panels, const struct source *s, size_t n)
+/* Where channel c of a tap of column n lies in the packed object. */
+static size_t packed_place(const struct source *s, size_t n, size_t tap, size_t c)
 {
-    const size_t np = round_up(s->n, PANEL), step = round_up(s->cg, 4), kp = packed_k(s),
-                 in_panel = n / PANEL * PANEL * kp;
-    const int8_t *w = s->weight + n * s->taps * s->cg;
-    for (size_t tap = 0; tap < s->taps; tap++) {
-        for (size_t c = 0; c < s->cg; c++) {
-            const size_t k = s->layout == PANELS ? tap * step + c : tap;
-            size_t at = in_panel + k / 4 * 256 + lane(s, n) % PANEL * 4 + k % 4;
-            if (s->layout == TAPS) at = tap * np + n;
-            panels[at] = w[tap * s->cg + c];
-        }
+    const size_t in_panel = n / PANEL * PANEL * packed_k(s), column = lane(s, n) % PANEL;
+    size_t k = tap;
+    if (s->layout == CLQ_CL_TAPS) return tap * round_up(s->n, PANEL) + n;
+    if (s->layout == CLQ_CL_FRAGMENTS) {
+        k = tap * s->cg + c;
+        return in_panel + k / 64 * 4096 + column / 8 * 512 + (column % 8 * 4 + k % 16 / 4) * 16 + k % 64 / 16 * 4 + k % 4;
     }
+    if (s->layout != CLQ_CL_LANES) k = tap * round_up(s->cg, 4) + c;
+    return in_panel + k / 4 * 256 + column * 4 + k % 4;
+}
+
+static void pack_column(int8_t *packed, const struct source *s, size_t n)
+{
+    const int8_t *w = s->weight + n * s->taps * s->cg;
+    for (size_t tap = 0; tap < s->taps; tap++)
+        for (size_t c = 0; c < s->cg; c++) packed[packed_place(s, n, tap, c)] = w[tap * s->cg + c];
 }
 
 static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struct source *s, struct clq_error *err)
@@ -131,7 +137,8 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
         uint32_t sum = 0;
         for (size_t i = 0; i < s->taps * s->cg; i++) sum += (uint32_t)(int32_t)w[i];
         const uint32_t bias = s->bias ? (uint32_t)s->bias[n] : 0;
-        const uint32_t folded = s->layout == TAPS ? bias : bias - (uint32_t)s->zero_point * sum;
+        const uint32_t zero = (uint32_t)s->zero_point - (s->layout == CLQ_CL_PANELS_SIGNED ? 128 : 0);
+        const uint32_t folded = s->layout == CLQ_CL_TAPS ? bias : bias - zero * sum;
         memcpy(&fold[lane(s, n)], &folded, sizeof folded);
         if (s->multiplier) scale[lane(s, n)] = s->multiplier[n];
         pack_column((int8_t *)data, s, n);
@@ -144,6 +151,15 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
     return st;
 }
 
+/* The kernel for few rows, unless it or the product's is being tested right now. A device without it uses the other. */
+static void find_gemv(struct clq_cl *cl)
+{
+    const struct clq_cl_family_state *gemv = &cl->family[CLQ_CL_GEMV];
+    if (cl->family[CLQ_CL_GEMM].verdict == CLQ_CL_PASSED && gemv->verdict == CLQ_CL_UNTRIED && !gemv->kernel &&
+        clq_cl_offers(cl, CLQ_CL_GEMV))
+        clq_cl_ready(cl, CLQ_CL_GEMV, NULL);
+}
+
 static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_cl_weight *like,
                          struct source *s, struct clq_error *err)
 {
@@ -154,10 +170,12 @@ static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const st
             return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: multiplier %g of column %zu is not a normal number",
                             (double)s->multiplier[n], n);
     CLQ_TRY(clq_cl_begin(&l, cl, like->family, err));
-    if (like->family == CLQ_CL_DEPTHWISE) s->layout = l.family->variant->cover[1] ? LANE_ORDER : TAPS;
+    s->layout = l.family->variant->layout;
+    if (like->family == CLQ_CL_GEMM) find_gemv(cl);
     struct clq_cl_weight *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a weight");
     *w = *like;
+    w->layout = s->layout;
     clq_status st = pack(&w->buffer, cl, s, err);
     if (st != CLQ_OK) {
         free(w);
@@ -255,8 +273,7 @@ static clq_status launch(struct clq_cl_launch *l, size_t rows, size_t columns, s
 {
     const struct clq_cl_variant *v = l->family->variant;
     const size_t r = (rows + v->cover[0] - 1) / v->cover[0], c = (columns + v->cover[1] - 1) / v->cover[1];
-    if (v->local[1] > 1) return clq_cl_enqueue(l, r * v->local[0], c * v->local[1], err);
-    if (v->local[0] == 1) return clq_cl_enqueue(l, r, c, err);
+    if (v->groups) return clq_cl_enqueue(l, r * v->local[0], c * v->local[1], err);
     /* The generic kernels count columns first, cover names {columns, rows}. */
     return clq_cl_enqueue(l, columns, (rows + v->cover[1] - 1) / v->cover[1], err);
 }
@@ -272,7 +289,9 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
         !clq_size_add(&out, out, n) || !clq_size_mul(&out, out, unit) || g->lda < k || g->ldy < n || g->m > INT32_MAX)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range",
                         g->m, g->lda, g->ldy);
-    CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_GEMM, err));
+    const struct clq_cl_family_state *gemv = &cl->family[CLQ_CL_GEMV];
+    const bool few = g->m <= cl->few_rows && gemv->kernel && gemv->variant->layout == w->layout;
+    CLQ_TRY(clq_cl_begin(&l, cl, few ? CLQ_CL_GEMV : CLQ_CL_GEMM, err));
     const struct clq_cl_operand *a = clq_cl_bind(&b, io->x, g->a, in, false, err);
     /* Bytes between the rows of a staged output would be overwritten with stale ones: such a run needs them in. */
     const bool gaps = !io->y && g->ldy > n;
@@ -328,7 +347,7 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
     const int64_t rest[] = {s->zero_point_x, w->out, w->zero_point_y, w->lo, w->hi};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
     clq_status st;
-    if (w->family == CLQ_CL_DEPTHWISE && l.family->variant->cover[1]) {
+    if (w->family == CLQ_CL_DEPTHWISE && l.family->variant->groups) {
         st = clq_cl_enqueue(&l, args->batch * s->oh, (s->co + 63) / 64, err);
     } else if (w->family == CLQ_CL_DEPTHWISE) {
         const size_t lanes = l.family->variant->needs & CLQ_CL_CAP_CPU ? 16 : 4;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <clquant/version.h>
+
 enum { MAX_OPTIONS = 512, MAX_LOG = 1 << 20 };
 
 /* Compilers of several drivers are not safe to use from two threads, whatever the context: one lock per process. */
@@ -27,7 +29,9 @@ static void write_options(char *out, size_t size, const struct clq_cl *cl, const
     int copies = 1;
     if (strcmp(v->source, "statistics") == 0) /* as many private histograms as fit, see statistics.cl */
         while (copies < 8 && cl->info.local_memory >= (2u * copies << 15)) copies *= 2;
-    snprintf(out, size, "-cl-std=CL1.2 -DCLQ_DIVIDE=%d%s -DCLQ_COPIES=%d %s", divide,
+    /* Of the optional extensions, the dot product came with OpenCL C 3.0: newer compilers offer it only there. */
+    const bool newer = (v->needs & CLQ_CL_CAP_DOT_KHR) && strncmp(cl->info.version, "OpenCL 3", 8) == 0;
+    snprintf(out, size, "-cl-std=CL%s -DCLQ_DIVIDE=%d%s -DCLQ_COPIES=%d %s", newer ? "3.0" : "1.2", divide,
              divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", copies, v->options);
 }
 
@@ -51,14 +55,17 @@ static void first_error(char *out, size_t size, cl_program program, cl_device_id
 
 static struct clq_cl_key program_key(const struct clq_cl *cl, const struct clq_cl_variant *v, const char *options)
 {
-    const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh");
+    const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh"),
+                               *dot = find_source("dot", ".clh");
     const char *names[] = {cl->info.platform, cl->info.name,    cl->info.vendor,
                            cl->info.driver,   cl->info.version, options};
     const unsigned cpu = clq_cpu_detect();
     struct clq_cl_key key = {{0, 0}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) clq_cl_key_add(&key, names[i], strlen(names[i]) + 1);
     clq_cl_key_add(&key, &cpu, sizeof cpu);
+    clq_cl_key_add(&key, CLQ_VERSION, sizeof CLQ_VERSION);
     clq_cl_key_add(&key, common->text, common->bytes);
+    clq_cl_key_add(&key, dot->text, dot->bytes);
     clq_cl_key_add(&key, source->text, source->bytes);
     return key;
 }
@@ -103,14 +110,16 @@ static void store(struct clq_cl *cl, cl_program program, struct clq_cl_key key)
 static clq_status build_source(cl_program *out, struct clq_cl *cl, const struct clq_cl_variant *v, const char *options,
                                struct clq_error *err)
 {
-    const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh");
+    const struct clq_cl_source *source = find_source(v->source, ".cl"), *common = find_source("common", ".clh"),
+                               *dot = find_source("dot", ".clh");
     char line[96];
     snprintf(line, sizeof line, "\n#line 1 \"kernels/cl/%s\"\n", source->name);
-    const char *text[] = {"#line 1 \"kernels/cl/common.clh\"\n", (const char *)common->text, line,
-                          (const char *)source->text};
-    const size_t length[] = {strlen(text[0]), common->bytes, strlen(line), source->bytes};
+    const char *text[] = {"#line 1 \"kernels/cl/common.clh\"\n", (const char *)common->text,
+                          "\n#line 1 \"kernels/cl/dot.clh\"\n", (const char *)dot->text,
+                          line, (const char *)source->text};
+    const size_t length[] = {strlen(text[0]), common->bytes, strlen(text[2]), dot->bytes, strlen(line), source->bytes};
     cl_int code = CL_SUCCESS;
-    *out = clCreateProgramWithSource(cl->context, 4, (const char **)(uintptr_t)text, length, &code);
+    *out = clCreateProgramWithSource(cl->context, 6, (const char **)(uintptr_t)text, length, &code);
     CLQ_TRY(clq_cl_check(cl, code, "clCreateProgramWithSource", err));
     return build(out, cl, options, err);
 }

@@ -186,7 +186,7 @@ clq_status clq_cl_enqueue(struct clq_cl_launch *l, size_t items0, size_t items1,
     size_t global[2], local[2];
     for (int i = 0; i < 2; i++) {
         local[i] = v->local[i];
-        if (v->local[1] == 1 && local[i] > l->cl->max_group) local[i] = l->cl->max_group;
+        if (!v->groups && local[i] > l->cl->max_group) local[i] = l->cl->max_group;
         global[i] = (items[i] + local[i] - 1) / local[i] * local[i];
     }
     CLQ_TRY(clq_cl_check(l->cl, l->code, "clSetKernelArg", err));

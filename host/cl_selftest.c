@@ -245,6 +245,7 @@ static clq_status run(struct clq_cl *cl, struct work *w, enum clq_cl_family fami
     case CLQ_CL_MAXPOOL: return test_pool(cl, w, false, err);
     case CLQ_CL_AVGPOOL: return test_pool(cl, w, true, err);
     case CLQ_CL_GEMM:
+    case CLQ_CL_GEMV:
     case CLQ_CL_FLIP:
     case CLQ_CL_CONV:
     case CLQ_CL_GROUPED:

@@ -30,6 +30,8 @@ static const struct gemm_case gemm_cases[] = {
     {5, 129, 64, 1, 255, 3, 3, 200, CLQ_OUT_U8, RANDOM, false},
     {25, 24, 130, 0, 128, -5, -128, 127, CLQ_OUT_S8, RANDOM, false},
     {12, 16, 7, 0, 1, 0, 0, 255, CLQ_OUT_F32, RANDOM, false},
+    {4, 200, 192, 0, 77, 9, 0, 255, CLQ_OUT_U8, RANDOM, false},
+    {141, 150, 320, 16, 128, 128, 0, 255, CLQ_OUT_U8, RANDOM, false},
     {7, 33, 1023, 0, 128, 0, 0, 0, CLQ_OUT_F32, RANDOM, false},
     {3, 90, 2050, 5, 19, 255, 0, 255, CLQ_OUT_U8, RANDOM, false},
     {2, 65, 65793, 0, 0, 0, 0, 0, CLQ_OUT_S32, EXTREME, false},
@@ -230,7 +232,7 @@ clq_status clq_cl_selftest_product(struct clq_cl *cl, enum clq_cl_family family,
 {
     static const enum clq_out outs[] = {CLQ_OUT_U8, CLQ_OUT_F32, CLQ_OUT_S32};
     static const int32_t zero_points[] = {0, 128, 255};
-    if (family == CLQ_CL_GEMM || family == CLQ_CL_FLIP) {
+    if (family == CLQ_CL_GEMM || family == CLQ_CL_GEMV || family == CLQ_CL_FLIP) {
         for (size_t i = 0; i < sizeof gemm_cases / sizeof *gemm_cases; i++)
             CLQ_TRY(test_gemm(cl, &gemm_cases[i], family == CLQ_CL_FLIP, err));
         return CLQ_OK;

@@ -12,6 +12,7 @@
 #include "base/pool.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "device_cl.h"
+#include "tune.h"
 #endif
 
 bool clq_context_progress(struct clq_context *ctx, const char *phase, double fraction)
@@ -56,7 +57,7 @@ static bool parse_device(const char *text, bool *cl, int *index)
 }
 
 #ifdef CLQ_HAVE_OPENCL
-static clq_status open_cl(struct clq_context *ctx, const clq_context_options *opt, int index, struct clq_error *err)
+static clq_status open_cl(struct clq_context *ctx, int index, struct clq_error *err)
 {
     struct clq_cl_info *list = NULL;
     int n = 0;
@@ -64,11 +65,13 @@ static clq_status open_cl(struct clq_context *ctx, const clq_context_options *op
     if (st == CLQ_OK && index < 0)
         for (int i = 0; i < n && index < 0; i++)
             if (!list[i].is_cpu) index = list[i].index;
+    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu};
+    char prefer[CLQ_TUNE_PREFER];
+    if (st == CLQ_OK && index >= 0 && index < n) st = clq_tune_apply(&o, prefer, ctx, &list[index], ctx->tuning_path, err);
     free(list);
     if (st == CLQ_OK && index < 0) return CLQ_OK; /* auto: nothing but the CPU */
     if (st == CLQ_OK && index >= n)
         st = clq_fail(err, CLQ_ERR_NO_DEVICE, "device 'opencl:%d' does not exist: there %s %d OpenCL device%s", index, n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
-    struct clq_cl_options o = {.cache_dir = opt->cl_cache_dir, .cpu = ctx->cpu};
     if (st == CLQ_OK) st = clq_cl_open(&ctx->cl, index, &o, err);
     return st;
 }
@@ -82,7 +85,7 @@ static clq_status open_device(struct clq_context *ctx, const clq_context_options
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "device '%s': expected cpu, opencl, opencl:N or auto", opt->device);
     if (!cl) return CLQ_OK;
 #ifdef CLQ_HAVE_OPENCL
-    clq_status st = open_cl(ctx, opt, index, err);
+    clq_status st = open_cl(ctx, index, err);
 #else
     if (index < 0) return CLQ_OK; /* auto: nothing but the CPU */
     clq_status st = clq_fail(err, CLQ_ERR_NO_DEVICE, "device '%s' does not exist: this clquant was built without OpenCL", opt->device);
@@ -112,6 +115,10 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
         ctx->cpu &= limit;
     }
     clq_kernels_init(&ctx->kernels, ctx->cpu);
+    if (opt->cl_cache_dir) ctx->cl_cache_dir = strdup(opt->cl_cache_dir);
+    if (opt->tuning_path) ctx->tuning_path = strdup(opt->tuning_path);
+    if ((opt->cl_cache_dir && !ctx->cl_cache_dir) || (opt->tuning_path && !ctx->tuning_path))
+        return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     ctx->pool = clq_pool_create(ctx->threads);
     if (!ctx->pool) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_dnnl_create(&ctx->dnnl, ctx->threads, err));
@@ -142,6 +149,8 @@ void clq_context_free(clq_context *ctx)
 #endif
     clq_dnnl_free(ctx->dnnl);
     clq_pool_free(ctx->pool);
+    free(ctx->cl_cache_dir);
+    free(ctx->tuning_path);
     free(ctx);
 }
 
@@ -195,30 +204,45 @@ static void describe_cpu(const struct clq_context *ctx, clq_device_info *d)
 }
 
 #ifdef CLQ_HAVE_OPENCL
+/* Adds "name: variant" or "name: refused: why" to the device's list of families; what does not fit is left out. */
+static void add_family(clq_device_info *d, const struct clq_cl *cl, enum clq_cl_family f, clq_status st, const struct clq_error *err)
+{
+    const size_t at = strlen(d->families);
+    const char *refused = clq_cl_refused(cl, f), *name = clq_cl_family_name(f), *newline = at ? "\n" : "";
+    if (st != CLQ_OK)
+        snprintf(d->families + at, sizeof d->families - at, "%s%s: refused: %.200s", newline, name, err->text);
+    else
+        snprintf(d->families + at, sizeof d->families - at, "%s%s: %s%s%.*s%s", newline, name, clq_cl_variant(cl, f), *refused ? " (refused " : "",
+                 (int)strcspn(refused, "\n") < 120 ? (int)strcspn(refused, "\n") : 120, refused, *refused ? ")" : "");
+}
+
 /* Runs the self-test of every family and writes the verdict. */
-static void judge(struct clq_context *ctx, int index, clq_device_info *d)
+static void judge(struct clq_context *ctx, const struct clq_cl_info *info, clq_device_info *d)
 {
     struct clq_error err = {0};
     struct clq_cl *cl = NULL;
-    struct clq_cl_options o = {.cpu = ctx->cpu};
-    size_t at = 0;
-    int passed = 0;
+    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu};
+    char prefer[CLQ_TUNE_PREFER];
+    int passed = 0, offered = 0;
     d->usable = false;
-    if (clq_cl_open(&cl, index, &o, &err) != CLQ_OK) {
+    clq_status st = clq_tune_apply(&o, prefer, ctx, info, ctx->tuning_path, &err);
+    if (st == CLQ_OK) st = clq_cl_open(&cl, info->index, &o, &err);
+    if (st != CLQ_OK) {
         snprintf(d->verdict, sizeof d->verdict, "refused: %.200s", err.text);
         return;
     }
     for (int f = 0; f < CLQ_CL_FAMILIES && !clq_cl_dead(cl); f++) {
-        if (clq_cl_ready(cl, (enum clq_cl_family)f, &err) == CLQ_OK) passed++;
-        else if (at < sizeof d->verdict - 1) {
-            int n = snprintf(d->verdict + at, sizeof d->verdict - at, "%s%s refused", at ? ", " : "", clq_cl_family_name((enum clq_cl_family)f));
-            if (n > 0) at += (size_t)n;
-        }
+        const enum clq_cl_family family = (enum clq_cl_family)f;
+        if (family == CLQ_CL_GEMV && !clq_cl_offers(cl, family)) continue;
+        st = clq_cl_ready(cl, family, &err);
+        offered++;
+        passed += st == CLQ_OK;
+        add_family(d, cl, family, st, &err);
     }
     d->usable = passed > 0 && !clq_cl_dead(cl);
     if (clq_cl_dead(cl)) snprintf(d->verdict, sizeof d->verdict, "refused: %.200s", clq_cl_dead(cl));
-    else if (passed == CLQ_CL_FAMILIES)
-        snprintf(d->verdict, sizeof d->verdict, "self-test passed (%d families; convolution %s)", passed, clq_cl_variant(cl, CLQ_CL_CONV));
+    else if (passed == offered) snprintf(d->verdict, sizeof d->verdict, "self-test passed (%d families%s)", passed, o.prefer ? ", tuned" : "");
+    else snprintf(d->verdict, sizeof d->verdict, "%d of %d families refused", offered - passed, offered);
     clq_cl_close(cl);
 }
 #endif
@@ -242,7 +266,7 @@ clq_status clq_devices_list(clq_context *ctx, clq_device_info *out, size_t capac
         snprintf(d->driver, sizeof d->driver, "%.50s %.60s", list[i].platform, list[i].driver);
         snprintf(d->type, sizeof d->type, "%.15s", list[i].type);
         snprintf(d->verdict, sizeof d->verdict, "not tested");
-        if (self_test) judge(ctx, list[i].index, d);
+        if (self_test) judge(ctx, &list[i], d);
     }
     free(list);
 #else

@@ -19,6 +19,7 @@ struct clq_context {
     struct clq_pool *pool;    /* for integer steps */
     struct clq_dnnl *dnnl;
     struct clq_cl *cl;        /* the OpenCL device in use, or NULL */
+    char *cl_cache_dir, *tuning_path; /* of the options, own copies, or NULL */
     bool cl_dead;             /* it failed: the rest runs on the CPU */
     char device_note[256];    /* why a fallback happened, "" when none did */
     bool require_device;

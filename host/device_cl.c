@@ -9,7 +9,7 @@
 
 #include "cl_internal.h"
 
-enum { DEFAULT_TIMEOUT_MS = 10000 };
+enum { DEFAULT_TIMEOUT_MS = 10000, FEW_ROWS = 4 };
 
 const char *clq_cl_family_name(enum clq_cl_family family)
 {
@@ -21,6 +21,7 @@ const char *clq_cl_family_name(enum clq_cl_family family)
         [CLQ_CL_MINMAX] = "minmax_f32",
         [CLQ_CL_HISTOGRAM] = "histogram_f32",
         [CLQ_CL_GEMM] = "gemm_u8s8",
+        [CLQ_CL_GEMV] = "gemv_u8s8",
         [CLQ_CL_FLIP] = "flip_s8",
         [CLQ_CL_CONV] = "conv_u8s8",
         [CLQ_CL_GROUPED] = "conv_grouped_u8s8",
@@ -78,8 +79,10 @@ clq_status clq_cl_open(struct clq_cl **out, int index, const struct clq_cl_optio
     if (cl->options.timeout_ms == 0) cl->options.timeout_ms = DEFAULT_TIMEOUT_MS;
     cl->cache_dir = copy_text(cl->options.cache_dir, &ok);
     cl->only = copy_text(cl->options.only, &ok);
+    cl->prefer = copy_text(cl->options.prefer, &ok);
     clq_cl_query_info(&cl->info, device, index);
-    cl->caps = clq_cl_query_caps(&cl->info, device, cl->options.cpu);
+    cl->caps = clq_cl_query_caps(&cl->info, device, &cl->options);
+    cl->few_rows = cl->options.few_rows ? (size_t)(cl->options.few_rows > 0 ? cl->options.few_rows : 0) : FEW_ROWS;
     if (cl->options.skip_selftest) cl->caps |= CLQ_CL_CAP_DIVIDE;
     clq_status st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL device %d: out of memory", index);
     if (ok) {
@@ -111,6 +114,7 @@ void clq_cl_close(struct clq_cl *cl)
     }
     free(cl->cache_dir);
     free(cl->only);
+    free(cl->prefer);
     free(cl);
 }
 
@@ -148,40 +152,78 @@ static clq_status try_variant(struct clq_cl *cl, enum clq_cl_family family, cons
     return st;
 }
 
-/* The option "only" binds the families that have a variant of that name; the others keep all of theirs. */
-static bool allowed(const struct clq_cl *cl, const struct clq_cl_variant *v)
+/* True where name is a word of the list. */
+static bool listed(const char *list, const char *name)
 {
-    if (v->needs & ~cl->caps) return false;
-    if (!cl->only || strcmp(cl->only, v->name) == 0) return true;
+    const size_t n = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)) != NULL; at++)
+        if ((at == list || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
+    return false;
+}
+
+/* The option "only" binds the families that have a variant of one of its names; the others keep all of theirs. */
+bool clq_cl_allows(const struct clq_cl *cl, const struct clq_cl_variant *v)
+{
+    if (!clq_cl_admits(v, cl->caps, cl->max_group, cl->info.local_memory)) return false;
+    const struct clq_cl_family_state *gemm = &cl->family[CLQ_CL_GEMM];
+    if (strcmp(v->op, "gemv_u8s8") == 0 && gemm->variant && v->layout != gemm->variant->layout) return false;
+    if (!cl->only || listed(cl->only, v->name)) return true;
     for (size_t i = 0; i < clq_cl_variant_count; i++)
-        if (strcmp(clq_cl_variants[i].op, v->op) == 0 && strcmp(clq_cl_variants[i].name, cl->only) == 0) return false;
+        if (strcmp(clq_cl_variants[i].op, v->op) == 0 && listed(cl->only, clq_cl_variants[i].name)) return false;
     return true;
 }
 
-/* The self-test runs on the very kernel object that is used afterwards. */
-clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
+bool clq_cl_offers(const struct clq_cl *cl, enum clq_cl_family family)
+{
+    for (size_t i = 0; i < clq_cl_variant_count; i++)
+        if (strcmp(clq_cl_variants[i].op, clq_cl_family_name(family)) == 0 && clq_cl_allows(cl, &clq_cl_variants[i])) return true;
+    return false;
+}
+
+/* Tries one variant; what it is refused for is kept. */
+static void consider(struct clq_cl *cl, enum clq_cl_family family, const struct clq_cl_variant *v)
+{
+    struct clq_cl_family_state *f = &cl->family[family];
+    struct clq_error why = {""};
+    if (try_variant(cl, family, v, &why) == CLQ_OK) {
+        f->verdict = CLQ_CL_PASSED;
+        return;
+    }
+    size_t used = strlen(f->refused);
+    snprintf(f->refused + used, sizeof f->refused - used, "%s%s: %.300s", used ? "\n" : "", v->name, why.text);
+}
+
+static bool preferred(const struct clq_cl *cl, const struct clq_cl_variant *v)
+{
+    char word[128];
+    snprintf(word, sizeof word, "%s=%s", v->op, v->name);
+    return cl->prefer && listed(cl->prefer, word);
+}
+
+/* The preferred variant first, then the order of the table. The self-test runs on the very kernel object that is used
+ * afterwards. */
+static clq_status make_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
 {
     struct clq_cl_family_state *f = &cl->family[family];
     const char *name = clq_cl_family_name(family);
-    clq_status st = CLQ_ERR_UNSUPPORTED;
     if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
-    if (f->verdict == CLQ_CL_PASSED) return CLQ_OK;
-    for (size_t i = 0; i < clq_cl_variant_count && f->verdict == CLQ_CL_UNTRIED && !cl->dead; i++) {
-        const struct clq_cl_variant *v = &clq_cl_variants[i];
-        struct clq_error why = {""};
-        if (strcmp(v->op, name) != 0 || !allowed(cl, v)) continue;
-        st = try_variant(cl, family, v, &why);
-        if (st == CLQ_OK) {
-            f->verdict = CLQ_CL_PASSED;
-            return CLQ_OK;
+    for (int pass = 0; pass < 2 && f->verdict == CLQ_CL_UNTRIED; pass++)
+        for (size_t i = 0; i < clq_cl_variant_count && f->verdict == CLQ_CL_UNTRIED && !cl->dead; i++) {
+            const struct clq_cl_variant *v = &clq_cl_variants[i];
+            if (strcmp(v->op, name) == 0 && clq_cl_allows(cl, v) && preferred(cl, v) == (pass == 0)) consider(cl, family, v);
         }
-        size_t used = strlen(f->refused);
-        snprintf(f->refused + used, sizeof f->refused - used, "%s%s: %.300s", used ? "\n" : "", v->name, why.text);
-    }
+    if (f->verdict == CLQ_CL_PASSED) return CLQ_OK;
     f->verdict = CLQ_CL_FAILED;
     if (cl->dead) return clq_cl_kill(cl, err, "%s", cl->reason);
     if (!f->refused[0])
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': no variant of %s fits the device", cl->info.name,
                         name);
     return clq_fail(err, CLQ_ERR_BUILD, "OpenCL device '%s': %s refused: %.700s", cl->info.name, name, f->refused);
+}
+
+clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
+{
+    /* GEMV reads the weights that the product's variant packs. */
+    if (family == CLQ_CL_GEMV) CLQ_TRY(make_ready(cl, CLQ_CL_GEMM, err));
+    return make_ready(cl, family, err);
 }

@@ -39,7 +39,10 @@ struct clq_cl_options {
     const char *cache_dir;   /* folder for compiled programs, made when absent; NULL: nothing is stored */
     unsigned timeout_ms;     /* deadline of one wait; 0: 10,000 */
     unsigned cpu;            /* CLQ_CPU_* bits that CPU-shaped variants may use; 0: none of them */
-    const char *only;        /* families with a variant of this name ("generic", "x86_vnni") use only it; NULL: all */
+    const char *only;        /* names of variants ("generic", "x86_vnni"), separated by spaces: a family with such a
+                                variant uses only it; NULL: all */
+    const char *prefer;      /* "family=variant" words, separated by spaces: these variants are tried before the others */
+    int few_rows;            /* products of at most so many rows run on the GEMV form where there is one; 0: 4, < 0: none */
     bool exact_buffers;      /* no canaries: lets a simulator see every access outside of a buffer */
     bool skip_selftest;      /* tests: for a simulator, under which a self-test would take hours; division is trusted */
     uint64_t fail_at;        /* tests: the n-th enqueued command fails, counted from 1; 0: none */
@@ -59,6 +62,7 @@ enum clq_cl_family {
     CLQ_CL_MINMAX,
     CLQ_CL_HISTOGRAM,
     CLQ_CL_GEMM,
+    CLQ_CL_GEMV, /* products of few rows; not on every device */
     CLQ_CL_FLIP, /* int8 activations to uint8: part of gemm_s8s8 */
     CLQ_CL_CONV,
     CLQ_CL_GROUPED,
@@ -74,6 +78,8 @@ enum clq_cl_family {
 const char *clq_cl_family_name(enum clq_cl_family family);
 /* The family that runs a convolution. */
 enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *args);
+/* True where the device could run a variant of the family, by what it says of itself. Only GEMV may be false. */
+bool clq_cl_offers(const struct clq_cl *cl, enum clq_cl_family family);
 /* Builds and tests the family if that has not been done. CLQ_OK, or why no variant is usable. */
 clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 /* The variant that passed ("generic", "x86_vnni", ...), or NULL before clq_cl_ready and when none did. */

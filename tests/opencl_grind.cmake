@@ -8,7 +8,7 @@ if(NOT OCLGRIND)
 endif()
 file(REMOVE ${LOG})
 # Its check for uninitialized values does not know an instruction that only the optimizer makes.
-execute_process(COMMAND ${OCLGRIND} --data-races --uninitialized --build-options -cl-opt-disable --log ${LOG}
+execute_process(COMMAND ${OCLGRIND} --data-races --uninitialized --local-mem-size 131072 --build-options -cl-opt-disable --log ${LOG}
   ${PROGRAM} ${VARIANT}
   RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE errors)
 message("${out}${errors}")

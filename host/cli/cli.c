@@ -129,11 +129,18 @@ int cli_open(struct cli *cli)
     const char *isa = cli->isa ? cli->isa : getenv("CLQ_ISA");
     clq_context_options opt = {.threads = (int)cli->threads, .device = cli->device, .require_device = cli->require_device,
                                .isa = isa && *isa ? isa : NULL, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};
+    const char *why = NULL;
+    char *folder = cli_cache_folder(&why), *programs = folder ? cli_print("%s/opencl", folder) : NULL;
+    if (folder) cli->tuning_path = cli_print("%s/tuning.json", folder);
+    opt.cl_cache_dir = programs;
+    opt.tuning_path = cli->tuning_path;
     cli_progress_start(&cli->progress, cli->quiet);
     if (opt.isa) setenv("CLQ_ISA", opt.isa, 1); /* timing processes inherit the limit */
     cli->opening = true;
     clq_status st = clq_context_create(&cli->ctx, &opt);
     cli->opening = false;
+    free(folder);
+    free(programs);
     if (st != CLQ_OK) return cli_fail(cli, st);
     if (*clq_context_fallback(cli->ctx)) cli_note(cli, "%s", clq_context_fallback(cli->ctx));
     return CLI_GO_ON;
@@ -144,6 +151,8 @@ void cli_close(struct cli *cli)
     cli_progress_clear(&cli->progress);
     clq_context_free(cli->ctx);
     cli->ctx = NULL;
+    free(cli->tuning_path);
+    cli->tuning_path = NULL;
 }
 
 int cli_load(struct cli *cli, clq_model **out, const char *path)

@@ -30,6 +30,7 @@ struct cli {
     char **argv;      /* of main, for starting again */
     const char *name; /* of the subcommand, for messages */
     clq_context *ctx;
+    char *tuning_path; /* the user's tuning file, or NULL where there is no cache folder */
     struct cli_progress progress;
     bool opening;     /* the context is being created: log lines are kept, not printed */
     char kept[1024];
@@ -37,7 +38,7 @@ struct cli {
 
 /* Subcommands: argv are the words after the name; the result is the exit code. */
 typedef int cli_run(struct cli *cli, int argc, char **argv);
-cli_run cli_devices, cli_inspect, cli_quantize, cli_run_model, cli_eval, cli_check, cli_bench, cli_explain;
+cli_run cli_devices, cli_inspect, cli_quantize, cli_run_model, cli_eval, cli_check, cli_bench, cli_explain, cli_tune;
 
 /* ---- Messages: one line on stderr each ---- */
 int cli_usage(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* returns CLI_USAGE */

@@ -2,6 +2,7 @@
  * clquant devices: the CPU and every OpenCL device, with the verdict of its self-test. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli.h"
 #include "out.h"
@@ -26,6 +27,35 @@ static const struct cli_spec spec = {
 
 enum { MOST = 64 };
 
+/* One line per kernel family. */
+static void print_families(const char *families)
+{
+    while (*families) {
+        const size_t n = strcspn(families, "\n");
+        char *line = cli_print("%.*s", (int)n, families), *text = cli_printable(line, 0);
+        printf("  %s\n", text);
+        free(line);
+        free(text);
+        families += n + (families[n] == '\n');
+    }
+}
+
+static void add_families(struct cli_json *j, const char *families)
+{
+    cli_json_object(j, "families");
+    while (*families) {
+        const size_t n = strcspn(families, "\n"), name = strcspn(families, ":");
+        if (name < n) {
+            char *key = cli_print("%.*s", (int)name, families), *value = cli_print("%.*s", (int)(n - name - 2), families + name + 2);
+            cli_json_text(j, key, value);
+            free(key);
+            free(value);
+        }
+        families += n + (families[n] == '\n');
+    }
+    cli_json_end(j, '}');
+}
+
 static void print_table(const struct cli *cli, const clq_device_info *list, size_t n)
 {
     static const char *const titles[] = {"device", "name", "type", "units", "memory", "driver", "usable"};
@@ -46,6 +76,7 @@ static void print_table(const struct cli *cli, const clq_device_info *list, size
         char *verdict = cli_printable(list[i].verdict, 0);
         printf("%s: %s\n", list[i].id, verdict);
         free(verdict);
+        print_families(list[i].families);
     }
     if (n == 1) printf("no OpenCL device: everything runs on the CPU\n");
     printf("CPU kernels: %s, %d thread%s\n", clq_context_isa(cli->ctx), clq_context_threads(cli->ctx), clq_context_threads(cli->ctx) == 1 ? "" : "s");
@@ -69,6 +100,7 @@ static void print_json(const struct cli *cli, const clq_device_info *list, size_
         cli_json_real(&j, "memory_bytes", (double)list[i].memory_bytes);
         cli_json_bool(&j, "usable", list[i].usable);
         cli_json_text(&j, "verdict", list[i].verdict);
+        if (*list[i].families) add_families(&j, list[i].families);
         cli_json_end(&j, '}');
     }
     cli_json_end(&j, ']');

@@ -17,7 +17,6 @@
 #error "depthwise_x86.cl is for x86 CPUs with AVX-512"
 #endif
 
-#define CLQ_UNROLL _Pragma("unroll")
 
 #define CLQ_DEFINE_PAIR(name, instruction)                                               \
     static inline int16 name(int16 a, int16 b)                                           \
@@ -33,7 +32,7 @@ CLQ_DEFINE_PAIR(clq_high_words, "vpunpckhwd")
 CLQ_DEFINE_PAIR(clq_pack_words, "vpackusdw")
 CLQ_DEFINE_PAIR(clq_pack_bytes, "vpackuswb")
 
-static inline int16 clq_dot(int16 acc, int16 u, int16 s)
+static inline int16 clq_dot_taps(int16 acc, int16 u, int16 s)
 {
     __asm__("vpdpbusd %2,%1,%0" : "+v"(acc) : "v"(u), "v"(s));
     return acc;
@@ -68,10 +67,10 @@ static inline void clq_quad(int16 acc[4], const int16 tap[4], global const int16
 {
     const int16 low[2] = {clq_low_bytes(tap[0], tap[1]), clq_low_bytes(tap[2], tap[3])};
     const int16 high[2] = {clq_high_bytes(tap[0], tap[1]), clq_high_bytes(tap[2], tap[3])};
-    acc[0] = clq_dot(acc[0], clq_low_words(low[0], low[1]), w[0]);
-    acc[1] = clq_dot(acc[1], clq_high_words(low[0], low[1]), w[1]);
-    acc[2] = clq_dot(acc[2], clq_low_words(high[0], high[1]), w[2]);
-    acc[3] = clq_dot(acc[3], clq_high_words(high[0], high[1]), w[3]);
+    acc[0] = clq_dot_taps(acc[0], clq_low_words(low[0], low[1]), w[0]);
+    acc[1] = clq_dot_taps(acc[1], clq_high_words(low[0], low[1]), w[1]);
+    acc[2] = clq_dot_taps(acc[2], clq_low_words(high[0], high[1]), w[2]);
+    acc[3] = clq_dot_taps(acc[3], clq_high_words(high[0], high[1]), w[3]);
 }
 
 /* at: element of y of the pixel's first channel. */

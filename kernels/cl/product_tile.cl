@@ -1,100 +1,155 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Integer matrix product and convolution with tiles in local memory, for devices with many small cores (family F2),
  * bits of ref/gemm.c and ref/conv.c.
- * -D: CLQ_DOT 0: four multiplications, 1: cl_khr_integer_dot_product, 2: dp4a by inline PTX. A driver may drop assembly
- * that it cannot parse, so only an exact self-test admits these kernels.
- * Weight object and parameters as in gemm.cl and conv.cl (groups = 1). 2-D, local size (16, 16): group = (64 rows or
- * output pixels, panel of 64 columns), 4 x 4 results per work-item, 32 k per step. Local memory 4.3 KiB. */
+ * -D: CLQ_TM, CLQ_TN 4 or 8: rows and columns of results per work-item; CLQ_DOT as in dot.clh.
+ * Weight object and parameters as in gemm.cl and conv.cl (groups = 1). 2-D, local size (16, 16): group = (16 CLQ_TM rows
+ * or output pixels, 16 CLQ_TN columns). A step is 32 k: while the group multiplies one of two buffers, every work-item
+ * has its 16-byte pieces of the next step on the way in registers. Local memory: 1024 (CLQ_TM + CLQ_TN) + 256 bytes. */
 #ifndef CLQ_COMMON_CLH
 #include "common.clh"
+#include "dot.clh"
 #endif
-#ifndef CLQ_DOT
-#define CLQ_DOT 0
+#ifndef CLQ_TM
+#define CLQ_TM 4
 #endif
-
-#if CLQ_DOT == 1
-#pragma OPENCL EXTENSION cl_khr_integer_dot_product : enable
-static inline int clq_dot(uint a, uint b, int c)
-{
-    return c + dot_4x8packed_us_int(a, b);
-}
-#elif CLQ_DOT == 2
-static inline int clq_dot(uint a, uint b, int c)
-{
-    int d;
-    __asm__("dp4a.u32.s32 %0,%1,%2,%3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
-    return d;
-}
-#else
-static inline int clq_dot(uint a, uint b, int c)
-{
-    const int4 p = convert_int4(as_uchar4(a)) * convert_int4(as_char4(b));
-    return c + p.x + p.y + p.z + p.w;
-}
+#ifndef CLQ_TN
+#define CLQ_TN 4
 #endif
 
-#define CLQ_STEP_WORDS 8
-#define CLQ_PITCH 68 /* words of a row of the transposed tile of a; free of bank conflicts for 32 banks */
+#define CLQ_WORDS 8 /* of k per step */
+#define CLQ_TILE_M (16 * (CLQ_TM))
+#define CLQ_TILE_N (16 * (CLQ_TN))
+/* A row of the transposed tile of a: its length keeps 16-byte alignment and spreads the pieces of a row over the banks. */
+#define CLQ_PITCH (CLQ_TILE_M + 4)
+#define CLQ_PIECES_A (2 * CLQ_TILE_M)
+#define CLQ_PIECES_B (2 * CLQ_TILE_N)
+#define CLQ_PER_ITEM ((CLQ_PIECES_A + CLQ_PIECES_B + 255) / 256)
 
-/* Four bytes at p as a word, of which n are there. */
-static inline uint clq_word(global const uchar *p, int n, int aligned)
+struct tile {
+    uint a[CLQ_WORDS * CLQ_PITCH] __attribute__((aligned(16)));
+    uint b[CLQ_WORDS * CLQ_TILE_N] __attribute__((aligned(16)));
+};
+
+/* Piece p of b in the step that begins at word at: four columns of one word of k; zero behind the last word and the last
+ * panel. */
+static inline uint4 clq_piece_b(global const uint4 *w, int at, int words, int panels, int p)
 {
-    if (n >= 4) return aligned ? *(global const uint *)p : as_uint(vload4(0, p));
-    return n <= 0 ? 0 : p[0] | (n > 1 ? p[1] << 8 : 0) | (n > 2 ? p[2] << 16 : 0);
+    const int k = at + p / (CLQ_TILE_N / 4), column = p % (CLQ_TILE_N / 4);
+    return k < words && column / 16 < panels ? w[((ulong)column / 16 * words + k) * 16 + column % 16] : (uint4)(0);
 }
 
-/* acc[i][j] += the 32 k of one step: row ly + 16 i, column lx + 16 j. */
-#define CLQ_MULTIPLY()                                                                                   \
-    for (int k = 0; k < CLQ_STEP_WORDS; k++) {                                                           \
-        uint u[4], v[4];                                                                                 \
-        for (int i = 0; i < 4; i++) u[i] = tile_a[k * CLQ_PITCH + ly + 16 * i];                          \
-        for (int j = 0; j < 4; j++) v[j] = tile_b[k * 64 + lx + 16 * j];                                 \
-        for (int i = 0; i < 4; i++)                                                                      \
-            for (int j = 0; j < 4; j++) acc[i][j] = clq_dot(u[i], v[j], acc[i][j]);                      \
+static inline void clq_put(local struct tile *t, int p, uint4 v)
+{
+    if (p < CLQ_PIECES_A) { /* four words of k of row p / 2 */
+        local uint *to = t->a + p % 2 * 4 * CLQ_PITCH + p / 2;
+        v = clq_activation(v);
+        to[0] = v.x;
+        to[CLQ_PITCH] = v.y;
+        to[2 * CLQ_PITCH] = v.z;
+        to[3 * CLQ_PITCH] = v.w;
+    } else if (p < CLQ_PIECES_A + CLQ_PIECES_B) {
+        *(local uint4 *)(t->b + (p - CLQ_PIECES_A) * 4) = v;
+    }
+}
+
+/* Row i of a work-item lies at i / 4 * 64 + ly * 4 + i % 4, column j likewise: both are read 16 bytes at a time. */
+static inline void clq_multiply(int4 acc[CLQ_TM][CLQ_TN / 4], local const struct tile *t, int lx, int ly)
+{
+    /* Unrolled completely, the accumulators of 8 x 8 results would go through memory (clang 15). */
+    _Pragma("unroll 2") for (int k = 0; k < CLQ_WORDS; k++) {
+        uint4 u[CLQ_TM / 4], v[CLQ_TN / 4];
+        CLQ_UNROLL for (int i = 0; i < CLQ_TM / 4; i++)
+            u[i] = *(local const uint4 *)(t->a + k * CLQ_PITCH + i * 64 + ly * 4);
+        CLQ_UNROLL for (int j = 0; j < CLQ_TN / 4; j++)
+            v[j] = *(local const uint4 *)(t->b + k * CLQ_TILE_N + j * 64 + lx * 4);
+        CLQ_UNROLL for (int i = 0; i < CLQ_TM; i++) {
+            const uint4 quad = u[i / 4];
+            const uint a = i % 4 == 0 ? quad.x : i % 4 == 1 ? quad.y : i % 4 == 2 ? quad.z : quad.w;
+            CLQ_UNROLL for (int j = 0; j < CLQ_TN / 4; j++) {
+                acc[i][j].x = clq_dot(a, v[j].x, acc[i][j].x);
+                acc[i][j].y = clq_dot(a, v[j].y, acc[i][j].y);
+                acc[i][j].z = clq_dot(a, v[j].z, acc[i][j].z);
+                acc[i][j].w = clq_dot(a, v[j].w, acc[i][j].w);
+            }
+        }
+    }
+}
+
+/* The steps; FETCH(p, at) gives piece p of a, at being its first word of k. */
+#define CLQ_STEPS(FETCH)                                                                                     \
+    uint4 next[CLQ_PER_ITEM];                                                                                \
+    for (int step = -1, steps = (words + CLQ_WORDS - 1) / CLQ_WORDS; step < steps; step++) {                 \
+        const int more = step + 1 < steps, at = (step + 1) * CLQ_WORDS;                                      \
+        if (more) {                                                                                          \
+            CLQ_UNROLL for (int i = 0; i < CLQ_PER_ITEM; i++) {                                              \
+                const int p = item + 256 * i;                                                                \
+                if (p < CLQ_PIECES_A) next[i] = FETCH(p, at + p % 2 * 4);                                    \
+                else if (p < CLQ_PIECES_A + CLQ_PIECES_B)                                                    \
+                    next[i] = clq_piece_b(panel, at, words, panels, p - CLQ_PIECES_A);                       \
+            }                                                                                                \
+        }                                                                                                    \
+        if (step >= 0) clq_multiply(acc, &tiles[step & 1], lx, ly);                                          \
+        if (more)                                                                                            \
+            CLQ_UNROLL for (int i = 0; i < CLQ_PER_ITEM; i++) clq_put(&tiles[(step + 1) & 1], item + 256 * i, next[i]); \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                        \
     }
 
-#define CLQ_LOAD_B(words)                                                                                \
-    for (int i = 0; i < 2; i++) {                                                                        \
-        const int at = item + 256 * i;                                                                   \
-        tile_b[at] = step + at / 64 < (words) ? panel[(ulong)step * 64 + at] : 0;                        \
-    }
-
-#define CLQ_STORE(rows, columns, ld)                                                                     \
-    for (int j = 0; j < 4; j++) {                                                                        \
-        const uint c = column + lx + 16 * j;                                                             \
-        if (c >= (uint)(columns)) continue;                                                              \
-        const float f = out == CLQ_OUT_S32 ? 0.0f : scale[c];                                            \
-        for (int i = 0; i < 4; i++) {                                                                    \
-            const uint r = row + ly + 16 * i;                                                            \
-            if (r < (rows)) clq_store(y, y_at + r * (ulong)(ld) + c, acc[i][j] + fold[c], f, out, zp, lo, hi); \
-        }                                                                                                \
+#define CLQ_STORE(rows, columns, ld)                                                                         \
+    CLQ_UNROLL for (int j = 0; j < CLQ_TN / 4; j++) {                                                        \
+        const uint c = column + j * 64 + lx * 4;                                                             \
+        CLQ_UNROLL for (int i = 0; i < CLQ_TM; i++) {                                                        \
+            const uint r = row + i / 4 * 64 + ly * 4 + i % 4;                                                \
+            if (r < (uint)(rows) && c < (uint)(columns))                                                     \
+                clq_store4(y, y_at + r * (ulong)(ld) + c, acc[i][j] + vload4(0, fold + c),                           \
+                           out == CLQ_OUT_S32 ? (float4)(0) : vload4(0, scale + c), (uint)(columns) - c, out, zp, lo, hi); \
+        }                                                                                                    \
     }
 
 __attribute__((reqd_work_group_size(16, 16, 1)))
 kernel void gemm_u8s8(global const uchar *a, ulong a_at, ulong lda, global const char *w, ulong w_at, global uchar *y,
                       ulong y_at, ulong ldy, uint m, uint n, uint k, int out, int zp, int lo, int hi)
 {
-    local uint tile_a[CLQ_STEP_WORDS * CLQ_PITCH], tile_b[CLQ_STEP_WORDS * 64];
+    local struct tile tiles[2];
     const int lx = get_local_id(0), ly = get_local_id(1), item = ly * 16 + lx;
-    const uint row = get_group_id(0) * 64, column = get_group_id(1) * 64;
+    const uint row = get_group_id(0) * CLQ_TILE_M, column = get_group_id(1) * CLQ_TILE_N;
     const ulong np = (n + 63) & ~63u, kp = (k + 3) & ~3u;
-    global const uint *panel = (global const uint *)(w + w_at + column * kp);
+    global const uint4 *panel = (global const uint4 *)(w + w_at + column * kp);
     global const int *fold = (global const int *)(w + w_at + np * kp);
     global const float *scale = (global const float *)(fold + np);
-    const int words = (int)(kp / 4), aligned = ((a_at | lda) & 3) == 0;
-    int acc[4][4] = {{0}};
-    for (int step = 0; step < words; step += CLQ_STEP_WORDS) {
-        for (int i = 0; i < 2; i++) {
-            const int r = item / 8 + 32 * i, at = (step + item % 8) * 4;
-            global const uchar *from = a + a_at + min(row + r, m - 1) * lda + at;
-            tile_a[item % 8 * CLQ_PITCH + r] = clq_word(from, (int)k - at, aligned);
-        }
-        CLQ_LOAD_B(words)
-        barrier(CLK_LOCAL_MEM_FENCE);
-        CLQ_MULTIPLY()
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
+    const int words = (int)(kp / 4), panels = (int)(np - column) / 64, aligned = ((a_at | lda) & 15) == 0;
+    int4 acc[CLQ_TM][CLQ_TN / 4] = {{(int4)(0)}};
+    a += a_at;
+#define CLQ_FETCH_ROW(p, at) clq_piece(a + min(row + (p) / 2, m - 1) * lda + 4 * (at), (int)k - 4 * (at), aligned)
+    CLQ_STEPS(CLQ_FETCH_ROW)
     CLQ_STORE(m, n, ldy)
+}
+
+struct image {
+    global const uchar *x;
+    int h, w, ci, per, kw, dilation_h, dilation_w, aligned;
+    uint pad;
+};
+
+/* Word k of the pixel whose window begins at (iy, ix). */
+static inline uint clq_window_word(const struct image *g, global const uchar *x, int iy, int ix, int k, int words)
+{
+    const int tap = k / g->per, channel = k % g->per * 4;
+    const int sy = iy + tap / g->kw * g->dilation_h, sx = ix + tap % g->kw * g->dilation_w;
+    if (k >= words || sy < 0 || sy >= g->h || sx < 0 || sx >= g->w) return g->pad;
+    return clq_word(x + ((long)sy * g->w + sx) * g->ci + channel, g->ci - channel, g->aligned);
+}
+
+/* Four words from k on: in one tap where the channels are whole pieces. */
+static inline uint4 clq_window(const struct image *g, global const uchar *x, int iy, int ix, int k, int words)
+{
+    if (g->per % 4 == 0) {
+        const int tap = k / g->per, channel = k % g->per * 4;
+        const int sy = iy + tap / g->kw * g->dilation_h, sx = ix + tap % g->kw * g->dilation_w;
+        if (k >= words || sy < 0 || sy >= g->h || sx < 0 || sx >= g->w) return (uint4)(g->pad);
+        return clq_piece(x + ((long)sy * g->w + sx) * g->ci + channel, g->ci - channel, g->aligned && (g->ci & 15) == 0);
+    }
+    return (uint4)(clq_window_word(g, x, iy, ix, k, words), clq_window_word(g, x, iy, ix, k + 1, words),
+                   clq_window_word(g, x, iy, ix, k + 2, words), clq_window_word(g, x, iy, ix, k + 3, words));
 }
 
 __attribute__((reqd_work_group_size(16, 16, 1)))
@@ -103,36 +158,27 @@ kernel void conv_u8s8(global const uchar *x, ulong x_at, global const char *w, u
                       int stride_w, int pad_top, int pad_left, int dilation_h, int dilation_w, int groups, int zp_x,
                       int out, int zp, int lo, int hi)
 {
-    local uint tile_a[CLQ_STEP_WORDS * CLQ_PITCH], tile_b[CLQ_STEP_WORDS * 64];
+    local struct tile tiles[2];
     const int lx = get_local_id(0), ly = get_local_id(1), item = ly * 16 + lx;
-    const uint row = get_group_id(0) * 64, column = get_group_id(1) * 64;
-    const int per = (ci + 3) / 4, words = kh * kw * per, aligned = ((x_at | (ulong)ci) & 3) == 0;
+    const uint row = get_group_id(0) * CLQ_TILE_M, column = get_group_id(1) * CLQ_TILE_N;
+    const int per = (ci + 3) / 4, words = kh * kw * per;
     const ulong np = (co + 63) & ~63;
-    global const uint *panel = (global const uint *)(w + w_at) + (ulong)column * words;
+    const int panels = (int)(np - column) / 64;
+    global const uint4 *panel = (global const uint4 *)(w + w_at) + (ulong)column / 4 * words;
     global const int *fold = (global const int *)(w + w_at) + np * words;
     global const float *scale = (global const float *)(fold + np);
-    const uint pad = (uint)zp_x * 0x01010101u;
-    int acc[4][4] = {{0}}, iy[2], ix[2];
-    global const uchar *image[2];
-    for (int i = 0; i < 2; i++) {
-        const uint pixel = min(row + item / 8 + 32 * i, pixels - 1), line = pixel / (uint)ow;
+    const struct image g = {x, h, width, ci, per, kw, dilation_h, dilation_w, ((x_at | (ulong)ci) & 3) == 0 && (x_at & 15) == 0,
+                            (uint)zp_x * 0x01010101u};
+    int4 acc[CLQ_TM][CLQ_TN / 4] = {{(int4)(0)}};
+    int iy[CLQ_PER_ITEM], ix[CLQ_PER_ITEM];
+    global const uchar *image[CLQ_PER_ITEM];
+    CLQ_UNROLL for (int i = 0; i < CLQ_PER_ITEM; i++) {
+        const uint pixel = min(row + (uint)(item + 256 * i) / 2, pixels - 1), line = pixel / (uint)ow;
         iy[i] = (int)(line % (uint)oh) * stride_h - pad_top;
         ix[i] = (int)(pixel % (uint)ow) * stride_w - pad_left;
         image[i] = x + x_at + (ulong)(line / (uint)oh) * h * width * ci;
     }
-    for (int step = 0; step < words; step += CLQ_STEP_WORDS) {
-        const int word = step + item % 8, tap = word / per, channel = word % per * 4;
-        for (int i = 0; i < 2; i++) {
-            const int sy = iy[i] + tap / kw * dilation_h, sx = ix[i] + tap % kw * dilation_w;
-            uint v = pad;
-            if (word < words && sy >= 0 && sy < h && sx >= 0 && sx < width)
-                v = clq_word(image[i] + ((long)sy * width + sx) * ci + channel, ci - channel, aligned);
-            tile_a[item % 8 * CLQ_PITCH + item / 8 + 32 * i] = v;
-        }
-        CLQ_LOAD_B(words)
-        barrier(CLK_LOCAL_MEM_FENCE);
-        CLQ_MULTIPLY()
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
+#define CLQ_FETCH_WINDOW(p, at) clq_window(&g, image[i], iy[i], ix[i], at, words)
+    CLQ_STEPS(CLQ_FETCH_WINDOW)
     CLQ_STORE(pixels, co, co)
 }

@@ -14,7 +14,6 @@
 #error "product_x86.cl is for x86 CPUs with AVX-512"
 #endif
 
-#define CLQ_UNROLL _Pragma("unroll")
 #define CLQ_TILE_ROWS 12
 
 struct epilogue {

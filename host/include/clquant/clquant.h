@@ -26,6 +26,7 @@
 #include <clquant/quantize.h>
 #include <clquant/status.h>
 #include <clquant/tensor.h>
+#include <clquant/tune.h>
 #include <clquant/version.h>
 
 #endif

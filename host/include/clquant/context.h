@@ -37,6 +37,7 @@ typedef struct clq_context_options {
     bool require_device;      /* a device that fails or is refused is an error instead of a fallback to the CPU */
     const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512", "avx512_vnni": an upper limit, for tests */
     const char *cl_cache_dir; /* where compiled OpenCL programs are kept; NULL: nowhere */
+    const char *tuning_path;  /* the file of clquant/tune.h, whose choices OpenCL devices then use; NULL: the defaults */
     clq_log_fn *log;
     clq_progress_fn *progress;
     clq_cancel_fn *cancel;
@@ -72,6 +73,7 @@ typedef struct clq_device_info {
     size_t memory_bytes;
     bool usable;        /* the exact self-test passed */
     char verdict[256];  /* "self-test passed", or why the device is refused */
+    char families[1536]; /* of a tested OpenCL device: a line per kernel family, "name: variant", or "name: refused: why" */
 } clq_device_info;
 
 /* Fills up to capacity entries, the CPU first, and writes how many devices there are to *count. With self_test every
