@@ -13,6 +13,20 @@
 #include "kernel_hash.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "cl_tune.h"
+#endif
+
+static bool parse_index(int *index, const char *device)
+{
+    char *end;
+    *index = 0;
+    if (strcmp(device, "opencl") == 0) return true;
+    if (strncmp(device, "opencl:", 7) != 0) return false;
+    const long n = strtol(device + 7, &end, 10);
+    *index = (int)n;
+    return end != device + 7 && !*end && n >= 0 && n <= 255;
+}
+
+#ifdef CLQ_HAVE_OPENCL
 
 /* driver: room for its text. */
 static struct clq_tuning_key key_of(const struct clq_cl_info *d, char *driver, size_t size)
@@ -47,17 +61,6 @@ static bool on_progress(void *user, const char *family, double fraction)
     char phase[64];
     snprintf(phase, sizeof phase, "tuning %s", family);
     return clq_context_progress(user, phase, fraction);
-}
-
-static bool parse_index(int *index, const char *device)
-{
-    char *end;
-    *index = 0;
-    if (strcmp(device, "opencl") == 0) return true;
-    if (strncmp(device, "opencl:", 7) != 0) return false;
-    const long n = strtol(device + 7, &end, 10);
-    *index = (int)n;
-    return end != device + 7 && !*end && n >= 0 && n <= 255;
 }
 
 static clq_status find_device(struct clq_cl_info *out, int index, struct clq_error *err)
@@ -117,11 +120,11 @@ static clq_status tune(clq_tune_report *r, struct clq_context *ctx, int index, c
 
 clq_status clq_tune(clq_context *ctx, const char *device, const char *path, clq_tune_report **out)
 {
-    if (!ctx || !device || !out) return CLQ_ERR_INVALID_ARGUMENT;
-#ifdef CLQ_HAVE_OPENCL
     int index;
+    if (!ctx || !device || !out) return CLQ_ERR_INVALID_ARGUMENT;
     if (!parse_index(&index, device))
         return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "device '%.60s': expected opencl or opencl:N", device);
+#ifdef CLQ_HAVE_OPENCL
     clq_tune_report *r = calloc(1, sizeof *r);
     if (!r) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     clq_status st = tune(r, ctx, index, path, &ctx->error);

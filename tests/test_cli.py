@@ -19,7 +19,7 @@ from cli_files import (BOOL, F32, I32, I64, U8, model, node, read_npy, tensor, v
 CLQUANT, EXAMPLE, SOURCE = sys.argv[1:4]
 FASHION = os.path.join(SOURCE, "examples", "fashion_mnist")
 MODEL, CALIB, TEST, LABELS = (os.path.join(FASHION, f) for f in ("model.onnx", "calib.npz", "test.npz", "test_labels.npy"))
-COMMANDS = ["devices", "inspect", "quantize", "run", "eval", "check", "bench model", "explain"]
+COMMANDS = ["devices", "inspect", "quantize", "run", "eval", "check", "bench model", "tune", "explain"]
 EXPECTED_KEYS = ["model_bytes", "reference_bytes", "sqnr_db", "identical", "speedup", "peak_rss_bytes", "seconds", "kept_float",
                  "slower_than_float", "layers"]
 
@@ -156,6 +156,20 @@ class Models(Case):
         self.assertEqual(d["devices"][0]["id"], "cpu")
         self.assertTrue(d["devices"][0]["usable"])
         self.assertGreaterEqual(d["threads"], 1)
+
+    def test_families(self):
+        for d in self.json("devices")["devices"]:
+            if d["id"] != "cpu" and d["usable"]:
+                self.assertIn("gemm_u8s8", d["families"])
+                self.assertTrue(all(d["families"].values()), d["families"])
+                self.assertIn("gemm_u8s8: ", self.run_command("devices").out)
+
+    def test_tune_without_a_device(self):
+        os.mkdir(self.path("icd"))
+        none = {"OCL_ICD_VENDORS": self.path("icd") + "/", "OCL_ICD_FILENAMES": ""}
+        self.fails(4, "no OpenCL device to tune", "tune", env=none)
+        self.fails(4, "opencl:99|without OpenCL", "tune", "--device", "opencl:99")
+        self.fails(2, "device 'gpu'", "tune", "--device", "gpu")
 
     def test_isa_by_option_and_environment(self):
         self.assertEqual(self.json("devices", "--no-self-test", "--isa", "ref")["isa"], "ref")
@@ -554,6 +568,12 @@ class Signals(Case):
     def test_eval_and_bench(self):
         self.interrupt(signal.SIGINT, 130, "eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL)
         self.interrupt(signal.SIGINT, 130, "bench", "model", MODEL, "--pairs", "1000000")
+
+    def test_tune(self):
+        if len(json.loads(self.run_command("devices", "--no-self-test", "--json").out)["devices"]) == 1:
+            self.skipTest("no OpenCL device")
+        self.interrupt(signal.SIGINT, 130, "tune")
+        self.assertFalse(os.path.exists(self.path("cache/clquant/tuning.json")))
 
     def test_twice(self):
         p = self.start("eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL)

@@ -130,7 +130,8 @@ int cli_open(struct cli *cli)
     clq_context_options opt = {.threads = (int)cli->threads, .device = cli->device, .require_device = cli->require_device,
                                .isa = isa && *isa ? isa : NULL, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};
     const char *why = NULL;
-    char *folder = cli_cache_folder(&why), *programs = folder ? cli_print("%s/opencl", folder) : NULL;
+    const bool cached = cli->opencl || strcmp(cli->device, "cpu") != 0;
+    char *folder = cached ? cli_cache_folder(&why) : NULL, *programs = folder ? cli_print("%s/opencl", folder) : NULL;
     if (folder) cli->tuning_path = cli_print("%s/tuning.json", folder);
     opt.cl_cache_dir = programs;
     opt.tuning_path = cli->tuning_path;

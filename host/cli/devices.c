@@ -112,6 +112,7 @@ int cli_devices(struct cli *cli, int argc, char **argv)
     struct arguments a = {0};
     const char *none[1];
     int code = cli_parse(cli, &spec, &a, none, argc, argv);
+    cli->opencl = !a.no_self_test;
     if (code == CLI_GO_ON) code = cli_open(cli);
     if (code != CLI_GO_ON) return code;
     clq_device_info *list = cli_alloc(MOST * sizeof *list);

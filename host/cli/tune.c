@@ -132,6 +132,7 @@ int cli_tune(struct cli *cli, int argc, char **argv)
     if (code != CLI_GO_ON) return code;
     const char *device = cli->device;
     cli->device = "cpu"; /* the devices are opened by the tuner */
+    cli->opencl = true;
     code = cli_open(cli);
     if (code != CLI_GO_ON) return code;
     if (!a.dry_run && !cli->tuning_path) cli_note(cli, "there is no cache folder: the result is only printed");
