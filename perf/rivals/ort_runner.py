@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import onnxruntime
 
@@ -27,8 +28,11 @@ def quantized(args):
     path = cache_path(args.cache, args.model, "ort", ".onnx", [onnxruntime.__version__, *options], (args.model, args.quantize))
     # A process of its own, so that its memory and its imports are not the runner's.
     if not os.path.exists(path + ".json"):
-        done = subprocess.run([sys.executable, os.path.join(HERE, "ort_quantize.py"), args.model,
-                               args.quantize, path, *options], stderr=subprocess.PIPE, text=True)
+        # In a folder that goes away: preprocessing leaves files in the current one.
+        script, model, data, result = map(os.path.abspath, (os.path.join(HERE, "ort_quantize.py"), args.model, args.quantize, path))
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run([sys.executable, script, model, data, result, *options], stderr=subprocess.PIPE, text=True,
+                                  cwd=scratch)
         if done.returncode != 0:
             sys.stderr.write(done.stderr)
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
