@@ -77,8 +77,16 @@ clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err)
     bool *on = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *on);
     double best = INFINITY;
     enum clq_calibrator method = CLQ_CAL_MINMAX;
+    bool any = false;
     if (!on) return no_memory(err);
-    for (int i = 0; i < s->units.n_units; i++) on[i] = s->records[i].capable;
+    for (int i = 0; i < s->units.n_units; i++) {
+        on[i] = s->records[i].capable;
+        any = any || on[i];
+    }
+    if (!any) { /* nothing to compare: the ranges are only shown */
+        clq_search_params(s, CLQ_CAL_COUNT);
+        return CLQ_OK;
+    }
     for (int m = 0; m < CLQ_CAL_COUNT; m++) {
         double noise;
         if (!clq_context_progress(s->ctx, "choosing calibrators", (double)m / (CLQ_CAL_COUNT + TRIALS)))
