@@ -587,10 +587,13 @@ class Signals(Case):
     def test_progress_in_a_file_and_quiet(self):
         p = self.start("eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL)
         q = self.start("eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL, "--quiet")
-        time.sleep(3.5)
+        lines = []
+        while len(lines) < 10 and not (lines and b"left" in lines[-1]):
+            lines.append(p.stderr.readline())
         for one in (p, q):
             one.send_signal(signal.SIGINT)
-        self.assertRegex(p.communicate(timeout=60)[1].decode(), r"^clquant: evaluating: +\d+ %, .* left\n")
+        self.assertRegex(lines[-1].decode(), r"^clquant: evaluating: +\d+ %, .* left\n")
+        p.communicate(timeout=60)
         self.assertEqual(q.communicate(timeout=60)[1], b"clquant eval: interrupted\n")
 
     def test_progress_on_a_terminal(self):

@@ -43,7 +43,7 @@ void cli_progress_report(struct cli_progress *p, const char *phase, double fract
     p->last = now;
     char left[48] = "";
     double spent = now - p->phase_begin;
-    bool known = fraction > 0.002 && fraction < 1 && spent > 1;
+    bool known = fraction > 0 && fraction < 1 && spent > 1;
     if (known) print_left(left, sizeof left, spent * (1 - fraction) / fraction);
     fprintf(stderr, "%s%s: %3.0f %%%s%s%s", p->terminal ? "\r\033[K" : "clquant: ", p->phase, 100 * fraction, known ? ", " : "", left,
             known ? " left" : "");
