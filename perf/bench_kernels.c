@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * clquant-bench, which `clquant bench kernels` starts: the cases of the tests, timed beside the ceilings of this machine.
- * It is a program of its own because it is linked with the cases and with the library's insides. */
+ * bench kernels: the cases of the tests, timed beside the ceilings of this machine. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,97 +7,13 @@
 #include "base/json.h"
 #include "perf/bench.h"
 #include "perf/bench_opencl.h"
-
-struct settings {
-    const char *op, *isa;
-    bool json, quiet, cpu;
-    int opencl; /* index, or -1 */
-    double seconds;
-};
+#include "perf/settings.h"
 
 struct report {
-    const struct settings *s;
+    const struct clq_settings *s;
     clq_json *rows;
     bool failed;
 };
-
-static const char help[] =
-    "usage: clquant bench kernels [OPERATION] [options]\n\n"
-    "Times the cases that the tests use, on one core, and prints for each the median time of a run, its rate, and the share\n"
-    "of the ceiling that was measured in turn with it: the instructions of the kernel's family with all operands in\n"
-    "registers, or the memory bandwidth for a working set of the same size, whichever allows less. On an OpenCL device times\n"
-    "are printed with transfers and with the operands on the device. OPERATION is the beginning of a kernel's name.\n\n"
-    "options:\n"
-    "      --device DEVICE     cpu (default), opencl, opencl:N, or all\n"
-    "      --isa LEVEL         ref, avx2, avx_vnni, avx512, avx512_vnni (default: the best of this CPU)\n"
-    "      --threads 1         what it always is\n"
-    "      --seconds S         measured time per case, 0.01 to 60 (default 0.15, at least 21 rounds)\n"
-    "      --json              print one JSON object on stdout\n"
-    "  -q, --quiet             no notes\n\n"
-    "example:\n"
-    "  clquant bench kernels\n"
-    "  clquant bench kernels gemm --device all --json\n";
-
-static int usage(const char *what, const char *word)
-{
-    fprintf(stderr, "clquant bench kernels: %s '%s'; see clquant bench kernels --help\n", what, word);
-    return 2;
-}
-
-/* ---- Command line ---- */
-static bool set_device(struct settings *s, const char *v)
-{
-    char *end = NULL;
-    s->cpu = strcmp(v, "cpu") == 0 || strcmp(v, "all") == 0 || strcmp(v, "auto") == 0;
-    s->opencl = strcmp(v, "opencl") == 0 || strcmp(v, "all") == 0 ? 0 : -1;
-    if (strncmp(v, "opencl:", 7) == 0) {
-        long n = strtol(v + 7, &end, 10);
-        if (end == v + 7 || *end || n < 0 || n > 255) return false;
-        s->opencl = (int)n;
-    }
-    return s->cpu || s->opencl >= 0;
-}
-
-static bool set_value(struct settings *s, const char *option, const char *v)
-{
-    char *end;
-    if (strcmp(option, "--device") == 0) return set_device(s, v);
-    if (strcmp(option, "--threads") == 0) return strcmp(v, "1") == 0;
-    if (strcmp(option, "--isa") == 0) {
-        s->isa = v;
-        return clq_cpu_parse(v) != CLQ_CPU_UNKNOWN;
-    }
-    s->seconds = strtod(v, &end);
-    return end != v && !*end && s->seconds >= 0.01 && s->seconds <= 60;
-}
-
-/* -1: go on. */
-static int parse(struct settings *s, int argc, char **argv)
-{
-    static const char *const valued[] = {"--device", "--isa", "--seconds", "--threads"};
-    for (int i = 1; i < argc; i++) {
-        char *word = argv[i];
-        const char *value = NULL;
-        size_t n = strcspn(word, "=");
-        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (strcmp(word, "--json") == 0) s->json = true;
-        else if (strcmp(word, "--quiet") == 0 || strcmp(word, "-q") == 0) s->quiet = true;
-        else if (word[0] != '-' && !s->op) s->op = word;
-        else if (word[0] != '-') return usage("unexpected argument", word);
-        else {
-            for (size_t k = 0; k < sizeof valued / sizeof *valued; k++)
-                if (strlen(valued[k]) == n && strncmp(valued[k], word, n) == 0) value = word[n] ? word + n + 1 : i + 1 < argc ? argv[++i] : "";
-            if (!value) return usage("unknown option", word);
-            char option[16];
-            snprintf(option, sizeof option, "%.*s", (int)n, word);
-            if (!set_value(s, option, value)) return usage(strcmp(option, "--threads") == 0 ? "kernels are timed on one thread, got" : "bad value", value);
-        }
-    }
-    return -1;
-}
 
 /* ---- Output ---- */
 static void print_rate(double per_second, const char *unit)
@@ -144,7 +59,7 @@ static void show(struct report *r, const struct clq_case *c, const char *target,
     fflush(stdout);
 }
 
-static void show_ceilings(const struct settings *s, clq_json *doc)
+static void show_ceilings(const struct clq_settings *s, clq_json *doc)
 {
     clq_json *list = clq_json_object();
     if (!s->json) printf("ceilings of one core, all operands in registers:\n");
@@ -220,32 +135,27 @@ static void bench_opencl(struct report *r, const struct clq_family *family, size
 
 static bool run(struct report *r)
 {
-    const struct settings *s = r->s;
+    const struct clq_settings *s = r->s;
+    const char *op = s->n_words ? s->words[0] : "";
     bool found = false;
     for (const struct clq_family *const *f = clq_families; *f; f++) {
-        if (s->op && strncmp((*f)->op, s->op, strlen(s->op)) != 0) continue;
+        if (strncmp((*f)->op, op, strlen(op)) != 0) continue;
         found = true;
-        bool opencl = s->opencl >= 0;
+        bool opencl = clq_settings_opencl(s) >= 0;
         if (opencl) {
             double build = clq_bench_cl_build((*f)->op);
             if (build < 0) opencl = false;
-            if (!s->quiet) fprintf(stderr, "clquant bench kernels: %s on %s: %s%.2f s\n", (*f)->op, clq_bench_cl_name(), build < 0 ? "refused, " : "built and proven in ", build < 0 ? 0.0 : build);
+            if (!s->quiet)
+                fprintf(stderr, "clquant bench kernels: %s on %s: %s%.2f s\n", (*f)->op, clq_bench_cl_name(), build < 0 ? "refused, " : "built and proven in ",
+                        build < 0 ? 0.0 : build);
         }
-        for (size_t i = 0; i < (*f)->n_benches && (s->cpu || opencl); i++) {
+        for (size_t i = 0; i < (*f)->n_benches && (clq_settings_cpu(s) || opencl); i++) {
             double reference = reference_time(*f, i);
-            if (s->cpu) bench_cpu(r, *f, i, reference);
+            if (clq_settings_cpu(s)) bench_cpu(r, *f, i, reference);
             if (opencl) bench_opencl(r, *f, i, reference);
         }
     }
     return found;
-}
-
-static const char *best_level(void)
-{
-    const char *best = "ref";
-    for (const struct clq_cpu_level *l = clq_cpu_levels; l->name; l++)
-        if ((l->mask & ~clq_cpu_detect()) == 0) best = l->name;
-    return best;
 }
 
 static int print_json(clq_json *doc, struct report *r)
@@ -262,30 +172,37 @@ static int print_json(clq_json *doc, struct report *r)
     return 0;
 }
 
-int main(int argc, char **argv)
+static int bench_kernels(const struct clq_settings *s)
 {
-    struct settings s = {.cpu = true, .opencl = -1, .seconds = 0.15};
-    const char *why = "", *isa = getenv("CLQ_ISA");
-    int code = parse(&s, argc, argv);
-    if (code >= 0) return code;
-    if (!s.isa) s.isa = isa && *isa && clq_cpu_parse(isa) != CLQ_CPU_UNKNOWN ? isa : best_level();
-    if (strcmp(s.isa, "native") == 0) s.isa = best_level();
-    if ((clq_cpu_parse(s.isa) & ~clq_cpu_detect()) != 0) return usage("this CPU lacks the instructions of", s.isa);
-    if (s.opencl >= 0 && !clq_bench_cl_open(s.opencl, clq_cpu_parse(s.isa), &why)) {
+    const char *why = "";
+    const int opencl = clq_settings_opencl(s);
+    if (opencl >= 0 && !clq_bench_cl_open(opencl, clq_cpu_parse(s->isa), &why)) {
         fprintf(stderr, "clquant bench kernels: %s\n", why);
         return 4;
     }
     clq_json *doc = clq_json_object();
-    struct report r = {.s = &s, .rows = clq_json_array()};
-    clq_json_set(doc, "isa", clq_json_string(s.isa));
-    if (s.opencl >= 0) clq_json_set(doc, "opencl_device", clq_json_string(clq_bench_cl_name()));
-    show_ceilings(&s, doc);
+    struct report r = {.s = s, .rows = clq_json_array()};
+    clq_json_set(doc, "isa", clq_json_string(s->isa));
+    if (opencl >= 0) clq_json_set(doc, "opencl_device", clq_json_string(clq_bench_cl_name()));
+    show_ceilings(s, doc);
     bool found = run(&r);
     if (!clq_json_set(doc, "kernels", r.rows)) r.failed = true;
-    if (!found) code = usage("no kernel's name begins with", s.op);
-    else code = s.json ? print_json(doc, &r) : 0;
+    const int code = !found ? clq_bench_usage("kernels", "no kernel's name begins with", s->words[0]) : s->json ? print_json(doc, &r) : 0;
     clq_json_free(doc);
-    if (s.opencl >= 0) clq_bench_cl_close();
-    if (fflush(stdout) != 0 || ferror(stdout)) return 4;
+    if (opencl >= 0) clq_bench_cl_close();
     return code;
 }
+
+const struct clq_bench_command clq_bench_kernels = {
+    .name = "kernels",
+    .options = " ",
+    .most_words = 1,
+    .help = "kernels [OPERATION] [options]\n\n"
+            "Times the cases that the tests use, on one core, and prints for each the median time of a run, its rate, and the share\n"
+            "of the ceiling that was measured in turn with it: the instructions of the kernel's family with all operands in\n"
+            "registers, or the memory bandwidth for a working set of the same size, whichever allows less. On an OpenCL device times\n"
+            "are printed with transfers and with the operands on the device. OPERATION is the beginning of a kernel's name.",
+    .example = "  clquant bench kernels\n"
+               "  clquant bench kernels gemm --device all --json\n",
+    .run = bench_kernels,
+};

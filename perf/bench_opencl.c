@@ -4,10 +4,12 @@
 #include "perf/bench_opencl.h"
 
 #ifdef CLQ_HAVE_OPENCL
+#include <stdlib.h>
 #include <string.h>
 
 #include "device_cl.h"
 #include "perf/probe.h"
+#include "scheduler/stats.h"
 
 enum { MOST_BUFFERS = 4 };
 
@@ -227,6 +229,57 @@ bool clq_bench_cl_done(void)
     d.buffers = 0;
     return !d.failed && !clq_cl_dead(d.cl);
 }
+
+/* ---- Rates of the device ---- */
+struct transfer {
+    struct clq_cl_buffer buffer;
+    struct clq_cl_io io;
+    struct clq_minmax_args all, few;
+    void *host;
+    size_t bytes;
+};
+
+static clq_status move(struct transfer *t, int what)
+{
+    switch (what) {
+    case 0: CLQ_TRY(clq_cl_upload(d.cl, &t->buffer, t->host, t->bytes, &d.error)); break;
+    case 1: CLQ_TRY(clq_cl_download(t->host, d.cl, &t->buffer, t->bytes, &d.error)); break;
+    default: CLQ_TRY(clq_cl_minmax(d.cl, what == 2 ? &t->all : &t->few, &t->io, &d.error)); break;
+    }
+    return clq_cl_finish(d.cl, &d.error);
+}
+
+static clq_status measure_rates(double rates[4], struct transfer *t, double seconds)
+{
+    enum { MOST = 101 };
+    double v[MOST];
+    CLQ_TRY(clq_cl_ready(d.cl, CLQ_CL_MINMAX, &d.error));
+    CLQ_TRY(clq_cl_alloc(&t->buffer, d.cl, t->bytes, &d.error));
+    t->io.x = &t->buffer;
+    for (int what = 0; what < 4; what++) {
+        size_t n = 0;
+        CLQ_TRY(move(t, what));
+        for (double begin = clq_probe_now(); n < MOST && (n < 3 || clq_probe_now() - begin < seconds); n++) {
+            v[n] = clq_probe_now();
+            CLQ_TRY(move(t, what));
+            v[n] = clq_probe_now() - v[n];
+        }
+        rates[what] = what == 3 ? clq_median(v, n) : (double)t->bytes / clq_median(v, n);
+    }
+    return CLQ_OK;
+}
+
+bool clq_bench_cl_rates(double rates[4], size_t bytes, double seconds, const char **why)
+{
+    struct transfer t = {.host = calloc(bytes, 1), .bytes = bytes};
+    t.all = (struct clq_minmax_args){.x = t.host, .n = bytes / sizeof(float)};
+    t.few = (struct clq_minmax_args){.x = t.host, .n = 16};
+    *why = t.host ? d.error.text : "out of memory";
+    const clq_status st = t.host ? measure_rates(rates, &t, seconds) : CLQ_ERR_OUT_OF_MEMORY;
+    clq_cl_release(d.cl, &t.buffer);
+    free(t.host);
+    return st == CLQ_OK;
+}
 #else
 bool clq_bench_cl_open(int index, unsigned cpu, const char **why)
 {
@@ -237,6 +290,16 @@ bool clq_bench_cl_open(int index, unsigned cpu, const char **why)
 }
 
 void clq_bench_cl_close(void) {}
+
+bool clq_bench_cl_rates(double rates[4], size_t bytes, double seconds, const char **why)
+{
+    (void)rates;
+    (void)bytes;
+    (void)seconds;
+    *why = "this clquant was built without OpenCL";
+    return false;
+}
+
 const char *clq_bench_cl_name(void) { return ""; }
 int clq_bench_cl_units(void) { return 0; }
 bool clq_bench_cl_is_cpu(void) { return false; }

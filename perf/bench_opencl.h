@@ -14,6 +14,10 @@ const char *clq_bench_cl_name(void);
 int clq_bench_cl_units(void);
 bool clq_bench_cl_is_cpu(void);
 
+/* What the open device can do: bytes per second to it, from it, and of a pass over memory there (minimum and maximum), and
+ * the seconds of one small kernel with waiting. false with the reason in *why. */
+bool clq_bench_cl_rates(double rates[4], size_t bytes, double seconds, const char **why);
+
 /* Builds and proves what an operation needs; its seconds, or < 0 when the device refuses it. */
 double clq_bench_cl_build(const char *op);
 const char *clq_bench_cl_variant(const char *op);

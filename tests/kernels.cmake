@@ -3,7 +3,7 @@
 # program links either all of the library or clq_kernels_only.
 set(tests_dir ${CMAKE_CURRENT_LIST_DIR})
 file(STRINGS ${tests_dir}/cases/cases.def rows REGEX "^CLQ_FAMILY\\(")
-set(case_sources ${tests_dir}/harness.c ${tests_dir}/harness_fill.c)
+set(case_sources ${tests_dir}/harness.c ${tests_dir}/harness_fill.c ${tests_dir}/cases/suite.c)
 foreach(row ${rows})
   string(REGEX REPLACE "^CLQ_FAMILY\\([a-z0-9_]+, *([a-z0-9_]+)\\).*" "\\1" stem "${row}")
   list(APPEND case_sources ${tests_dir}/cases/${stem}.c)
@@ -27,6 +27,11 @@ add_executable(test_kernels ${tests_dir}/test_kernels.c)
 target_link_libraries(test_kernels PRIVATE clq_cases clq_kernels_only cmocka)
 add_test(NAME test_kernels COMMAND test_kernels)
 set_tests_properties(test_kernels PROPERTIES LABELS "quick")
+
+add_executable(test_suite ${tests_dir}/test_suite.c)
+target_link_libraries(test_suite PRIVATE clq_cases clq_kernels_only cmocka)
+add_test(NAME test_suite COMMAND test_suite)
+set_tests_properties(test_suite PROPERTIES LABELS "quick")
 
 add_executable(property_kernels ${tests_dir}/property_kernels.c)
 target_link_libraries(property_kernels PRIVATE clq_cases clq_kernels_only cmocka)

@@ -112,7 +112,7 @@ class Usage(Case):
         self.fails(2, r"unknown option '--min-snr'; the nearest known one is --min-sqnr", "quantize", "m.onnx", "--min-snr", "20")
         self.fails(2, r"unknown option '--jsn'; .* --json", "devices", "--jsn")
         self.fails(2, r"unknown option '-z'", "devices", "-z")
-        self.fails(2, r"expected 'bench model' or 'bench kernels', got 'bench x'", "bench", "x")
+        self.fails(2, r"expected bench model\|kernels\|gemm.*, got 'bench x'", "bench", "x")
 
     def test_values(self):
         self.fails(2, r"option --data needs a value: DATA", "quantize", "m.onnx", "--data")
@@ -632,10 +632,54 @@ class Bench(Case):
         self.assertLessEqual(d["speedup"], d["speedup_hi"])
         self.fails(2, "the data has 256 samples", "bench", "model", MODEL, "--data", CALIB, "--index", "256")
 
-    def kernels(self, *args, **more):
+    def program(self, *args, **more):
         if not os.path.exists(os.path.join(os.path.dirname(CLQUANT), "clquant-bench")):
             self.skipTest("built without benches")
-        return self.run_command("bench", "kernels", *args, **more)
+        return self.run_command("bench", *args, **more)
+
+    def kernels(self, *args, **more):
+        return self.program("kernels", *args, **more)
+
+    def test_programs(self):
+        """Every line has a positive time and rate, and the share is that of a ceiling that was measured."""
+        for words, lines in ((["gemm", "20x33x50", "1x64x64"], 4), (["gemv", "64x100", "--type", "u8s8"], 1), (["quantize", "1e4"], 4),
+                             (["conv", "9x8x16-24:k3:s2:p1", "9x9x32-32:k5:p2:g32", "5x5x8-8"], 3), (["histogram", "5000"], 2),
+                             (["histogram", "5000", "--zeros", "0"], 1)):
+            args = [*words, "--seconds", "0.01", "--threads", "2"]
+            d = json.loads(self.program(*args, "--json").out)
+            self.assertEqual((d["command"], d["threads"], len(d["lines"])), (words[0], 2, lines), args)
+            for line in d["lines"]:
+                self.assertGreater(line["seconds"], 0)
+                self.assertGreater(line["gb_per_s"], 0)
+                self.assertEqual(line["device"], "cpu")
+                self.assertGreater(line["share"], 0)
+                self.assertGreater(line["ceiling_per_s"], 0)
+                self.assertNotEqual(line["ceiling"], "")
+            csv = self.program(*args, "--csv").out.strip().split("\n")
+            self.assertEqual({len(c.split(",")) for c in csv}, {14})
+            self.assertEqual(len(csv), 1 + lines)
+            self.assertIn(d["lines"][0]["shape"], self.program(*args).out)
+            self.assertRegex(self.program(words[0], "--help").out, r"^usage: clquant bench %s(.|\n)*\nexample:\n  clquant bench %s" % (words[0], words[0]))
+        ref = json.loads(self.program("gemm", "8x8x8", "--isa", "ref", "--seconds=0.01", "--json", "--threads=1").out)
+        self.assertEqual({line["kernel"] for line in ref["lines"]}, {"ref"})
+
+    def test_device(self):
+        d = json.loads(self.program("device", "--seconds", "0.01", "--isa", "ref", "--threads", "1", "--json").out)
+        self.assertEqual({line["device"] for line in d["lines"]}, {"cpu"})
+        self.assertIn("copy 1 GiB", {line["what"] for line in d["lines"]})
+        for line in d["lines"]:
+            self.assertGreater(line["value"], 0)
+
+    def test_programs_usage(self):
+        for args, pattern in ((["gemm", "3x4"], "expected MxNxK .*got '3x4'"), (["gemm", "0x4x4"], "got '0x4x4'"), (["gemv", "4"], "got '4'"),
+                              (["conv", "4x4x4-4:k9"], "got '4x4x4-4:k9'"), (["conv", "4x4x4-6:g4"], "got '4x4x4-6:g4'"),
+                              (["conv", "4x4x4-4:z1"], "got '4x4x4-4:z1'"), (["conv", "--suite", "alexnet"], "got 'alexnet'"),
+                              (["gemm", "--suite", "no"], "got 'no'"), (["quantize", "x"], "got 'x'"), (["quantize", "1e99"], "got '1e99'"),
+                              (["histogram", "--zeros", "2"], "bad value '2'"), (["gemm", "--zeros", "0"], "unknown option '--zeros'"),
+                              (["gemm", "--threads", "0"], "bad value '0'"), (["gemm", "--device", "x"], "bad value 'x'"),
+                              (["gemm", "--isa", "sse"], "bad value 'sse'")):
+            self.assertRegex(self.program(*args, expect=2).err, pattern)
+        self.program("gemm", "1048576x1048576x4", "--threads", "1", expect=4)
 
     def test_kernels(self):
         self.assertRegex(self.kernels("--help").out, r"^usage: clquant bench kernels(.|\n)*\nexample:\n  clquant bench kernels")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * clquant bench: the time of a model, alone or in interleaved pairs with a reference, and the rates of the kernels (by
+ * clquant bench: the time of a model, alone or in interleaved pairs with a reference, and the rates of kernels and calls (by
  * the program clquant-bench, which is linked with the tests' cases). With --raw it is also the timing process of the
  * library's proof of speed. */
 #include <errno.h>
@@ -48,17 +48,22 @@ static const struct cli_spec model_spec = {
     .example = "  clquant bench model model.int8.onnx --reference model.onnx\n  clquant bench model model.onnx --threads 1 --json\n",
 };
 
-static const char *const words[] = {"model|kernels"};
+/* What clquant-bench knows. */
+static const char *const programs[] = {"kernels", "gemm", "gemv", "conv", "quantize", "histogram", "device"};
+#define BENCH_WORDS "model|kernels|gemm|gemv|conv|quantize|histogram|device"
+
+static const char *const words[] = {BENCH_WORDS};
 
 static const struct cli_spec group_spec = {
     .name = "bench",
-    .arguments = "model|kernels ...",
-    .summary = "Measures speed: 'bench model' times whole models, 'bench kernels' every kernel on every CPU target and device.\n"
-               "Each has its own --help.\n",
+    .arguments = BENCH_WORDS " ...",
+    .summary = "Measures speed. 'bench model' times whole models; 'bench gemm', 'gemv', 'conv', 'quantize' and 'histogram' time calls of\n"
+               "the library on shapes of your choice, beside the ceilings of this machine; 'bench kernels' times every kernel on the\n"
+               "tests' cases; 'bench device' measures the ceilings themselves. Each has its own --help.\n",
     .least = 1,
     .most = 1,
     .positional = words,
-    .example = "  clquant bench model model.int8.onnx --reference model.onnx\n  clquant bench kernels\n",
+    .example = "  clquant bench model model.int8.onnx --reference model.onnx\n  clquant bench gemm 128x3072x768 --threads 1\n",
 };
 
 struct job {
@@ -183,7 +188,7 @@ static int bench_model(struct cli *cli, int argc, char **argv)
     return code;
 }
 
-/* ---- bench kernels ---- */
+/* ---- Everything else ---- */
 
 /* Beside this executable, or in ../libexec of an installed one. */
 static void run_bench(const char *own, char **argv)
@@ -197,11 +202,11 @@ static void run_bench(const char *own, char **argv)
     }
 }
 
-static int bench_kernels(struct cli *cli, int argc, char **argv)
+static int bench_program(struct cli *cli, const char *word, int argc, char **argv)
 {
-    char **words_out = cli_alloc(((size_t)argc + 12) * sizeof *words_out), *own = cli_own_path(), *threads = cli_print("%lld", cli->threads);
+    char **words_out = cli_alloc(((size_t)argc + 13) * sizeof *words_out), *own = cli_own_path(), *threads = cli_print("%lld", cli->threads);
     int n = 1;
-    cli->name = "bench kernels";
+    words_out[n++] = (char *)(uintptr_t)word;
     const struct {
         bool given;
         const char *option, *value;
@@ -228,7 +233,8 @@ int cli_bench(struct cli *cli, int argc, char **argv)
 {
     const char *word[1];
     if (argc > 0 && strcmp(argv[0], "model") == 0) return bench_model(cli, argc - 1, argv + 1);
-    if (argc > 0 && strcmp(argv[0], "kernels") == 0) return bench_kernels(cli, argc - 1, argv + 1);
+    for (size_t i = 0; argc > 0 && i < sizeof programs / sizeof *programs; i++)
+        if (strcmp(argv[0], programs[i]) == 0) return bench_program(cli, programs[i], argc - 1, argv + 1);
     int code = cli_parse(cli, &group_spec, NULL, word, argc, argv);
-    return code == CLI_GO_ON ? cli_usage(cli, "expected 'bench model' or 'bench kernels', got 'bench %s'", word[0]) : code;
+    return code == CLI_GO_ON ? cli_usage(cli, "expected bench " BENCH_WORDS ", got 'bench %s'", word[0]) : code;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/cases/suite.h"
 #include "tests/harness.h"
 
 enum weights { W_UNIFORM, W_EXTREME, W_SEVEN_BITS, W_PAIR_EDGE, W_PAIR_OVER, W_ALL_LOW, W_COUNT };
@@ -193,16 +194,12 @@ static void prepare_s8(struct clq_case *c, size_t index)
     prepare(c, index, true);
 }
 
-/* The eight shapes of the first comparison and four more: one list for every report. */
-static const struct sizes benches[] = {
-    {512, 512, 512},  {1024, 1024, 1024}, {2048, 2048, 2048}, {128, 3072, 768}, {128, 768, 3072}, {3136, 64, 576},
-    {16, 4096, 4096}, {1, 4096, 4096},    {64, 4096, 4096},   {196, 512, 4608}, {49, 1280, 320},  {3136, 144, 24},
-};
-enum { N_BENCHES = sizeof benches / sizeof *benches };
+enum { N_BENCHES = 12 };
 
 static void prepare_bench(struct clq_case *c, size_t index, bool is_signed)
 {
-    describe(c, benches[index], is_signed, 0);
+    const struct clq_gemm_shape *s = &clq_suite_gemm("default")[index];
+    describe(c, (struct sizes){s->m, s->n, s->k}, is_signed, 0);
     ((struct product *)c->args)->split = false;
 }
 
