@@ -113,7 +113,7 @@ clq_status clq_work_conv(struct clq_work *w, clq_context *ctx, const struct clq_
     const clq_conv_desc d = {.h = s->h, .w = s->w, .ci = s->ci, .co = s->co, .kh = s->kernel, .kw = s->kernel, .stride_h = s->stride,
                              .stride_w = s->stride, .dilation_h = s->dilation, .dilation_w = s->dilation, .pad_top = s->pad_before,
                              .pad_left = s->pad_before, .pad_bottom = s->pad_behind, .pad_right = s->pad_behind, .groups = s->groups,
-                             .weight = w->w, .bias = w->bias, .output = output_of(w)};
+                             .weight = w->w, .bias = w->bias, .input = CLQ_DTYPE_U8, .output = output_of(w)};
     st = clq_conv_prepare(&w->conv, ctx, &d);
     if (st != CLQ_OK) return spoil(w, st);
     clq_conv_describe(&info, w->conv);

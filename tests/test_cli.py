@@ -537,7 +537,7 @@ class Edges(Case):
         m, data, out = self.two_layers(), self.two_data(), self.path("o.onnx")
         self.json("quantize", m, "--data", data, "--uniform", "int8", "--pairs", "20", "-o", out)
         got = []
-        for isa in ("ref", "avx2", "avx512", "avx512_vnni"):
+        for isa in ("ref", "avx2", "avx512", "avx512_vnni", "amx"):
             self.run_command("run", out, "--data", data, "--isa", isa, "-o", self.path(isa))
             got.append(content(self.path(isa + "/y.npy")))
         self.assertEqual(got, [got[0]] * 4)

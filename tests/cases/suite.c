@@ -165,7 +165,7 @@ static bool field(struct clq_conv_shape *s, const char **text)
     const char letter = *(*text)++, *found = letter ? strchr(names, letter) : NULL;
     if (!found) return false;
     const char end = strchr(*text, ':') ? ':' : '\0';
-    if (!number(text, letter == 'p' || letter == 'q' ? 0 : 1, to[found - names], end)) return false;
+    if (!number(text, letter == 'p' || letter == 'q' ? 0 : 1, to[found - names], end) || (end == ':' && **text == '\0')) return false;
     if (letter == 'p') s->pad_behind = s->pad_before;
     return true;
 }
@@ -174,7 +174,8 @@ bool clq_conv_shape_parse(struct clq_conv_shape *s, const char *text)
 {
     *s = (struct clq_conv_shape){.kernel = 1, .stride = 1, .groups = 1, .dilation = 1};
     if (!number(&text, 1, &s->h, 'x') || !number(&text, 1, &s->w, 'x') || !number(&text, 1, &s->ci, '-')) return false;
-    if (!number(&text, 1, &s->co, strchr(text, ':') ? ':' : '\0')) return false;
+    const bool more = strchr(text, ':') != NULL;
+    if (!number(&text, 1, &s->co, more ? ':' : '\0') || (more && *text == '\0')) return false;
     while (*text)
         if (!field(s, &text)) return false;
     return s->ci % s->groups == 0 && s->co % s->groups == 0 && clq_conv_out(s, s->h) > 0 && clq_conv_out(s, s->w) > 0;
