@@ -15,6 +15,7 @@ const struct clq_cpu_level clq_cpu_levels[] = {
     {"avx_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX_VNNI},
     {"avx512", CLQ_CPU_AVX2 | CLQ_CPU_AVX512},
     {"avx512_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI},
+    {"amx", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_AMX},
     {NULL, 0},
 };
 
@@ -35,6 +36,19 @@ static bool has(unsigned reg, unsigned bit)
     return reg >> bit & 1u;
 }
 
+/* Linux gives a process the tile registers on demand: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). Asking again
+ * changes nothing. */
+static bool tiles_granted(void)
+{
+#if defined(__linux__)
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "0"(158L), "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
+    return result == 0;
+#else
+    return false;
+#endif
+}
+
 unsigned clq_cpu_detect(void)
 {
     unsigned a, b, c, d, b7, c7, xcr0, high;
@@ -44,6 +58,7 @@ unsigned clq_cpu_detect(void)
     __asm__ volatile("xgetbv" : "=a"(xcr0), "=d"(high) : "c"(0));
     if (!__get_cpuid_count(7, 0, &a, &b7, &c7, &d))
         return 0;
+    const bool amx = has(d, 24) && has(d, 25) && (xcr0 & 0x60000) == 0x60000; /* TILE, INT8, with the tiles' state */
     unsigned leaf1 = a, mask = 0;
     if ((xcr0 & 0x06) == 0x06 && has(b7, 5) && fma_f16c) /* SSE and AVX state */
         mask |= CLQ_CPU_AVX2;
@@ -53,6 +68,8 @@ unsigned clq_cpu_detect(void)
         mask |= CLQ_CPU_AVX512; /* F, DQ, BW, VL, with the mask and upper register state */
     if ((mask & CLQ_CPU_AVX512) && has(c7, 11))
         mask |= CLQ_CPU_VNNI;
+    if ((mask & CLQ_CPU_VNNI) && amx && tiles_granted())
+        mask |= CLQ_CPU_AMX;
     return mask;
 }
 #else

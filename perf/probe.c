@@ -46,10 +46,31 @@ PROBE(sign256, TWELVE(SIGN256), 64)
 PROBE(maddwd256, TWELVE(MADDWD256), 32)
 PROBE(maddwd512, TWELVE(MADDWD512), 64)
 
+/* Four sums from two tiles of rows and two of columns, as a product has them; all bytes are zero. */
+__attribute__((noinline)) static double amx(long loops)
+{
+    struct {
+        unsigned char palette, start, reserved[14];
+        unsigned short row_bytes[16];
+        unsigned char rows[16];
+    } config = {.palette = 1};
+    long n = loops;
+    for (int i = 0; i < 8; i++) {
+        config.row_bytes[i] = 64;
+        config.rows[i] = 16;
+    }
+    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+    const double t = clq_probe_now();
+    __asm__ volatile("1:\n tdpbusd %%tmm6,%%tmm4,%%tmm0\n tdpbusd %%tmm7,%%tmm4,%%tmm1\n tdpbusd %%tmm6,%%tmm5,%%tmm2\n tdpbusd %%tmm7,%%tmm5,%%tmm3\n"
+                     "dec %0\n jnz 1b\n tilerelease\n" : "+r"(n) : : "cc");
+    return (double)loops * 4.0 * 32768.0 / (clq_probe_now() - t);
+}
+
 const struct clq_probe clq_probes[] = {
     {"FP32 FMA ymm", fma256, CLQ_CPU_AVX2},
     {"FP32 FMA zmm", fma512, CLQ_CPU_AVX512},
     {"vpdpbusd zmm", vnni512, CLQ_CPU_AVX512 | CLQ_CPU_VNNI},
+    {"tdpbusd", amx, CLQ_CPU_AMX},
     {"vpdpbusd ymm", vnni256, CLQ_CPU_AVX_VNNI},
     {"vpmaddubsw ymm", maddubs256, CLQ_CPU_AVX2},
     {"vpmaddubsw zmm", maddubs512, CLQ_CPU_AVX512},
@@ -69,6 +90,7 @@ const struct clq_probe *clq_probe_of(const char *level, int signed_activations)
         {"avx_vnni", "vpdpbusd ymm", "vpdpbusd ymm"},
         {"avx512", "vpmaddubsw zmm", "vpmaddubsw zmm"},
         {"avx512_vnni", "vpdpbusd zmm", "vpdpbusd zmm"},
+        {"amx", "tdpbusd", "tdpbusd"},
     };
     for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
         if (strcmp(of[i][0], level) != 0) continue;

@@ -71,7 +71,7 @@ static inline void add_target(const char *isa, int threads, const char *device)
 
 static inline int set_up(void **state)
 {
-    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512_vnni"};
+    static const char *const isa[] = {"ref", "avx2", "avx512", "avx512_vnni", "amx"};
     (void)state;
     for (size_t i = 0; i < sizeof isa / sizeof *isa; i++)
         for (int threads = 1; threads <= 3; threads++) add_target(isa[i], threads, NULL);

@@ -34,13 +34,13 @@ static void test_variants(void **state)
     (void)state;
     static const char *const ops[] = {"gemm_u8s8", "gemm_s8s8", "conv_u8s8"};
 #if defined(__x86_64__)
-    static const char *const levels[] = {"ref", "avx2", "avx_vnni", "avx512", "avx512_vnni"};
+    static const char *const levels[] = {"ref", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx"};
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         struct clq_kernels k;
         table(&k, levels[i]);
         for (size_t j = 0; j < sizeof ops / sizeof *ops; j++) assert_string_equal(clq_variant(&k, ops[j]), levels[i]);
-        /* AVX-VNNI has the panels of AVX2. */
-        const char *plan = strcmp(levels[i], "avx_vnni") == 0 ? "avx2" : levels[i];
+        /* AVX-VNNI has the panels of AVX2, and AMX those of AVX512-VNNI. */
+        const char *plan = strcmp(levels[i], "avx_vnni") == 0 ? "avx2" : strcmp(levels[i], "amx") == 0 ? "avx512_vnni" : levels[i];
         assert_string_equal(k.variant.gemm_u8s8_plan, plan);
         assert_string_equal(k.variant.gemm_s8s8_pack, plan);
         assert_string_equal(k.variant.conv_u8s8_plan, plan);

@@ -19,7 +19,7 @@ static void replay_everywhere(const char *model, const char *plan, const struct 
     static const struct {
         int threads;
         const char *isa;
-    } on[] = {{1, NULL}, {1, "ref"}, {2, "avx2"}, {2, "avx512_vnni"}, {3, "ref"}, {3, NULL}};
+    } on[] = {{1, NULL}, {1, "ref"}, {2, "avx2"}, {2, "avx512_vnni"}, {2, "amx"}, {3, "ref"}, {3, NULL}};
     for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
         struct ran r;
         struct run run = {.model = model, .threads = on[i].threads, .isa = on[i].isa, .options = {.plan_path = plan}, .samples = 6};

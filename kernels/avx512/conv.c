@@ -2,6 +2,7 @@
  * The AVX-512 convolutions: a plain product for 1x1, depthwise, and bands of output rows for everything else. */
 #include "kernels/avx512/dwconv.h"
 #include "kernels/avx512/dwconv_narrow.h"
+#include "kernels/avx512/gemm_amx.h"
 #include "kernels/avx512/gemm_narrow.h"
 #include "kernels/avx512/gemm_vnni.h"
 #include "kernels/functions.h"
@@ -11,6 +12,8 @@ static const struct clq_conv_way way_avx512 = {clq_strip_avx512, false, clq_dwco
                                                clq_dwconv_run_avx512};
 static const struct clq_conv_way way_avx512_vnni = {clq_strip_vnni, true, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
                                                     clq_dwconv_run_vnni};
+static const struct clq_conv_way way_amx = {clq_strip_amx, true, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
+                                            clq_dwconv_run_vnni};
 
 void clq_conv_u8s8_plan_avx512(struct clq_conv_args *c)
 {
@@ -46,4 +49,13 @@ void clq_conv_u8s8_avx512_vnni(struct clq_conv_args *c)
         clq_conv_u8s8_ref(c);
     else
         clq_conv_run(c, &way_avx512_vnni);
+}
+
+/* AMX has the panels of AVX512-VNNI. */
+void clq_conv_u8s8_amx(struct clq_conv_args *c)
+{
+    if (c->packed_bytes == 0)
+        clq_conv_u8s8_ref(c);
+    else
+        clq_conv_run(c, &way_amx);
 }

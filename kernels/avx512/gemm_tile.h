@@ -49,6 +49,45 @@ static inline void clq_tile_order(struct clq_tile *t, unsigned nv)
     }
 }
 
+static inline size_t clq_out_bytes(enum clq_out out)
+{
+    return out == CLQ_OUT_F32 || out == CLQ_OUT_S32 ? 4 : 1;
+}
+
+/* Row 0 of the strip, first column of its panel. */
+static inline uint8_t *clq_tile_output(const struct clq_strip *s)
+{
+    return (uint8_t *)s->y + clq_panels_start(s->packed->columns, s->panel) * clq_out_bytes(s->out);
+}
+
+/* nv vectors of columns are stored alike; twice: the panel has one more, which holds its columns twice. */
+static inline struct clq_tile clq_tile_make(const struct clq_strip *s, size_t nv, bool twice)
+{
+    const struct clq_panels *p = s->packed;
+    const size_t first = clq_panels_start(p->columns, s->panel), end = clq_panels_start(p->columns, s->panel + 1);
+    struct clq_tile t = {
+        .data = clq_panels_data(p, s->group, first),
+        .bias = clq_panels_bias(p, s->group) + first,
+        .multiplier = clq_panels_multiplier(p, s->group) + first,
+        .shift = clq_panels_shift(p, s->group) + first,
+        .offset = s->offset,
+        .lda = s->lda,
+        .segments = s->segments,
+        .steps = s->steps,
+        .ldy = s->ldy * clq_out_bytes(s->out),
+        .width = (end < p->n ? end : p->n) - first,
+        .finish = clq_finish_of(s->out, p->relu),
+        .epilogue = clq_epilogue_make(s->out, s->zero_point_y, s->lo, s->hi),
+    };
+    if (twice) {
+        t.rest = t.width - 16 * nv;
+        t.width = 16 * nv;
+    }
+    t.dense = nv < 3 && s->ldy == t.width && t.width % 4 == 0;
+    clq_tile_order(&t, (unsigned)nv);
+    return t;
+}
+
 /* Vector q holds the codes of rows i .. of one group; stores those of them that exist. */
 CLQ_INLINE void clq_tile_store(const struct clq_tile *t, uint8_t *y, __m512i q, const int i, const int mr, const int nv)
 {

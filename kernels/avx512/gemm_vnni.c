@@ -47,28 +47,9 @@ void clq_strip_vnni(const struct clq_strip *s)
     const struct clq_panels *p = s->packed;
     const size_t first = clq_panels_start(p->columns, s->panel), end = clq_panels_start(p->columns, s->panel + 1);
     const bool twice = p->doubled && end == p->columns; /* the panel's last vector holds 8 columns twice */
-    const size_t nv = (end - first) / 16 - twice, bytes = s->out == CLQ_OUT_F32 || s->out == CLQ_OUT_S32 ? 4 : 1;
-    struct clq_tile t = {
-        .data = clq_panels_data(p, s->group, first),
-        .bias = clq_panels_bias(p, s->group) + first,
-        .multiplier = clq_panels_multiplier(p, s->group) + first,
-        .shift = clq_panels_shift(p, s->group) + first,
-        .offset = s->offset,
-        .lda = s->lda,
-        .segments = s->segments,
-        .steps = s->steps,
-        .ldy = s->ldy * bytes,
-        .width = (end < p->n ? end : p->n) - first,
-        .finish = clq_finish_of(s->out, p->relu),
-        .epilogue = clq_epilogue_make(s->out, s->zero_point_y, s->lo, s->hi),
-    };
-    if (twice) {
-        t.rest = t.width - 16 * nv;
-        t.width = 16 * nv;
-    }
-    t.dense = nv < 3 && s->ldy == t.width && t.width % 4 == 0;
-    clq_tile_order(&t, (unsigned)nv);
-    uint8_t *y = (uint8_t *)s->y + first * bytes;
+    const size_t nv = (end - first) / 16 - twice;
+    const struct clq_tile t = clq_tile_make(s, nv, twice);
+    uint8_t *y = clq_tile_output(s);
     /* Even tiles: 49 rows are 4 x 6 and 5 x 5, never 8 x 6 and 1. */
     const struct ladder *ladder = twice ? &doubled[nv] : &plain[nv];
     const size_t tiles = (s->rows + ladder->most - 1) / ladder->most, rows = s->rows / tiles, big = s->rows % tiles;

@@ -35,7 +35,7 @@ typedef struct clq_context_options {
     int threads;              /* 0: all cores that affinity and cgroup limits allow; 1 .. 1024 */
     const char *device;       /* NULL or "cpu", "opencl", "opencl:N", or "auto" (the first OpenCL device that is not the CPU) */
     bool require_device;      /* a device that fails or is refused is an error instead of a fallback to the CPU */
-    const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512", "avx512_vnni": an upper limit, for tests */
+    const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512", "avx512_vnni", "amx": an upper limit, for tests */
     const char *cl_cache_dir; /* where compiled OpenCL programs are kept; NULL: nowhere */
     const char *tuning_path;  /* the file of clquant/tune.h, whose choices OpenCL devices then use; NULL: the defaults */
     clq_log_fn *log;
@@ -55,7 +55,7 @@ CLQ_API void clq_context_free(clq_context *ctx);
  * string is the context's and lives until the next call on it. Never NULL. */
 CLQ_API const char *clq_error_message(const clq_context *ctx);
 
-/* The thread count in use, and the name of the best kernel family in use ("avx512_vnni", "ref", ...). */
+/* The thread count in use, and the name of the best kernel family in use ("amx", "avx512_vnni", "ref", ...). */
 CLQ_API int clq_context_threads(const clq_context *ctx);
 CLQ_API const char *clq_context_isa(const clq_context *ctx);
 
