@@ -476,7 +476,7 @@ class Edges(Case):
         for data in ("with.npz", "without.npz", "single.npy", "many"):
             d = self.json("run", m, "--data", self.path(data), "--index", "50")
             got.append([d["outputs"][0][k] for k in ("shape", "least", "mean", "most")])
-        self.assertEqual(got, [got[0]] * 4)
+        self.assertEqual(got, [got[0]] * len(got))
         self.fails(2, "64 samples", "run", m, "--data", self.path("with.npz"), "--index", "64")
 
     def test_data_that_does_not_fit(self):
@@ -540,7 +540,7 @@ class Edges(Case):
         for isa in ("ref", "avx2", "avx512", "avx512_vnni", "amx"):
             self.run_command("run", out, "--data", data, "--isa", isa, "-o", self.path(isa))
             got.append(content(self.path(isa + "/y.npy")))
-        self.assertEqual(got, [got[0]] * 4)
+        self.assertEqual(got, [got[0]] * len(got))
 
 
 class Signals(Case):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The AMX tiles: 32 x 32 sums in four tile registers, from two tiles of rows and two of columns. A panel as it is packed for
  * VNNI is a tile of columns too: its row distance is the panel's width. Sums of up to 32 rows and 64 columns go through 8 KiB
- * of stack to the epilogue of the VNNI tiles.
+ * of stack, twice, to the epilogue of the VNNI tiles.
  *
  * A tile is as deep as the largest divisor of a segment's steps that fits, so no depth remains over. Where that is too
  * shallow, or the rows are too few to fill tiles, the strip runs on the VNNI tiles. */
@@ -42,8 +42,55 @@ struct block {
     size_t lower;     /* the first row of the lower tiles */
 };
 
+/* Rows whose sums are there and whose results are not. Vector instructions run beside those of the tiles: a few rows are
+ * finished in every step of the next block. */
+struct unfinished {
+    const int32_t *sums;
+    uint8_t *y;
+    size_t rows, per_step;
+};
+
+/* One to four rows, as many as one vector of codes holds. */
+CLQ_INLINE void finish_some(const struct clq_tile *t, struct unfinished *u, const int mr, const int nv)
+{
+    __m512i c[4];
+    CLQ_UNROLL for (int i = 0; i < mr; i++)
+    {
+        CLQ_UNROLL for (int j = 0; j < nv; j++)
+        {
+            const int32_t *sums = u->sums + MOST_COLUMNS * i + TILE * j;
+            c[i * nv + j] = _mm512_add_epi32(_mm512_loadu_si512(sums), _mm512_loadu_si512(t->bias + TILE * j));
+        }
+    }
+    if (t->finish == CLQ_FINISH_SHORT)
+        clq_tile_codes(t, c, u->y, mr, nv, CLQ_FINISH_SHORT);
+    else if (t->finish == CLQ_FINISH_CODES)
+        clq_tile_codes(t, c, u->y, mr, nv, CLQ_FINISH_CODES);
+    else if (t->finish == CLQ_FINISH_F32)
+        clq_tile_words(t, c, u->y, mr, nv, CLQ_FINISH_F32);
+    else
+        clq_tile_words(t, c, u->y, mr, nv, CLQ_FINISH_S32);
+    u->sums += MOST_COLUMNS * mr;
+    u->y += (size_t)mr * t->ldy;
+    u->rows -= (size_t)mr;
+}
+
+CLQ_INLINE void finish_step(const struct clq_tile *t, struct unfinished *u, const int nv)
+{
+    const int mr = nv < 3 ? 4 / nv : 1;
+    for (size_t i = u->per_step; i > 0 && u->rows >= (size_t)mr; i--) finish_some(t, u, mr, nv);
+}
+
+CLQ_INLINE void finish_all(const struct clq_tile *t, struct unfinished *u, const int nv)
+{
+    const int mr = nv < 3 ? 4 / nv : 1;
+    while (u->rows >= (size_t)mr) finish_some(t, u, mr, nv);
+    while (u->rows > 0) finish_some(t, u, 1, nv);
+}
+
 /* Sums of one block of one or two tiles in each direction. */
-CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, int32_t *sums, const bool two_rows, const bool two_columns)
+CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
+                          const bool two_rows, const bool two_columns, const int nv)
 {
     const int8_t *b = k->b;
     ZERO(0);
@@ -64,6 +111,7 @@ CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, int3
                 if (two_columns) DOT(3, 5, 7);
             }
             b += k->depth * k->width;
+            finish_step(t, u, nv);
         }
     }
     STORE(0, sums);
@@ -72,53 +120,46 @@ CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, int3
     if (two_rows && two_columns) STORE(3, sums + k->lower * MOST_COLUMNS + TILE);
 }
 
-/* All columns of up to 32 rows. */
-static void sum_rows(const struct clq_strip *s, struct block k, int32_t *sums, bool two_rows)
+/* All columns of up to 32 rows, and the rest of the rows before. */
+CLQ_INLINE void sum_rows(const struct clq_strip *s, struct block k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
+                         const bool two_rows, const int nv)
 {
-    const size_t columns = k.width / 4;
-    for (size_t c = 0; c < columns; c += 2 * TILE, k.b += 128, sums += 2 * TILE) {
-        const bool two_columns = columns - c > TILE;
-        if (two_rows && two_columns) sum_block(s, &k, sums, true, true);
-        else if (two_rows) sum_block(s, &k, sums, true, false);
-        else if (two_columns) sum_block(s, &k, sums, false, true);
-        else sum_block(s, &k, sums, false, false);
+    sum_block(s, &k, t, u, sums, two_rows, nv > 1, nv);
+    k.b += 128;
+    if (nv > 2) sum_block(s, &k, t, u, sums + 2 * TILE, two_rows, nv > 3, nv);
+    finish_all(t, u, nv);
+}
+
+/* A last tile begins as early as it must to be full: some rows are computed twice. */
+CLQ_INLINE void run_strip(const struct clq_strip *s, size_t depth, size_t tile, const int nv)
+{
+    _Alignas(64) int32_t sums[2][MOST_ROWS * MOST_COLUMNS];
+    const struct clq_tile t = clq_tile_make(s, (size_t)nv, false); /* the second half of a doubled vector is not stored */
+    const size_t steps = s->segments * (s->steps / depth) * (nv > 2 ? 2 : 1), vectors = (size_t)(nv < 3 ? MOST_ROWS * nv / 4 : MOST_ROWS);
+    struct unfinished u = {.per_step = (vectors + steps - 1) / steps};
+    uint8_t *y = clq_tile_output(s);
+    for (size_t row = 0, turn = 0; row < s->rows; row += MOST_ROWS, turn ^= 1) {
+        const size_t left = s->rows - row, rows = left < MOST_ROWS ? left : MOST_ROWS;
+        const size_t upper = rows <= tile ? s->rows - tile : row;
+        const struct block k = {.a = s->a + upper * s->lda, .b = t.data, .width = 64 * (size_t)nv, .depth = depth, .lower = rows - tile};
+        if (rows > tile) sum_rows(s, k, &t, &u, sums[turn], true, nv);
+        else sum_rows(s, k, &t, &u, sums[turn], false, nv);
+        u.sums = sums[turn];
+        u.y = y + upper * t.ldy;
+        u.rows = rows > tile ? rows : tile;
     }
+    finish_all(&t, &u, nv);
 }
 
-/* One to four rows, as many as one vector of codes holds. */
-CLQ_INLINE void finish_some(const struct clq_tile *t, const int32_t *sums, uint8_t *y, const int mr, const int nv)
-{
-    __m512i c[4];
-    CLQ_UNROLL for (int i = 0; i < mr; i++)
-    {
-        CLQ_UNROLL for (int j = 0; j < nv; j++)
-        {
-            c[i * nv + j] = _mm512_add_epi32(_mm512_loadu_si512(sums + MOST_COLUMNS * i + TILE * j), _mm512_loadu_si512(t->bias + TILE * j));
-        }
+#define RUN(nv) \
+    static __attribute__((noinline)) void run_##nv(const struct clq_strip *s, size_t depth, size_t tile) \
+    { \
+        run_strip(s, depth, tile, nv); \
     }
-    if (t->finish == CLQ_FINISH_SHORT)
-        clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_SHORT);
-    else if (t->finish == CLQ_FINISH_CODES)
-        clq_tile_codes(t, c, y, mr, nv, CLQ_FINISH_CODES);
-    else if (t->finish == CLQ_FINISH_F32)
-        clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_F32);
-    else
-        clq_tile_words(t, c, y, mr, nv, CLQ_FINISH_S32);
-}
-
-CLQ_INLINE void finish_rows(const struct clq_tile *t, const int32_t *sums, uint8_t *y, size_t rows, const int mr, const int nv)
-{
-    for (; rows >= (size_t)mr; rows -= (size_t)mr, sums += mr * MOST_COLUMNS, y += (size_t)mr * t->ldy) finish_some(t, sums, y, mr, nv);
-    for (; mr > 1 && rows > 0; rows--, sums += MOST_COLUMNS, y += t->ldy) finish_some(t, sums, y, 1, nv);
-}
-
-static void finish(const struct clq_tile *t, const int32_t *sums, uint8_t *y, size_t rows, size_t nv)
-{
-    if (nv == 1) finish_rows(t, sums, y, rows, 4, 1);
-    else if (nv == 2) finish_rows(t, sums, y, rows, 2, 2);
-    else if (nv == 3) finish_rows(t, sums, y, rows, 1, 3);
-    else finish_rows(t, sums, y, rows, 1, 4);
-}
+RUN(1)
+RUN(2)
+RUN(3)
+RUN(4)
 
 static size_t depth_of(size_t steps)
 {
@@ -129,25 +170,15 @@ static size_t depth_of(size_t steps)
 
 void clq_strip_amx(const struct clq_strip *s)
 {
-    _Alignas(64) int32_t sums[MOST_ROWS * MOST_COLUMNS];
-    const size_t depth = s->steps ? depth_of(s->steps) : 0;
+    static void (*const run[])(const struct clq_strip *s, size_t depth, size_t tile) = {run_1, run_2, run_3, run_4};
+    const size_t depth = s->steps ? depth_of(s->steps) : 0, columns = s->packed->columns;
     if (s->rows < LEAST_ROWS || depth < LEAST_DEPTH || s->segments * s->steps < LEAST_STEPS) {
         clq_strip_vnni(s);
         return;
     }
-    const struct clq_panels *p = s->packed;
-    const size_t columns = clq_panels_start(p->columns, s->panel + 1) - clq_panels_start(p->columns, s->panel), nv = columns / TILE;
-    const struct clq_tile t = clq_tile_make(s, nv, false); /* the second half of a doubled vector is not stored */
+    const size_t nv = (clq_panels_start(columns, s->panel + 1) - clq_panels_start(columns, s->panel)) / TILE;
     const size_t tile = s->rows < TILE ? s->rows : TILE;
-    uint8_t *y = clq_tile_output(s);
     configure(tile, depth);
-    for (size_t row = 0; row < s->rows; row += MOST_ROWS) {
-        const size_t left = s->rows - row, rows = left < MOST_ROWS ? left : MOST_ROWS;
-        /* A last tile begins as early as it must to be full: some rows are computed twice. */
-        const size_t upper = rows <= tile ? s->rows - tile : row;
-        const struct block k = {.a = s->a + upper * s->lda, .b = t.data, .width = 4 * columns, .depth = depth, .lower = rows - tile};
-        sum_rows(s, k, sums, rows > tile);
-        finish(&t, sums, y + upper * t.ldy, rows > tile ? rows : tile, nv);
-    }
+    run[nv - 1](s, depth, tile);
     __asm__ volatile("tilerelease" : :);
 }
