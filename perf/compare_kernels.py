@@ -7,8 +7,8 @@
 
 Every contender is a resident process. clquant and a rival take turns, in the order ABBA: one run that does not count, then as
 many as fill two milliseconds. Ratios are rival / clquant, medians over the pairs; the rivals' results are compared with
-ours byte by byte. Between turns there is a pause, so that threads that spin after their work have gone to sleep. oneDNN runs
-twice, limited to the instructions that clquant uses and with all that the CPU has (AMX, where it exists).
+ours byte by byte. Between turns there is a pause, so that threads that spin after their work have gone to sleep. With --isa,
+oneDNN is limited to the same instructions; without, both use all that the CPU has (AMX, where it exists).
 """
 import argparse
 import datetime
@@ -26,7 +26,6 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAUSE = 1e-3
-TOO_SLOW = 40e-3  # a rival that takes so long for one product gets three rounds
 
 
 class Contender:
@@ -62,12 +61,10 @@ def contenders(args, threads, which):
     ours = Contender("clquant", [os.path.join(args.build, "kernel_runner"), threads] + ([args.isa] if args.isa else []), None)
     rivals = []
     if which != "arrays":
-        limits = {"avx2": "avx2", "avx_vnni": "avx2_vnni", "avx512": "avx512_core"}.get(args.isa, "avx512_core_vnni")
-        float_too = {"s8s8": "s8s8", "u8s8": "u8s8", "f32": "f32"}
+        limit = {"avx2": ["avx2"], "avx_vnni": ["avx2_vnni"], "avx512": ["avx512_core"], "avx512_vnni": ["avx512_core_vnni"]}.get(args.isa, [])
         for program in [runner] + ([args.dnnl3] if args.dnnl3 else []):
-            rivals.append(Contender("oneDNN {version} " + limits, [program, threads, limits], float_too))
-            if not args.isa:
-                rivals.append(Contender("oneDNN {version} all", [program, threads], {"s8s8": "s8s8", "u8s8": "u8s8"}))
+            name = "oneDNN {version} " + " ".join(limit or ["all"])
+            rivals.append(Contender(name, [program, threads, *limit], {"f32": "f32"} if program == runner else {}))
     rivals.append(Contender("onnxruntime {version}", [sys.executable, os.path.join(HERE, "rivals", "ort_kernels.py"), threads], {}))
     for r in rivals:
         if "error" in r.info:
@@ -86,8 +83,8 @@ def entries(rivals, kind, dtype):
         elif kind == "histogram":
             yield f"numpy {r.info['numpy']}", r, kind, dtype
         elif kind == "gemm":
-            yield r.name + " QLinearMatMul", r, "gemm", dtype
-            if dtype == "u8s8":
+            if dtype == "u8s8":     # its s8s8 is 25 times slower: a comparison tells nothing
+                yield r.name + " QLinearMatMul", r, "gemm", dtype
                 yield r.name + " MatMulInteger", r, "gemm32", dtype
         else:
             yield r.name, r, kind, dtype
@@ -121,7 +118,7 @@ def measure(args, ours, rivals, kind, dtype, shape, folder):
             pair[name] = (c, max(1, min(400, math.ceil(args.turn / c.seconds(2)))))
         same = {"gemm": "u1" if dtype == "u8s8" else "i1", "conv": "u1", "quantize": "u1", "dequantize": "f4"}.get(k)
         row["different"] = difference(ours, rival, folder, same) if same and t != "f32" else None
-        for i in range(args.rounds if pair["samples"][0].seconds(1) < TOO_SLOW * (1 if rival.info["runtime"] == "onnxruntime" else 10) else 3):
+        for i in range(args.rounds):
             for name in ("ours", "samples") if i % 2 else ("samples", "ours"):
                 c, n = pair[name]
                 row[name].append(c.seconds(n))
@@ -210,7 +207,7 @@ def main():
     p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     p.add_argument("--rounds", type=int, default=21)
     p.add_argument("--turn", type=float, default=2e-3, help="seconds that a turn takes about")
-    p.add_argument("--isa", help="of clquant; oneDNN is limited to the same")
+    p.add_argument("--isa", help="avx2, avx_vnni, avx512 or avx512_vnni: clquant and oneDNN are limited to it (default: neither is)")
     p.add_argument("--type", help="only s8s8, u8s8, 1x1, kxk or depthwise")
     p.add_argument("--dnnl3", help="a dnnl_runner that was built with oneDNN 3 (perf/README.md)")
     p.add_argument("--shapes", nargs="+")
@@ -225,11 +222,11 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             for kind, dtype, shape, group in todo:
                 cases.append({"threads": threads, "group": group, "shape": str(shape), "rows": measure(args, ours, rivals, kind, dtype, shape, folder)})
+                if args.csv:    # what there is, should somebody lose patience
+                    summary(cases)
+                    write_csv(args.csv, cases)
         for c in [ours, *rivals]:
             c.close()
-        if args.csv:
-            summary(cases)
-            write_csv(args.csv, cases)
     head = [f"{args.what}, {datetime.date.today()}, {cpu()}", f"{versions}; {args.rounds} interleaved pairs per ratio; above 1 clquant is faster"]
     text = tables(args, cases, head)
     print(text)
