@@ -7,8 +7,8 @@
 
 Every contender is a resident process. clquant and a rival take turns, in the order ABBA: one run that does not count, then as
 many as fill two milliseconds. Ratios are rival / clquant, medians over the pairs; the rivals' results are compared with
-ours byte by byte. Between turns there is a pause, so that threads that spin after their work have gone to sleep. With --isa,
-oneDNN is limited to the same instructions; without, both use all that the CPU has (AMX, where it exists).
+ours byte by byte. Who does not have the turn is stopped, threads that spin included. With --isa, oneDNN is limited to the same
+instructions; without, both use all that the CPU has (AMX, where it exists).
 """
 import argparse
 import datetime
@@ -16,41 +16,49 @@ import json
 import math
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PAUSE = 1e-3
 
 
 class Contender:
+    started = []    # all of them: a stopped process would outlive us
+
     def __init__(self, name, command, kinds):
         self.name, self.kinds = name, kinds
-        env = dict(os.environ, GOMP_SPINCOUNT="20000", OMP_DYNAMIC="false")
+        # oneDNN's threads must not share a core, which costs them 20 times their speed; clquant's look after themselves.
+        env = dict(os.environ, **({"OMP_PROC_BIND": "close", "OMP_WAIT_POLICY": "active"} if "dnnl" in os.path.basename(command[0]) else {}))
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+        self.started.append(self.process)
         self.info = self.read()
+        self.process.send_signal(signal.SIGSTOP)
 
     def read(self):
         line = self.process.stdout.readline()
         return json.loads(line) if line else {"error": f"ended with {self.process.wait()}"}
 
     def ask(self, text):
+        """Nobody runs but who has the turn: threads that spin after their work would take a core from the next one."""
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
-        return self.read()
+        answer = self.read()
+        self.process.send_signal(signal.SIGSTOP)
+        return answer
 
     def seconds(self, n):
         """Of one run, when n are made in a row after one that does not count; a long one counts at once."""
         seconds = self.ask(f"run {n + 1 if n > 1 else 1}")["seconds"]
-        time.sleep(PAUSE)
         return max(1e-9, statistics.median(seconds[1:] or seconds) - self.info.get("overhead", 0))
 
     def close(self):
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
@@ -236,4 +244,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        main()
+    finally:
+        for left in Contender.started:
+            left.kill()
