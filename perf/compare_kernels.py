@@ -200,6 +200,7 @@ def tables(args, cases, head):
 
 def write_csv(path, cases):
     with open(path, "w") as f:
+        f.write("# SPDX-License-Identifier: Apache-2.0\n")
         f.write("threads,type,shape,contender,kernel,seconds,gops,ratio,different\n")
         for case in cases:
             for label, row in case["rows"].items():

@@ -22,7 +22,7 @@ def read(paths, threads):
     found = {}
     for path in paths:
         with open(path, newline="") as f:
-            for row in csv.DictReader(f):
+            for row in csv.DictReader(line for line in f if not line.startswith("#")):
                 if row["contender"] != "clquant" and int(row["threads"]) == threads:
                     found.setdefault(row["type"], {}).setdefault(row["contender"], []).append(math.log(float(row["ratio"])))
     return {t: {r: math.exp(sum(v) / len(v)) for r, v in rivals.items()} for t, rivals in found.items()}
