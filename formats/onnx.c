@@ -158,14 +158,25 @@ static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const 
 clq_status clq_onnx_decode(struct clq_model *out, const void *bytes, size_t n, const char *directory,
                            struct clq_error *err)
 {
+    return clq_onnx_decode_links(out, bytes, n, directory, false, err);
+}
+
+clq_status clq_onnx_decode_links(struct clq_model *out, const void *bytes, size_t n, const char *directory, bool allow_links, struct clq_error *err)
+{
     Onnx__ModelProto *proto;
     struct clq_arena scratch = {0};
     const char *base_path = NULL;
+    uint64_t hash[2];
     *out = (struct clq_model){0};
     if (directory && !(base_path = clq_arena_printf(&scratch, "%s/", directory[0] ? directory : ".")))
         return clq_onnx_no_memory(err);
     clq_status status = unpack(&proto, bytes, n, err);
-    if (status == CLQ_OK) status = convert(out, proto, base_path, false, NULL, err);
+    if (status == CLQ_OK) {
+        clq_fnv128_start(hash);
+        clq_fnv128(hash, bytes, n);
+        status = convert(out, proto, base_path, allow_links, hash, err);
+    }
+    if (status == CLQ_OK) memcpy(out->hash, hash, sizeof hash);
     clq_arena_free(&scratch);
     return status;
 }

@@ -20,10 +20,11 @@ clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_err
  * times as long as their files, since tensors may share data. */
 clq_status clq_onnx_read_links(struct clq_model *out, const char *path, bool allow_links, struct clq_error *err);
 
-/* The same from memory; bytes are not needed afterwards. Without a directory, external data is CLQ_ERR_UNSUPPORTED.
- * Does not set out->hash. */
+/* The same from memory; bytes are not needed afterwards. Without a directory, external data is CLQ_ERR_UNSUPPORTED. */
 clq_status clq_onnx_decode(struct clq_model *out, const void *bytes, size_t n, const char *directory,
                            struct clq_error *err);
+/* The same; allow_links as in clq_onnx_read_links. */
+clq_status clq_onnx_decode_links(struct clq_model *out, const void *bytes, size_t n, const char *directory, bool allow_links, struct clq_error *err);
 
 /* The file's bytes: a function of the model alone. The IR version is the lowest that carries the operator set and the
  * types; constants of type STRING (unused, or it would not have been read) are left out. free(*out). */

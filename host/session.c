@@ -12,15 +12,28 @@
 #include "graph/units.h"
 #include "runner.h"
 
-static clq_status load(struct clq_model *m, const char *path, struct clq_error *err)
+/* Plans know a model by this: of the file's bytes, and of the external data that it names. */
+static void identify(struct clq_model *m, const struct clq_blob *file)
+{
+    struct clq_sha256 sha;
+    unsigned char digest[32];
+    clq_sha256_start(&sha);
+    clq_sha256_add(&sha, file->data, file->bytes);
+    if (m->has_external_data) clq_sha256_add(&sha, m->hash, sizeof m->hash);
+    clq_sha256_finish(&sha, digest);
+    clq_hex(m->sha256, digest, sizeof digest);
+}
+
+static clq_status load(struct clq_model *m, const char *path, bool follow_links, struct clq_error *err)
 {
     struct clq_blob blob;
     CLQ_TRY(clq_file_read(&blob, path, 0, err));
     const char *slash = strrchr(path, '/');
     char *directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    clq_status st = directory ? clq_onnx_decode(m, blob.data, blob.bytes, directory, err) : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_status st = directory ? clq_onnx_decode_links(m, blob.data, blob.bytes, directory, follow_links, err)
+                              : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (st == CLQ_OK) {
-        clq_sha256_hex(m->sha256, blob.data, blob.bytes);
+        identify(m, &blob);
         m->file_bytes = blob.bytes;
         m->path = clq_arena_string(&m->arena, path);
         if (!m->path) st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
@@ -32,11 +45,10 @@ static clq_status load(struct clq_model *m, const char *path, struct clq_error *
 
 clq_status clq_model_load(clq_model **out, clq_context *ctx, const char *path, const clq_model_options *options)
 {
-    (void)options;
     if (!out || !ctx || !path) return CLQ_ERR_INVALID_ARGUMENT;
     struct clq_model *m = calloc(1, sizeof *m);
     if (!m) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    clq_status st = load(m, path, &ctx->error);
+    clq_status st = load(m, path, options && options->follow_links, &ctx->error);
     if (st != CLQ_OK) {
         clq_model_free(m);
         return st;

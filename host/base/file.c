@@ -27,7 +27,7 @@ static clq_status adopt(struct clq_file *out, int fd, const char *name, bool sin
         status = clq_fail(err, CLQ_ERR_IO, "'%s': expected a regular file, found a %s", name,
                           S_ISDIR(st.st_mode) ? "directory" : S_ISFIFO(st.st_mode) ? "FIFO" : "device or socket");
     else if (single_link && st.st_nlink > 1)
-        status = clq_fail(err, CLQ_ERR_IO, "'%s': the file has %llu hard links; links need the explicit option", name,
+        status = clq_fail(err, CLQ_ERR_IO, "'%s': the file has %llu hard links; links need --follow-links", name,
                           (unsigned long long)st.st_nlink);
     if (status != CLQ_OK) {
         close(fd);
@@ -117,7 +117,7 @@ clq_status clq_file_open_below(struct clq_file *out, const char *base_path, cons
         int fd = open_below(dir, path, flags);
         if (fd < 0)
             status = clq_fail(err, CLQ_ERR_IO, "external data '%.*s': %s", shown, location,
-                              errno == ELOOP ? "a symbolic link, which needs the explicit option" : strerror(errno));
+                              errno == ELOOP ? "a symbolic link, which needs --follow-links" : strerror(errno));
         else
             status = adopt(out, fd, "external data", !(flags & CLQ_BELOW_LINKS), err);
     }
