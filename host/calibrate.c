@@ -88,6 +88,21 @@ void clq_hist_merge(struct clq_hist *into, const struct clq_hist *from)
     into->n_neg_inf += from->n_neg_inf;
 }
 
+bool clq_hist_has_sentinel(const struct clq_hist *h)
+{
+    const float largest = fmaxf(h->max, -h->min);
+    if (h->count == 0 || !(largest >= 1000)) return false;
+    const double bin = (double)largest / ldexp(1, h->exponent - CLQ_HIST_LOG2); /* where the largest lies, at least 512 */
+    const int from = (int)(bin / 256) + 1, to = (int)(bin / 8);
+    uint64_t near = 0;
+    for (int i = 0; i < to; i++) {
+        uint64_t here = h->positive[i] + h->negative[i];
+        if (i < from) near += here;
+        else if (here > 0) return false;
+    }
+    return near > 0;
+}
+
 static double bin_width(const struct clq_hist *h)
 {
     return ldexp(1, h->exponent - CLQ_HIST_LOG2);

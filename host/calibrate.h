@@ -43,6 +43,9 @@ size_t clq_hist_accept(struct clq_hist *h, const struct clq_minmax_args *mm);
 void clq_hist_merge(struct clq_hist *into, const struct clq_hist *from);
 /* The range that a method chooses. bound_lo and bound_hi clamp it (an activation's own limits; -inf, +inf: none). */
 struct clq_range clq_hist_range(const struct clq_hist *h, enum clq_calibrator method, float bound_lo, float bound_hi);
+/* Whether the values fall into two clusters that 8 bits cannot hold together, as masks and sentinels make them: most lie below
+ * 1/256 of the largest magnitude, none between that and 1/8, and the largest is 1,000 or more. */
+bool clq_hist_has_sentinel(const struct clq_hist *h);
 /* Mean squared error of quantizing the histogram's values with these parameters, from bin centers. */
 double clq_hist_error(const struct clq_hist *h, const struct clq_qparams *q);
 

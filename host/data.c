@@ -32,6 +32,7 @@ struct clq_data {
     clq_value_desc *inputs;
     struct file *files;
     size_t n_files, samples, batch;
+    size_t available; /* samples before the limit */
     bool synthetic;
     uint64_t seed;
     void **buffer;       /* [inputs] the current sample */
@@ -170,6 +171,7 @@ clq_status clq_data_open(clq_data **out, clq_context *ctx, const clq_model *mode
     d->ctx = ctx;
     clq_status st = start(d, model, options);
     if (st == CLQ_OK) st = open_path(d, path);
+    d->available = d->samples;
     if (st == CLQ_OK && options && options->limit && options->limit < d->samples) d->samples = options->limit;
     if (st == CLQ_OK && d->samples < d->batch)
         st = clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "data '%s': %zu samples do not fill one batch of %zu", path, d->samples, d->batch);
@@ -193,6 +195,14 @@ void clq_data_free(clq_data *d)
 size_t clq_data_count(const clq_data *data)
 {
     return data->samples / data->batch;
+}
+
+clq_status clq_data_labels(size_t *per_get, const clq_data *data, size_t n_labels)
+{
+    size_t per_sample = n_labels % data->available == 0 ? n_labels / data->available : n_labels % data->samples == 0 ? n_labels / data->samples : 0;
+    *per_get = per_sample * data->batch;
+    if (per_sample > 0) return CLQ_OK;
+    return clq_fail(&data->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given for %zu samples", n_labels, data->available);
 }
 
 bool clq_data_is_synthetic(const clq_data *data)

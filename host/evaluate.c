@@ -8,6 +8,7 @@
 #include <clquant/quantize.h>
 
 #include "context.h"
+#include "data.h"
 #include "runner.h"
 #include "scheduler/compare.h"
 #include "scheduler/stats.h"
@@ -109,6 +110,8 @@ clq_status clq_evaluate(clq_evaluation *out, clq_context *ctx, const clq_model *
     e.y = calloc((size_t)e.n_out + 1, sizeof *e.y);
     e.r = calloc((size_t)e.n_out + 1, sizeof *e.r);
     clq_status st = e.in && e.y && e.r ? CLQ_OK : clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    size_t per_get;
+    if (st == CLQ_OK && labels) st = clq_data_labels(&per_get, data, n_labels);
     if (st == CLQ_OK) st = clq_session_create(&e.model, ctx, model);
     if (st == CLQ_OK && reference) st = clq_session_create(&e.reference, ctx, reference);
     size_t n = clq_data_count(data);

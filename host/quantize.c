@@ -6,120 +6,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "base/size.h"
 #include "formats/onnx.h"
 #include "graph/simplify.h"
 #include "profile_use.h"
 #include "result.h"
-#include "scheduler/stats.h"
-
-enum { TUNING = 8, VALIDATION = 128 };
-
-/* ---- Samples ---- */
-struct subset {
-    clq_data *data;
-    size_t *index;       /* ascending: compressed files are read forwards */
-    struct clq_arena *arena;
-    int n_inputs;
-    clq_tensor **kept;   /* [count]: samples that stay in memory, or NULL where none do */
-    size_t room;         /* bytes that may still be kept */
-};
-
-/* Keeps a copy of a sample that will be asked for many times. */
-static clq_status keep_sample(struct subset *s, size_t i, const clq_tensor *inputs, struct clq_error *err)
-{
-    size_t total = 0, bytes;
-    for (int k = 0; k < s->n_inputs; k++)
-        if (clq_tensor_bytes(&bytes, &inputs[k]) != CLQ_OK || !clq_size_add(&total, total, bytes)) return CLQ_OK;
-    if (total > s->room) return CLQ_OK;
-    clq_tensor *copy = clq_arena_array(s->arena, (size_t)s->n_inputs + 1, sizeof *copy);
-    if (!copy) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (int k = 0; k < s->n_inputs; k++) {
-        clq_tensor_bytes(&bytes, &inputs[k]);
-        copy[k] = inputs[k];
-        copy[k].data = clq_arena_alloc(s->arena, bytes);
-        if (!copy[k].data) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-        if (bytes) memcpy(copy[k].data, inputs[k].data, bytes);
-    }
-    s->room -= total;
-    s->kept[i] = copy;
-    return CLQ_OK;
-}
-
-static clq_status get_subset(void *state, size_t i, clq_tensor *inputs, struct clq_error *err)
-{
-    struct subset *s = state;
-    if (s->kept && s->kept[i]) {
-        memcpy(inputs, s->kept[i], (size_t)s->n_inputs * sizeof *inputs);
-        return CLQ_OK;
-    }
-    CLQ_TRY(clq_data_get(s->data, s->index[i], inputs)); /* messages go to the context, which owns the same error */
-    return s->kept ? keep_sample(s, i, inputs, err) : CLQ_OK;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* room: bytes of samples that may stay in memory. */
-static clq_status make_subset(struct clq_search *s, struct clq_source *out, clq_data *data, const size_t *index, size_t n, size_t room, struct clq_error *err)
-{
-    struct subset *sub = clq_arena_alloc(&s->arena, sizeof *sub);
-    size_t *copy = clq_arena_array(&s->arena, n + 1, sizeof *copy);
-    clq_tensor **kept = room ? clq_arena_array(&s->arena, n + 1, sizeof *kept) : NULL;
-    if (!sub || !copy || (room && !kept)) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    if (n) memcpy(copy, index, n * sizeof *copy);
-    qsort(copy, n, sizeof *copy, ascending);
-    *sub = (struct subset){.data = data, .index = copy, .arena = &s->arena, .n_inputs = s->model.graph.n_inputs, .kept = kept, .room = room};
-    *out = (struct clq_source){.count = n, .get = get_subset, .state = sub};
-    return CLQ_OK;
-}
-
-/* Labels follow their samples: rows of a batch are consecutive. */
-static clq_status pick_labels(struct clq_search *s, const int64_t **out, const int64_t *labels, size_t n_labels, const size_t *index, size_t n,
-                              size_t count, struct clq_error *err)
-{
-    *out = NULL;
-    if (!labels || count == 0) return CLQ_OK;
-    size_t rows = n_labels / count;
-    if (rows == 0) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given for %zu samples", n_labels, count);
-    int64_t *picked = clq_arena_array(&s->arena, n * rows + 1, sizeof *picked);
-    if (!picked) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (size_t i = 0; i < n; i++)
-        for (size_t r = 0; r < rows; r++) picked[i * rows + r] = labels[index[i] * rows + r];
-    *out = picked;
-    return CLQ_OK;
-}
-
-/* Without validation data a seeded quarter judges and the rest calibrates. */
-static clq_status split(struct clq_search *s, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
-{
-    size_t n = clq_data_count(data), nv = o->validation ? clq_data_count(o->validation) : n > 1 ? (n + 3) / 4 : 1;
-    size_t all = n > nv ? n : nv;
-    size_t *index = clq_arena_array(&s->arena, all + 1, sizeof *index);
-    if (!index) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (size_t i = 0; i < all; i++) index[i] = i;
-    if (nv > VALIDATION) {
-        if (!o->validation) nv = VALIDATION;
-    }
-    struct clq_random r = clq_random_start(o->seed, 1);
-    for (size_t i = n; i > 1 && !o->validation && n <= UINT32_MAX; i--) {
-        size_t k = clq_random_below(&r, (uint32_t)i), t = index[i - 1];
-        index[i - 1] = index[k];
-        index[k] = t;
-    }
-    const size_t *val = index, *cal = o->validation || n == 1 ? index : index + nv;
-    size_t nc = o->validation || n == 1 ? n : n - nv, use = o->validation && nv > VALIDATION ? VALIDATION : nv;
-    size_t tuning = o->tuning_samples ? o->tuning_samples : TUNING;
-    const size_t room = (size_t)48 << 20;
-    CLQ_TRY(make_subset(s, &s->calibration, data, cal, nc, 0, err));
-    CLQ_TRY(make_subset(s, &s->tuning.source, data, cal, tuning < nc ? tuning : nc, room, err));
-    CLQ_TRY(make_subset(s, &s->validation.source, o->validation ? o->validation : data, val, use, room, err));
-    qsort(index, use, sizeof *index, ascending); /* val is the front of index: labels in the order of the subset */
-    return pick_labels(s, &s->validation.labels, o->labels, o->n_labels, val, use, o->validation ? clq_data_count(o->validation) : n, err);
-}
 
 /* ---- Set-up ---- */
 bool clq_mode_listed(const char *list, const char *mode)
@@ -199,7 +89,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_model_clone(&s->model, r->source, err));
     CLQ_TRY(clq_model_simplify(&s->model, err));
     CLQ_TRY(clq_model_upgrade(&s->model, 13, err));
-    CLQ_TRY(split(s, data, o, err));
+    CLQ_TRY(clq_search_samples(s, data, o, err));
     struct clq_program_options tapped = {.observable = true};
     clq_runner_start(&s->reference, s->ctx, &s->model, &tapped);
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
@@ -338,6 +228,13 @@ static clq_status fill_layers(struct clq_result *r, const struct decision *d, bo
     return CLQ_OK;
 }
 
+/* Of a forced plan: whether it keeps the bounds that were asked for. */
+static bool keeps_bounds(const clq_quantize_options *o, const struct clq_comparison *c)
+{
+    struct clq_budget drop = {.noise = INFINITY, .max_drop = o->max_drop > 0 ? o->max_drop : -1};
+    return !(o->min_sqnr_db > 0 && c->sqnr_db < o->min_sqnr_db) && clq_search_within(c, &drop);
+}
+
 /* Keeps the float model when the plan is not faster beyond noise, and says why. */
 static void judge(struct clq_result *r, const clq_quantize_options *o, const struct decision *d, bool forced)
 {
@@ -346,7 +243,7 @@ static void judge(struct clq_result *r, const clq_quantize_options *o, const str
     bool nothing = !any(d->on_codes, r->search.units.n_units);
     m->slower_than_float = forced && d->proven && d->speed.speed == CLQ_SPEED_SLOWER;
     m->kept_float = nothing || (!forced && !faster);
-    m->budget_met = forced ? !(o->min_sqnr_db > 0) || d->final.sqnr_db >= o->min_sqnr_db : d->choice.feasible;
+    m->budget_met = forced ? keeps_bounds(o, &d->final) : d->choice.feasible;
     if (nothing)
         snprintf(m->reason, sizeof m->reason, "no layer gains from int8 within the error budget: the float model is kept");
     else if (m->kept_float)

@@ -28,6 +28,7 @@ clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, c
 typedef clq_status clq_sample_fn(void *state, size_t index, clq_tensor *inputs, struct clq_error *err);
 struct clq_source {
     size_t count;
+    const size_t *index; /* [count]: what users know the samples by */
     clq_sample_fn *get;
     void *state;
 };

@@ -4,6 +4,8 @@
 #ifndef CLQ_SEARCH_H
 #define CLQ_SEARCH_H
 
+#include <clquant/quantize.h>
+
 #include "calibrate.h"
 #include "graph/qdq.h"
 #include "runner.h"
@@ -37,6 +39,7 @@ struct clq_unit_record {
 struct clq_probe {
     struct clq_source source;
     const int64_t *labels;  /* one per row of the first output, or NULL */
+    size_t n_labels;
     double signal;          /* energy of all float outputs */
     float **outputs;        /* [count]: the float outputs of a sample, one after the other */
     size_t *output_count;
@@ -61,6 +64,9 @@ struct clq_search {
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
     struct clq_profile_use *profile;    /* times that earlier runs measured */
 };
+
+/* Which samples calibrate, tune and judge. */
+clq_status clq_search_samples(struct clq_search *s, clq_data *data, const clq_quantize_options *options, struct clq_error *err);
 
 /* Phases; each reports progress and can be canceled. */
 clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err);

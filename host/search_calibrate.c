@@ -35,7 +35,7 @@ static clq_status not_finite(const struct collector *c, const struct clq_unit_te
 {
     size_t i = 0;
     while (i < n && isfinite(x[i])) i++;
-    return clq_fail(err, CLQ_ERR_NUMERIC, "tensor '%s': element %zu of calibration sample %zu is %s", t->name, i, c->sample,
+    return clq_fail(err, CLQ_ERR_NUMERIC, "tensor '%s': element %zu of sample %zu is %s", t->name, i, c->sample,
                     isnan(x[i]) ? "NaN" : "infinite");
 }
 
@@ -106,11 +106,29 @@ static void search_ranges(struct clq_search *s)
         struct clq_tensor_record *r = &s->tensors[t];
         if (!r->hist) continue;
         bool symmetric = s->target == CLQ_TARGET_TENSORRT;
+        if (clq_hist_has_sentinel(r->hist)) continue; /* nothing works on its codes */
         for (int m = 0; m < CLQ_CAL_COUNT; m++) {
             r->range[m] = clq_hist_range(r->hist, (enum clq_calibrator)m, s->units.tensors[t].bound_lo, s->units.tensors[t].bound_hi);
             struct clq_qparams q = clq_range_params(r->range[m], symmetric);
             r->error[m] = clq_hist_error(r->hist, &q);
         }
+    }
+}
+
+/* A range that nobody saw is no range, and neither is one that a mask sets. */
+static void leave_without_range(struct clq_search *s)
+{
+    for (int i = 0; i < s->units.n_units; i++) {
+        const struct clq_unit *u = &s->units.units[i];
+        const char *reason = NULL;
+        for (int k = -1; k < u->n_in && !reason; k++) {
+            const struct clq_hist *h = s->tensors[s->units.tensors[k < 0 ? u->out : u->in[k]].group].hist;
+            if (h->count == 0) reason = "its values are not visible to calibration";
+            else if (clq_hist_has_sentinel(h)) reason = "a mask or sentinel lies far from all other values, 8 bits cannot hold both";
+        }
+        if (!reason || !s->records[i].capable) continue;
+        s->records[i].capable = false;
+        s->records[i].reason = reason;
     }
 }
 
@@ -124,21 +142,14 @@ clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
         struct clq_program *p;
         if (!clq_context_progress(s->ctx, "calibrating", (double)i / (double)s->calibration.count))
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        c.sample = i;
+        c.sample = s->calibration.index[i];
         CLQ_TRY(s->calibration.get(s->calibration.state, i, inputs, err));
         CLQ_TRY(clq_runner_program(&p, &s->reference, inputs, err));
         CLQ_TRY(map_program(&c, p, err));
         CLQ_TRY(clq_program_run(p, inputs, NULL, tap, &c, err));
     }
     clq_context_progress(s->ctx, "calibrating", 1);
-    for (int i = 0; i < s->units.n_units; i++) { /* a range that nobody saw is no range */
-        const struct clq_unit *u = &s->units.units[i];
-        bool seen = s->tensors[s->units.tensors[u->out].group].hist->count > 0;
-        for (int k = 0; k < u->n_in; k++) seen = seen && s->tensors[s->units.tensors[u->in[k]].group].hist->count > 0;
-        if (seen || !s->records[i].capable) continue;
-        s->records[i].capable = false;
-        s->records[i].reason = "its values are not visible to calibration";
-    }
+    leave_without_range(s);
     search_ranges(s);
     return CLQ_OK;
 }

@@ -104,8 +104,11 @@ static size_t argmax(const float *x, size_t n)
     return best;
 }
 
-static void compare_classes(struct clq_comparison *c, const struct clq_probe *probe, const struct outputs *o, const float *ref, size_t first_label)
+static clq_status compare_classes(struct clq_comparison *c, const struct clq_probe *probe, const struct outputs *o, const float *ref, size_t first_label,
+                                  struct clq_error *err)
 {
+    if (probe->labels && o->first_rows > probe->n_labels - first_label)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given for samples that judge, the first output has more rows", probe->n_labels);
     for (size_t r = 0; r < o->first_rows; r++) {
         size_t a = argmax(ref + r * o->first_classes, o->first_classes), b = argmax(o->values + r * o->first_classes, o->first_classes);
         c->samples++;
@@ -115,6 +118,7 @@ static void compare_classes(struct clq_comparison *c, const struct clq_probe *pr
             c->top1 += (int64_t)b == probe->labels[first_label + r];
         }
     }
+    return CLQ_OK;
 }
 
 /* One sample's energies; a comparison keeps them for the bound. */
@@ -165,7 +169,7 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
             break;
         }
         add_sample(&samples[i], energy, probe->outputs[i], o.values, o.count);
-        compare_classes(&c, probe, &o, probe->outputs[i], rows);
+        st = compare_classes(&c, probe, &o, probe->outputs[i], rows, err);
         rows += o.first_rows;
     }
     clq_runner_free(&r);

@@ -12,6 +12,7 @@ static const char *const roundings[] = {"nearest-even", "stochastic"};
 #define TEXT_BYTES 65536.0
 #define SHORT_BYTES 256.0
 #define BIG 1e18
+#define BIG_SQUARE 2e77 /* of the largest float, doubled */
 #define COUNT 9007199254740992.0 /* 2^53: every integer below is exact in JSON readers */
 
 #define AT(type, member) .offset = offsetof(type, member)
@@ -74,7 +75,7 @@ static const struct clq_record_table layer_table = TABLE(layer, layer_rows);
 typedef struct clq_plan_method method;
 static const struct clq_field method_rows[] = {
     TEXT(method, name, 1, SHORT_BYTES),
-    REAL(method, error, 0, BIG),
+    REAL(method, error, 0, BIG_SQUARE),
 };
 static const struct clq_record_table method_table = TABLE(method, method_rows);
 

@@ -23,7 +23,7 @@ static const struct cli_option options[] = {
     {"data", 0, CLI_TEXT, AT(data), "DATA", 0, 0,
      "calibration samples: .npz (arrays by input name, first axis: samples), .npy or a folder of either; synthetic:N is noise for timing alone"},
     {"output", 'o', CLI_TEXT, AT(output), "OUT.onnx", 0, 0, "the model that is written; its plan goes to OUT.onnx.plan.json"},
-    {"val-data", 0, CLI_TEXT, AT(val_data), "DATA", 0, 0, "samples that judge the result (default: a quarter of --data, drawn by --seed, that does not calibrate)"},
+    {"val-data", 0, CLI_TEXT, AT(val_data), "DATA", 0, 0, "samples that judge the result (default: a quarter of --data that does not calibrate); of more than 128, with --labels 1024, a draw by --seed judges"},
     {"labels", 0, CLI_TEXT, AT(labels), "LABELS.npy", 0, 0, "the class of every sample of --val-data, or of --data without it"},
     {"min-sqnr", 0, CLI_REAL, AT(min_sqnr), "DB", 0.1, 199, "lowest output SQNR in dB on unseen samples (default 20, unless --max-drop is given)"},
     {"max-drop", 0, CLI_REAL, AT(max_drop), "POINTS", 0.001, 100, "most top-1 points that may be lost; needs --labels"},

@@ -23,6 +23,9 @@ extern "C" {
 typedef struct clq_result clq_result;
 
 #define CLQ_DEFAULT_MIN_SQNR_DB 20.0
+/* At most so many inputs judge a result, without and with labels; of more a seeded draw does. */
+#define CLQ_VALIDATION 128
+#define CLQ_LABELED_VALIDATION 1024
 
 /* A zeroed struct means the defaults. */
 typedef struct clq_quantize_options {
