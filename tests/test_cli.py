@@ -8,13 +8,14 @@ import pty
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
-from cli_files import (BOOL, F32, I32, I64, U8, model, node, read_npy, tensor, value, write, write_npy, write_npz)
+from cli_files import (BOOL, F32, I32, I64, U8, block, model, node, npy_bytes, read_npy, tensor, value, whole, write, write_npy, write_npz)
 
 CLQUANT, EXAMPLE, SOURCE = sys.argv[1:4]
 FASHION = os.path.join(SOURCE, "examples", "fashion_mnist")
@@ -72,6 +73,15 @@ class Case(unittest.TestCase):
                  node("Gemm", ["r", "w1"], ["y"], name="second")]
         consts = [tensor("w0", F32, [8, 8], w[:64]), tensor("w1", F32, [8, 4], w[64:])]
         return write(self.path(name), model(nodes, [value("x", F32, ["n", 8])], [value("y", F32, ["n", 4])], consts))
+
+    def external(self):
+        """x [n, 8] -> MatMul -> y [n, 8], with the weights in a file beside the model."""
+        w = [((i * 37) % 101 - 50) / 64 for i in range(64)]
+        write(self.path("w.bin"), struct.pack("<64f", *w))
+        entry = lambda k, v: block(13, block(1, k) + block(2, v))
+        external = whole(1, 8) + whole(1, 8) + whole(2, F32) + block(8, "w") + entry("location", "w.bin") + whole(14, 1)
+        return write(self.path("m.onnx"), model([node("MatMul", ["x", "w"], ["y"], name="product")], [value("x", F32, ["n", 8])],
+                                             [value("y", F32, ["n", 8])], [external]))
 
     def two_data(self, samples=64, name="two.npz"):
         write_npz(self.path(name), {"x": ("f4", (samples, 8), [((i * 7919) % 257 - 128) / 64 for i in range(samples * 8)])})
@@ -314,7 +324,7 @@ class Quantize(Case):
         self.assertFalse(d["kept_float"])
         self.assertIn("int8", {layer["precision"] for layer in d["layers"]})
         self.assertGreater(self.json("run", out, "--data", data)["integer_steps"], 0)
-        for threads, isa in (("1", "ref"), ("2", "avx512_vnni")):
+        for threads, isa in (("1", "ref"), ("2", "avx512_vnni"), ("3", "avx2"), ("8", "avx512")):
             self.json("quantize", m, "--data", data, "--plan", out + ".plan.json", "--pairs", "20", "-o", again, "--force",
                       "--threads", threads, "--isa", isa)
             self.assertEqual(content(out), content(again))
@@ -326,6 +336,36 @@ class Quantize(Case):
         self.assertTrue(d["kept_float"])
         self.assertGreater(d["reference_median_ms"], 0)
         self.assertEqual({layer["precision"] for layer in d["layers"]}, {"f32"})
+
+    def test_a_second_run_reuses_the_profile(self):
+        """Whatever the first run measured, the second decides the same and writes the same bytes."""
+        m, data = self.two_layers(), self.two_data()
+        first, second = (self.json("quantize", m, "--data", data, "--pairs", "20", "-o", self.path(n)) for n in ("a.onnx", "b.onnx"))
+        self.assertEqual(content(self.path("a.onnx")), content(self.path("b.onnx")))
+        for key in ("speedup", "kept_float", "layers"):
+            self.assertEqual(first[key], second[key])
+        self.json("quantize", m, "--data", data, "--pairs", "20", "--remeasure", "-o", self.path("c.onnx"))
+
+    def test_external_data(self):
+        """The constants lie in a file beside the model; what is written is whole, quantized or kept."""
+        m = self.external()
+        os.mkdir(self.path("out"))
+        for args, precision in ((["--uniform", "int8"], "int8"), (["--candidates", "f32"], "f32")):
+            d = self.json("quantize", m, "--data", self.two_data(), "--pairs", "20", "-o", self.path("out/" + precision + ".onnx"), *args)
+            self.assertEqual(d["layers"][0]["precision"], precision)
+            e = self.json("eval", self.path("out/" + precision + ".onnx"), "--data", self.two_data(), "--reference", m)
+            self.assertTrue(e["identical"] if precision == "f32" else e["sqnr_db"] > 20)
+        os.rename(self.path("w.bin"), self.path("far.bin"))
+        os.symlink(self.path("far.bin"), self.path("w.bin"))
+        self.fails(2, "w.bin.*--follow-links", "inspect", m)
+        self.run_command("inspect", m, "--follow-links")
+
+    def test_a_plan_of_other_external_data(self):
+        m, bin_path = self.external(), self.path("w.bin")
+        self.json("quantize", m, "--data", self.two_data(), "--pairs", "20", "--uniform", "int8", "-o", self.path("o.onnx"))
+        with open(bin_path, "r+b") as f:
+            f.write(struct.pack("<f", 3.5))
+        self.fails(2, "belongs to another model", "quantize", m, "--data", self.two_data(), "--plan", self.path("o.onnx.plan.json"), "-o", self.path("p.onnx"))
 
     def test_float_is_copied(self):
         out = self.path("o.onnx")
@@ -489,10 +529,158 @@ class Edges(Case):
             self.fails(2, pattern, "quantize", m, "--data", self.path(data + ".npz"), "-o", self.path("o.onnx"))
 
     def test_data_that_is_not_finite(self):
-        values = [0.5] * 64 * 8
-        values[100] = float("nan")
+        """Wherever it lies, among what calibrates or what judges: input, element and sample as the user counts them."""
+        for sample, element, number in ((0, 0, "nan"), (12, 4, "nan"), (13, 7, "inf"), (40, 1, "-inf"), (63, 7, "nan")):
+            values = [0.5] * 64 * 8
+            values[sample * 8 + element] = float(number)
+            write_npz(self.path("x.npz"), {"x": ("f4", (64, 8), values)})
+            self.fails(2, "input 'x': element %d of sample %d is %s" % (element, sample, "NaN" if number == "nan" else "infinite"),
+                       "quantize", self.two_layers(), "--data", self.path("x.npz"), "-o", self.path("o.onnx"))
+
+    def test_numbers_that_become_infinite_inside(self):
+        values = [((i * 7919) % 257 - 128) / 64 for i in range(64 * 8)]
+        values[20 * 8:21 * 8] = [3e38] * 8
         write_npz(self.path("x.npz"), {"x": ("f4", (64, 8), values)})
-        self.fails(2, "NaN", "quantize", self.two_layers(), "--data", self.path("x.npz"), "-o", self.path("o.onnx"))
+        r = self.run_command("quantize", self.two_layers(), "--data", self.path("x.npz"), "--val-data", self.two_data(), "-o", self.path("o.onnx"),
+                             expect=2)
+        self.assertRegex(r.err, r"tensor '\w+': element \d+ of sample 20 is (NaN|infinite)")
+
+    def test_masks_set_no_range(self):
+        """A mask that is added before a softmax, as an input: the layer stays float, the products around it are quantized well."""
+        w = [((i * 37) % 101 - 50) / 64 for i in range(96)]
+        nodes = [node("MatMul", ["x", "w0"], ["h"], name="first"), node("Add", ["h", "m"], ["s"], name="mask"),
+                 node("Softmax", ["s"], ["p"], name="softmax", axis=-1), node("MatMul", ["p", "w1"], ["y"], name="second")]
+        m = write(self.path("m.onnx"), model(nodes, [value("x", F32, ["n", 8]), value("m", F32, ["n", 8])], [value("y", F32, ["n", 4])],
+                                             [tensor("w0", F32, [8, 8], w[:64]), tensor("w1", F32, [8, 4], w[64:])]))
+        x = [((i * 7919) % 257 - 128) / 64 for i in range(512)]
+        for low in (-3.4028234e38, -1e9, -1e4):
+            write_npz(self.path("x.npz"), {"x": ("f4", (64, 8), x), "m": ("f4", (64, 8), [low if i % 5 == 1 else 0 for i in range(512)])})
+            d = self.json("quantize", m, "--data", self.path("x.npz"), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force")
+            layers = {layer["name"]: layer for layer in d["layers"]}
+            self.assertEqual([layers[n]["precision"] for n in ("first", "second")], ["int8", "int8"])
+            self.assertIn("mask or sentinel", layers["mask"]["reason"])
+            self.assertGreater(d["sqnr_db"], 25)
+            self.assertTrue(all(t["scale"] < 1 or t["scale"] == 1 for t in json.loads(content(self.path("o.onnx.plan.json")))["tensors"]))
+
+    def test_channels_that_are_zero_constant_or_huge(self):
+        w = [0.0] * 9 + [1e-40] * 9 + [1e30] * 9 + [3000.0] + [0.1 * k for k in range(8)] + [0.2 - 0.05 * k for k in range(9)]
+        nodes = [node("Conv", ["x", "w", "b"], ["y"], name="conv")]
+        m = write(self.path("m.onnx"), model(nodes, [value("x", F32, ["n", 1, 4, 4])], [value("y", F32, None)],
+                                             [tensor("w", F32, [5, 1, 3, 3], w), tensor("b", F32, [5], [0, 1, 0, 5e6, 1e-30])]))
+        for values in ([((i * 7919) % 257 - 128) / 64 for i in range(640)], [0.0] * 640, [1.0] * 640):
+            write_npz(self.path("x.npz"), {"x": ("f4", (40, 1, 4, 4), values)})
+            self.json("quantize", m, "--data", self.path("x.npz"), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force")
+            self.json("run", self.path("o.onnx"), "--data", self.path("x.npz"))
+
+    def test_weights_in_constant_nodes(self):
+        w = [((i * 37) % 101 - 50) / 64 for i in range(64)]
+        held = block(2, "w") + block(4, "Constant") + block(5, block(1, "value") + block(5, tensor("", F32, [8, 8], w)) + whole(20, 4))
+        m = write(self.path("m.onnx"), model([held, node("MatMul", ["x", "w"], ["y"], name="product")], [value("x", F32, ["n", 8])],
+                                             [value("y", F32, ["n", 8])]))
+        d = self.json("quantize", m, "--data", self.two_data(), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"))
+        self.assertEqual([(layer["name"], layer["precision"]) for layer in d["layers"]], [("product", "int8")])
+
+    def test_labels_that_do_not_fit(self):
+        write_npy(self.path("few.npy"), "i8", (100,), [0] * 100)
+        self.fails(2, "labels: 100 are given for 2000 samples", "eval", MODEL, "--data", TEST, "--labels", self.path("few.npy"))
+        self.assertEqual(self.json("eval", MODEL, "--data", TEST, "--labels", self.path("few.npy"), "--limit", "100")["samples"], 100)
+        self.fails(2, "labels: 100 are given for 2000 samples", "quantize", MODEL, "--data", CALIB, "--val-data", TEST, "--labels",
+                   self.path("few.npy"), "--max-drop", "1", "-o", self.path("o.onnx"))
+        rows = write(self.path("rows.onnx"), model([node("MatMul", ["x", "w"], ["y"])], [value("x", F32, ["n", 64, 4])], [value("y", F32, ["n", 64, 4])],
+                                                   [tensor("w", F32, [4, 4], [((i * 7) % 9 - 4) / 4 for i in range(16)])]))
+        write_npz(self.path("rows.npz"), {"x": ("f4", (40, 64, 4), [((i * 31) % 17 - 8) / 8 for i in range(40 * 256)])})
+        write_npy(self.path("one.npy"), "i8", (40,), [0] * 40)
+        self.fails(2, "labels: .*more rows", "quantize", rows, "--data", self.path("rows.npz"), "--labels", self.path("one.npy"), "--max-drop", "1",
+                   "-o", self.path("o.onnx"))
+
+    def test_labels_follow_a_limit(self):
+        got = self.json("quantize", MODEL, "--data", TEST, "--labels", LABELS, "--limit", "400", "--max-drop", "5", "--uniform", "int8", "--pairs", "20",
+                        "-o", self.path("o.onnx"))
+        self.assertGreater(got["top1_reference"], 80)
+
+    def test_a_missed_bound_of_a_forced_plan(self):
+        args = ["quantize", MODEL, "--data", CALIB, "--limit", "64", "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force"]
+        self.run_command(*args, "--min-sqnr", "90")
+        self.run_command(*args, "--min-sqnr", "90", "--strict", expect=1)
+        self.run_command("quantize", MODEL, "--data", CALIB, "--limit", "64", "--min-sqnr", "90", "--strict", "--pairs", "20", "-o", self.path("o.onnx"),
+                         "--force", expect=1)
+
+    def test_samples_that_vary_in_shape(self):
+        nodes = [node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]), node("Relu", ["c"], ["r"]),
+                 node("GlobalAveragePool", ["r"], ["y"], name="pool")]
+        m = write(self.path("m.onnx"), model(nodes, [value("x", F32, ["n", 1, 4, "width"])], [value("y", F32, ["n", 2, 1, 1])],
+                                             [tensor("w", F32, [2, 1, 3, 3], [((i * 7) % 9 - 4) / 4 for i in range(18)])]))
+        os.mkdir(self.path("data"))
+        for i, width in enumerate((5, 8, 11)):
+            write_npz(self.path("data/%d.npz" % i), {"x": ("f4", (12, 1, 4, width), [((k * 31) % 17 - 8) / 8 for k in range(48 * width)])})
+        d = self.json("quantize", m, "--data", self.path("data"), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"))
+        self.assertIn("int8", {layer["precision"] for layer in d["layers"]})
+        self.assertGreater(self.json("eval", self.path("o.onnx"), "--data", self.path("data"), "--reference", m)["sqnr_db"], 15)
+
+    def test_inputs_of_all_types_are_quantized_around(self):
+        w = [((i * 37) % 101 - 50) / 64 for i in range(96)]
+        nodes = [node("MatMul", ["x", "w0"], ["a"], name="first"), node("Mul", ["a", "s"], ["b"]), node("Cast", ["k"], ["kf"], to=F32),
+                 node("Add", ["b", "kf"], ["c"]), node("Where", ["m", "c", "b"], ["d"]), node("MatMul", ["d", "w1"], ["y"], name="second"),
+                 node("Not", ["m"], ["z"])]
+        m = write(self.path("m.onnx"), model(
+            nodes, [value("x", F32, ["n", 8]), value("s", F32, []), value("k", I64, ["n", 1]), value("m", BOOL, ["n", 1])],
+            [value("y", F32, ["n", 4]), value("z", BOOL, ["n", 1])], [tensor("w0", F32, [8, 8], w[:64]), tensor("w1", F32, [8, 4], w[64:])]))
+        write_npz(self.path("x.npz"), {"x": ("f4", (40, 8), [((i * 7919) % 257 - 128) / 64 for i in range(320)]), "s": ("f4", (40,), [1 + i / 40 for i in range(40)]),
+                                       "k": ("i8", (40, 1), [i % 3 for i in range(40)]), "m": ("b1", (40, 1), [i % 2 == 0 for i in range(40)])})
+        for data in (self.path("x.npz"), "synthetic:40"):
+            d = self.json("quantize", m, "--data", data, "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force")
+            self.assertEqual([layer["precision"] for layer in d["layers"] if layer["name"] in ("first", "second")], ["int8", "int8"])
+            self.assertGreater(self.json("eval", self.path("o.onnx"), "--data", data, "--reference", m)["sqnr_db"], 15)
+
+    def test_every_opset(self):
+        """Clip and Squeeze changed on the way; the written file says an opset that has per-channel QuantizeLinear."""
+        w = tensor("w", F32, [2, 1, 3, 3], [((i * 7) % 9 - 4) / 4 for i in range(18)])
+        write_npz(self.path("x.npz"), {"x": ("f4", (40, 1, 4, 4), [((i * 7919) % 257 - 128) / 64 for i in range(640)])})
+        expected = None
+        for opset in range(7, 26):
+            consts = [w]
+            nodes = [node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1])]
+            if opset < 11:
+                nodes.append(node("Clip", ["c"], ["k"], min=0.0, max=1.5))
+            else:
+                nodes.append(node("Clip", ["c", "lo", "hi"], ["k"]))
+                consts += [tensor("lo", F32, [], [0]), tensor("hi", F32, [], [1.5])]
+            nodes.append(node("GlobalAveragePool", ["k"], ["g"]))
+            if opset < 13:
+                nodes.append(node("Squeeze", ["g"], ["y"], axes=[2, 3]))
+            else:
+                nodes.append(node("Squeeze", ["g", "axes"], ["y"]))
+                consts.append(tensor("axes", I64, [2], [2, 3]))
+            m = write(self.path("m.onnx"), model(nodes, [value("x", F32, ["n", 1, 4, 4])], [value("y", F32, ["n", 2])], consts, opset))
+            d = self.json("run", m, "--data", self.path("x.npz"), "--index", "3")["outputs"][0]
+            got = [d[k] for k in ("shape", "least", "mean", "most")]
+            expected = expected or got
+            self.assertEqual(got, expected, opset)
+            q = self.json("quantize", m, "--data", self.path("x.npz"), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force")
+            self.assertIn("int8", {layer["precision"] for layer in q["layers"]})
+            self.assertGreaterEqual(self.json("inspect", self.path("o.onnx"))["opset"], 13)
+
+    def test_memory_does_not_grow_with_samples(self):
+        """64 against 1,024 samples of 64 KiB: within 16 MiB."""
+        n = 16384
+        m = write(self.path("m.onnx"), model([node("Gemm", ["x", "w"], ["h"], name="first"), node("Gemm", ["h", "v"], ["y"], name="second")],
+                                             [value("x", F32, ["n", n])], [value("y", F32, ["n", 4])],
+                                             [tensor("w", F32, [n, 4], [((i * 37) % 101 - 50) / 6400 for i in range(4 * n)]),
+                                              tensor("v", F32, [4, 4], [((i * 7) % 9 - 4) / 4 for i in range(16)])]))
+        row = [((i * 7919) % 257 - 128) / 64 for i in range(n)]
+        peak = []
+        for samples in (64, 1024):
+            write_npy(self.path("x.npy"), "f4", (1, n), row)
+            head = npy_bytes("f4", (samples, n), [])
+            one = npy_bytes("f4", (1, n), row)[-4 * n:]
+            with open(self.path("x.npy"), "wb") as f:
+                f.write(head)
+                for i in range(samples):
+                    f.write(one[4 * i:] + one[:4 * i])
+            write_npy(self.path("val.npy"), "f4", (1, n), row)
+            peak.append(self.json("quantize", m, "--data", self.path("x.npy"), "--val-data", self.path("val.npy"), "--uniform", "int8", "--pairs", "20",
+                                  "-o", self.path("o.onnx"), "--force")["peak_rss_bytes"])
+        self.assertLess(peak[1] - peak[0], 16 << 20)
 
     def test_few_samples(self):
         r = self.run_command("quantize", self.two_layers(), "--data", self.two_data(8), "-o", self.path("o.onnx"), "--pairs", "20")
