@@ -155,16 +155,17 @@ struct clq_groups_grid {
     size_t rows, blocks, panels, ranges; /* rows per block, panels per range; unit u is block u / ranges */
 };
 
-/* Every block of rows unpacks all weights, so rows are split only where there are few panels. Up to 16 units of at least
- * half a million products. */
+/* A block's rows stay in a part of the second-level cache; every block of rows unpacks all weights, so they are not few.
+ * Up to 16 units of at least half a million products; rows are split for that only where there are few panels. */
 static inline struct clq_groups_grid clq_groups_grid_make(size_t m, size_t n, size_t k)
 {
-    enum { MOST_ROWS = 512, LEAST_ROWS = 48, UNITS = 16, UNIT_WORK = 1 << 19 };
+    enum { ROWS_BYTES = 768 * 1024, MOST_ROWS = 512, LEAST_ROWS = 48, UNITS = 16, UNIT_WORK = 1 << 19 };
+    const size_t fit = ROWS_BYTES / k, most = fit > MOST_ROWS ? MOST_ROWS : fit < LEAST_ROWS ? LEAST_ROWS : fit;
     const size_t count = clq_groups_panels(n);
     if (m == 0 || count == 0) return (struct clq_groups_grid){0};
     const double work = (double)m * (double)(count * CLQ_GROUPS_WIDTH) * (double)k / UNIT_WORK;
     const size_t units = work >= UNITS ? UNITS : work < 1 ? 1 : (size_t)work;
-    struct clq_groups_grid grid = {.blocks = (m + MOST_ROWS - 1) / MOST_ROWS};
+    struct clq_groups_grid grid = {.blocks = (m + most - 1) / most};
     const size_t split = (units + count - 1) / count, splittable = m < LEAST_ROWS ? 1 : m / LEAST_ROWS;
     if (grid.blocks < split) grid.blocks = split < splittable ? split : splittable;
     grid.rows = (m + grid.blocks - 1) / grid.blocks;

@@ -7,10 +7,11 @@
  *   CLQ_HALVES(p), CLQ_WIDEN(p)                CLQ_LANES binary16 as floats, bytes as int32
  *   CLQ_DOTS(sum, u0, s0, u1, s1)              sum + 4 products of each pair, u unsigned and s signed bytes, where
  *                                              u <= 255 and |s| <= 15, or u <= 15
- *   CLQ_ROWS, CLQ_FEW_VECTORS                  rows of the tile, 4 or 6; vectors of columns for one row
+ *   CLQ_VECTORS                                vectors of columns of the tile, 2 or 4
+ *   CLQ_ROWS, CLQ_FEW_VECTORS                  rows of the tile, 4, 6 or 7; vectors of columns for one row
  *
- * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of two vectors of
- * columns and some 512 elements of K at a time; this and a few rows of A stay in the first cache. A is unsigned, a + 128,
+ * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of some
+ * columns and some 512 elements of K at a time; it stays in the first cache. A is unsigned, a + 128,
  * and every sum starts at -128 * sum(w - z). Up to CLQ_FEW rows: nibbles are split in registers while the weights stream by,
  * A is signed, and every sum starts at -z * sum(a). */
 #ifndef CLQ_KERNELS_GROUPS_RUN_H
@@ -25,11 +26,11 @@
 
 typedef int32_t __attribute__((may_alias, aligned(1))) clq_dword;
 
-enum { CLQ_FEW = 8, CLQ_STRIP = 2 * CLQ_LANES, CLQ_BLOCK = 512 };
+enum { CLQ_FEW = 8, CLQ_STRIP = CLQ_VECTORS * CLQ_LANES, CLQ_BLOCK = 512 };
 
 /* Offsets of the parts of scratch in bytes. */
 struct clq_groups_parts {
-    size_t rows;  /* copied rows of A, 8 * k8 bytes each */
+    size_t rows;  /* copied rows of A */
     size_t sums;  /* few rows: int32 [row][count], sums of a */
     size_t data, init, scale; /* a strip's block: int8 [steps][CLQ_STRIP][4], int32 and float [groups][CLQ_STRIP] */
     size_t slots; /* float [1 + levels][rows][columns]: running sums of a block, then the segments that wait */
@@ -39,6 +40,13 @@ struct clq_groups_parts {
 static inline size_t clq_groups_round(size_t bytes)
 {
     return (bytes + 63) / 64 * 64;
+}
+
+/* Bytes from row to row of a copy: not a multiple of 4096, which would put the rows of a tile into the same sets of the
+ * first cache. */
+static inline size_t clq_groups_distance(size_t k8)
+{
+    return 8 * k8 + 64;
 }
 
 static inline bool clq_groups_copies(const struct clq_gemm_u4_args *g)
@@ -53,7 +61,7 @@ static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gem
     const bool few = g->m <= CLQ_FEW;
     const size_t block = p.group > CLQ_BLOCK ? (p.group + 7) / 8 * 8 : CLQ_BLOCK, groups = block / p.group + 1;
     struct clq_groups_parts s = {0};
-    s.sums = s.rows + clq_groups_round(few || clq_groups_copies(g) ? grid.rows * p.k8 * 8 : 0);
+    s.sums = s.rows + clq_groups_round(few || clq_groups_copies(g) ? grid.rows * clq_groups_distance(p.k8) : 0);
     s.data = s.sums + clq_groups_round(few ? grid.rows * p.count * 4 : 0);
     s.init = s.data + (few ? 0 : block * CLQ_STRIP);
     s.scale = s.init + (few ? 0 : groups * CLQ_STRIP * 4);
@@ -76,7 +84,7 @@ static inline bool clq_groups_plan(struct clq_gemm_u4_args *g)
 /* Rows first .. first + rows - 1 into scratch with zeros behind K; flip turns signed codes into unsigned ones and back. */
 static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *to, size_t first, size_t rows, bool flip)
 {
-    const size_t ld = (g->k + 7) / 8 * 8;
+    const size_t ld = clq_groups_distance((g->k + 7) / 8);
     const uint8_t mask = flip ? 0x80 : 0;
     for (size_t r = 0; r < rows; r++, to += ld) {
         const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
@@ -100,37 +108,30 @@ struct clq_groups_end {
     const float *bias;   /* column 0, or NULL */
 };
 
-CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, CLQ_VF *f, const int nv)
+/* One vector of row `row` at column `at` of the strip. */
+CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, size_t at, CLQ_VF f)
 {
-    float *slot = e->slots + row * e->stride;
-    for (size_t l = 1, merge = e->merge; merge > 0; l++, merge /= 2) {
-        if (merge % 2 == 0) continue;
-        CLQ_UNROLL for (int j = 0; j < nv; j++)
-            f[j] = CLQ_MM(add_ps)(CLQ_LOADF(slot + l * e->slot + CLQ_LANES * j), f[j]);
-    }
+    const float *slot = e->slots + row * e->stride + at;
+    for (size_t l = 1, merge = e->merge; merge > 0; l++, merge /= 2)
+        if (merge % 2) f = CLQ_MM(add_ps)(CLQ_LOADF(slot + l * e->slot), f);
     if (!e->last) {
-        CLQ_UNROLL for (int j = 0; j < nv; j++) CLQ_STOREF(slot + e->keep * e->slot + CLQ_LANES * j, f[j]);
+        CLQ_STOREF(e->slots + row * e->stride + at + e->keep * e->slot, f);
         return;
     }
-    float *y = e->y + row * e->ldy, bias[CLQ_LANES];
-    const CLQ_VF scale = CLQ_MM(set1_ps)(e->scale_a[row]);
-    CLQ_UNROLL for (int j = 0; j < nv; j++)
-    {
-        const size_t at = CLQ_LANES * (size_t)j;
-        if (at >= e->width) return;
-        CLQ_VF v = CLQ_MM(mul_ps)(f[j], scale);
-        if (e->width - at >= CLQ_LANES) {
-            if (e->bias) v = CLQ_MM(add_ps)(v, CLQ_LOADF(e->bias + at));
-            CLQ_STOREF(y + at, v);
-        } else {
-            if (e->bias) {
-                memset(bias, 0, sizeof bias);
-                memcpy(bias, e->bias + at, 4 * (e->width - at));
-                v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
-            }
-            CLQ_STOREF_PART(y + at, v, e->width - at);
-        }
+    if (at >= e->width) return;
+    const size_t width = e->width - at;
+    float *y = e->y + row * e->ldy + at, bias[CLQ_LANES] = {0};
+    CLQ_VF v = CLQ_MM(mul_ps)(f, CLQ_MM(set1_ps)(e->scale_a[row]));
+    if (e->bias && width < CLQ_LANES) {
+        memcpy(bias, e->bias + at, 4 * width);
+        v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
+    } else if (e->bias) {
+        v = CLQ_MM(add_ps)(v, CLQ_LOADF(e->bias + at));
     }
+    if (width < CLQ_LANES)
+        CLQ_STOREF_PART(y, v, width);
+    else
+        CLQ_STOREF(y, v);
 }
 
 static inline void clq_groups_close(struct clq_groups_end *e, const struct clq_groups *p, size_t segment)
@@ -154,47 +155,69 @@ struct clq_groups_tile {
     struct clq_groups_end end;
 };
 
-CLQ_INLINE void clq_groups_two_steps(CLQ_V c[CLQ_ROWS][2], const uint8_t *const p[2], size_t lda, const int8_t *b,
-                                     const int mr)
+/* Two steps; with one instruction per dot all rows take the first one before the second, so that two dots of a sum are a
+ * whole step apart. */
+CLQ_INLINE void clq_groups_two_steps(CLQ_V c[CLQ_ROWS][CLQ_VECTORS], const uint8_t *const p[3], size_t lda,
+                                     const int8_t *b, const int mr)
 {
-    CLQ_V w[2][2];
-    CLQ_UNROLL for (int j = 0; j < 4; j++) w[j / 2][j % 2] = CLQ_LOAD(b + 4 * CLQ_LANES * j);
+    CLQ_V w[2][CLQ_VECTORS];
+#ifdef CLQ_DOT
+    CLQ_UNROLL for (int k = 0; k < 2; k++)
+    {
+        CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++) w[k][j] = CLQ_LOAD(b + 4 * CLQ_LANES * (CLQ_VECTORS * k + j));
+        CLQ_UNROLL for (int i = 0; i < mr; i++)
+        {
+            const CLQ_V x = CLQ_MM(set1_epi32)(*(const clq_dword *)(p[i / 3] + (size_t)(i % 3) * lda + 4 * k));
+            CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++) c[i][j] = CLQ_DOT(c[i][j], x, w[k][j]);
+        }
+    }
+#else
+    CLQ_UNROLL for (int j = 0; j < 2 * CLQ_VECTORS; j++)
+        w[j / CLQ_VECTORS][j % CLQ_VECTORS] = CLQ_LOAD(b + 4 * CLQ_LANES * j);
     CLQ_UNROLL for (int i = 0; i < mr; i++)
     {
         const uint8_t *a = p[i / 3] + (size_t)(i % 3) * lda;
         const CLQ_V x = CLQ_MM(set1_epi32)(*(const clq_dword *)a), z = CLQ_MM(set1_epi32)(*(const clq_dword *)(a + 4));
-        CLQ_UNROLL for (int j = 0; j < 2; j++) c[i][j] = CLQ_DOTS(c[i][j], x, w[0][j], z, w[1][j]);
+        CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++) c[i][j] = CLQ_DOTS(c[i][j], x, w[0][j], z, w[1][j]);
     }
+#endif
 }
 
 CLQ_INLINE void clq_groups_tile_run(const struct clq_groups_tile *t, size_t row, size_t tiles, const int mr)
 {
     for (; tiles > 0; tiles--, row += (size_t)mr) {
         const size_t lda = t->lda;
-        const uint8_t *p[2] = {t->a + row * lda, t->a + (row + 3) * lda};
+        const uint8_t *p[3] = {t->a + row * lda, t->a + (row + 3) * lda, t->a + (row + 6) * lda};
         const int8_t *b = t->data;
         const int32_t *init = t->init;
-        const float *scale = t->scale, *slot = t->end.slots + row * CLQ_STRIP;
-        CLQ_VF f[CLQ_ROWS][2];
-        CLQ_UNROLL for (int i = 0; i < 2 * mr; i++)
-            f[i / 2][i % 2] = t->resume ? CLQ_LOADF(slot + CLQ_LANES * i) : CLQ_MM(setzero_ps)();
+        const float *scale = t->scale;
+        float *slot = t->end.slots + row * CLQ_STRIP;
+        CLQ_VF f[CLQ_ROWS][CLQ_VECTORS];
+        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
+            f[i / CLQ_VECTORS][i % CLQ_VECTORS] = t->resume ? CLQ_LOADF(slot + CLQ_LANES * i) : CLQ_MM(setzero_ps)();
         for (size_t left = t->steps; left > 0; init += CLQ_STRIP, scale += CLQ_STRIP) {
             size_t steps = left < t->group_steps ? left : t->group_steps;
             left -= steps;
-            CLQ_V c[CLQ_ROWS][2];
-            CLQ_UNROLL for (int i = 0; i < 2 * mr; i++) c[i / 2][i % 2] = CLQ_LOAD(init + CLQ_LANES * (i % 2));
+            CLQ_V c[CLQ_ROWS][CLQ_VECTORS];
+            CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
+                c[i / CLQ_VECTORS][i % CLQ_VECTORS] = CLQ_LOAD(init + CLQ_LANES * (i % CLQ_VECTORS));
             for (; steps > 0; steps -= 2, b += 8 * CLQ_STRIP) {
                 clq_groups_two_steps(c, p, lda, b, mr);
                 CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 8;
             }
-            CLQ_UNROLL for (int j = 0; j < 2; j++)
+            CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
             {
                 const CLQ_VF s = CLQ_LOADF(scale + CLQ_LANES * j);
                 CLQ_UNROLL for (int i = 0; i < mr; i++)
                     f[i][j] = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(c[i][j]), s, f[i][j]);
             }
         }
-        CLQ_UNROLL for (int i = 0; i < mr; i++) clq_groups_finish(&t->end, row + (size_t)i, f[i], 2);
+        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
+            CLQ_STOREF(slot + CLQ_LANES * i, f[i / CLQ_VECTORS][i % CLQ_VECTORS]);
+        if (t->end.keep == 0) continue;
+        for (size_t r = 0; r < (size_t)mr; r++)
+            for (size_t at = 0; at < CLQ_STRIP; at += CLQ_LANES)
+                clq_groups_finish(&t->end, row + r, at, CLQ_LOADF(slot + CLQ_STRIP * r + at));
     }
 }
 
@@ -208,26 +231,34 @@ CLQ_GROUPS_TILE(1)
 CLQ_GROUPS_TILE(2)
 CLQ_GROUPS_TILE(3)
 CLQ_GROUPS_TILE(4)
-#if CLQ_ROWS == 6
+#if CLQ_ROWS > 4
 CLQ_GROUPS_TILE(5)
 CLQ_GROUPS_TILE(6)
 #endif
-static clq_groups_tile_fn *const clq_groups_tiles[CLQ_ROWS + 1] = {NULL, tile_1, tile_2, tile_3, tile_4,
-#if CLQ_ROWS == 6
-                                                                   tile_5, tile_6
+#if CLQ_ROWS > 6
+CLQ_GROUPS_TILE(7)
+#endif
+static clq_groups_tile_fn *const clq_groups_tiles[CLQ_ROWS + 1] = {
+    NULL,   tile_1, tile_2, tile_3, tile_4,
+#if CLQ_ROWS > 4
+    tile_5, tile_6,
+#endif
+#if CLQ_ROWS > 6
+    tile_7,
 #endif
 };
 
 /* The strip's part of one group: w - z, its sums times -128, and scales. Returns the end of what was written. */
-CLQ_INLINE int8_t *clq_groups_unpack_group(int8_t *to, int32_t *init, const uint8_t *from, const CLQ_V z[2], size_t k8)
+CLQ_INLINE int8_t *clq_groups_unpack_group(int8_t *to, int32_t *init, const uint8_t *from, const CLQ_V z[CLQ_VECTORS], size_t k8)
 {
     const CLQ_V low = CLQ_MM(set1_epi8)(15), ones = CLQ_MM(set1_epi8)(1);
-    CLQ_V sum[2];
-    CLQ_UNROLL for (int j = 0; j < 2; j++) sum[j] = CLQ_MM(set1_epi32)(0);
+    CLQ_V sum[CLQ_VECTORS];
+    CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++) sum[j] = CLQ_MM(set1_epi32)(0);
     for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, to += 8 * CLQ_STRIP) {
-        CLQ_UNROLL for (int j = 0; j < 2; j++)
+        CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
         {
             const CLQ_V v = CLQ_LOAD(from + 4 * CLQ_LANES * j);
+            _mm_prefetch((const char *)from + 8192 + 4 * CLQ_LANES * j, _MM_HINT_T1);
             const CLQ_V even = CLQ_MM(sub_epi8)(CLQ_AND(v, low), z[j]);
             const CLQ_V odd = CLQ_MM(sub_epi8)(CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low), z[j]);
             CLQ_STORE(to + 4 * CLQ_LANES * j, even);
@@ -235,7 +266,7 @@ CLQ_INLINE int8_t *clq_groups_unpack_group(int8_t *to, int32_t *init, const uint
             sum[j] = CLQ_DOTS(sum[j], ones, even, ones, odd);
         }
     }
-    CLQ_UNROLL for (int j = 0; j < 2; j++)
+    CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
         CLQ_STORE(init + CLQ_LANES * j, CLQ_MM(sub_epi32)(CLQ_MM(set1_epi32)(0), CLQ_MM(slli_epi32)(sum[j], 7)));
     return to;
 }
@@ -258,8 +289,8 @@ static void clq_groups_unpack(const struct clq_groups *p, size_t panel, size_t c
     size_t at = b->group * CLQ_GROUPS_WIDTH + column;
     for (size_t k = 0; k < b->k; k += p->group, at += CLQ_GROUPS_WIDTH) {
         const size_t left = (b->k - k + 7) / 8, k8 = left < p->group / 8 ? left : p->group % 8 ? left : p->group / 8;
-        CLQ_V z[2];
-        CLQ_UNROLL for (int j = 0; j < 2; j++)
+        CLQ_V z[CLQ_VECTORS];
+        CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
         {
             z[j] = clq_groups_zeros(p, clq_groups_zero(p, panel) + at + CLQ_LANES * (size_t)j);
             CLQ_STOREF(scale + CLQ_LANES * j,
@@ -303,7 +334,7 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
     const bool copies = clq_groups_copies(g);
     struct clq_groups_tile t = {
         .a = copies ? (uint8_t *)scratch + part.rows : (const uint8_t *)g->a + row * g->lda,
-        .lda = copies ? 8 * p->k8 : g->lda,
+        .lda = copies ? clq_groups_distance(p->k8) : g->lda,
         .data = (int8_t *)(scratch + part.data),
         .init = (int32_t *)(void *)(scratch + part.init),
         .scale = (float *)(void *)(scratch + part.scale),
@@ -330,7 +361,7 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
 
 struct clq_groups_few {
     const struct clq_groups *p;
-    const int8_t *a;     /* rows of 8 * k8 signed codes */
+    const int8_t *a;     /* signed rows */
     const int32_t *sums; /* [row][count] */
     size_t panel, column;
     struct clq_groups_end end;
@@ -338,7 +369,7 @@ struct clq_groups_few {
 
 static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *sums, size_t rows)
 {
-    for (size_t r = 0; r < rows; r++, a += 8 * p->k8) {
+    for (size_t r = 0; r < rows; r++, a += clq_groups_distance(p->k8)) {
         for (size_t i = 0; i < p->count; i++) {
             const size_t begin = i * p->group, end = p->k - begin < p->group ? p->k : begin + p->group;
             int32_t sum = 0;
@@ -348,20 +379,30 @@ static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, 
     }
 }
 
-/* The dots of one group. */
-CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][4], const int8_t *a, size_t lda, const uint8_t *from, size_t k8,
-                                    const int mr, const int nv)
+CLQ_INLINE void clq_groups_nibbles(CLQ_V *even, CLQ_V *odd, const uint8_t *from)
 {
-    const CLQ_V low = CLQ_MM(set1_epi8)(15);
+    const CLQ_V low = CLQ_MM(set1_epi8)(15), v = CLQ_LOAD(from);
+    _mm_prefetch((const char *)from + 4096, _MM_HINT_T0);
+    *even = CLQ_AND(v, low);
+    *odd = CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low);
+}
+
+/* The dots of one group. */
+CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][CLQ_FEW_VECTORS], const int8_t *a, size_t lda, const uint8_t *from,
+                                    size_t k8, const int mr, const int nv)
+{
     for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, a += 8) {
         CLQ_V even[4], odd[4];
-        CLQ_UNROLL for (int j = 0; j < nv; j++)
-        {
-            const CLQ_V v = CLQ_LOAD(from + 4 * CLQ_LANES * j);
-            _mm_prefetch((const char *)from + 4096 + 4 * CLQ_LANES * j, _MM_HINT_T0);
-            even[j] = CLQ_AND(v, low);
-            odd[j] = CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low);
+        if (mr == 1) { /* as many columns as the registers hold */
+            const CLQ_V x = CLQ_MM(set1_epi32)(*(const clq_dword *)a), z = CLQ_MM(set1_epi32)(*(const clq_dword *)(a + 4));
+            CLQ_UNROLL for (int j = 0; j < nv; j++)
+            {
+                clq_groups_nibbles(&even[0], &odd[0], from + 4 * CLQ_LANES * j);
+                c[0][j] = CLQ_DOTS(c[0][j], even[0], x, odd[0], z);
+            }
+            continue;
         }
+        CLQ_UNROLL for (int j = 0; j < nv; j++) clq_groups_nibbles(&even[j], &odd[j], from + 4 * CLQ_LANES * j);
         CLQ_UNROLL for (int i = 0; i < mr; i++)
         {
             const clq_dword *at = (const clq_dword *)(a + (size_t)i * lda);
@@ -375,17 +416,17 @@ CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][4], const int8_t *a, size_t lda, 
 CLQ_INLINE void clq_groups_few_run(struct clq_groups_few *t, size_t row, const int mr, const int nv)
 {
     const struct clq_groups *p = t->p;
-    const size_t lda = 8 * p->k8, count = p->count, per = clq_groups_segment(p) / p->group;
+    const size_t lda = clq_groups_distance(p->k8), count = p->count, per = clq_groups_segment(p) / p->group;
     const uint8_t *from = clq_groups_data(p, t->panel) + 4 * t->column, *zero = clq_groups_zero(p, t->panel) + t->column;
     const void *scale = clq_groups_scale(p, t->panel);
     const int8_t *a = t->a + row * lda;
     const int32_t *sums = t->sums + row * count;
     for (size_t first = 0, segment = 0; first < count; first += per, segment++) {
-        CLQ_VF f[4][4];
+        CLQ_VF f[4][CLQ_FEW_VECTORS];
         CLQ_UNROLL for (int i = 0; i < mr * nv; i++) f[i / nv][i % nv] = CLQ_MM(setzero_ps)();
         for (size_t i = first; i < count && i < first + per; i++) {
             const size_t left = p->k8 - i * p->group / 8, k8 = i + 1 < count ? p->group / 8 : left;
-            CLQ_V c[4][4];
+            CLQ_V c[4][CLQ_FEW_VECTORS];
             CLQ_UNROLL for (int j = 0; j < nv; j++)
             {
                 const CLQ_V z = p->zeros ? CLQ_WIDEN(zero + i * CLQ_GROUPS_WIDTH + CLQ_LANES * (size_t)j)
@@ -404,7 +445,8 @@ CLQ_INLINE void clq_groups_few_run(struct clq_groups_few *t, size_t row, const i
             }
         }
         clq_groups_close(&t->end, p, segment);
-        CLQ_UNROLL for (int i = 0; i < mr; i++) clq_groups_finish(&t->end, row + (size_t)i, f[i], nv);
+        CLQ_UNROLL for (int i = 0; i < mr * nv; i++)
+            clq_groups_finish(&t->end, row + (size_t)(i / nv), (size_t)(i % nv) * CLQ_LANES, f[i / nv][i % nv]);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The AVX512-VNNI product with 4-bit weights: the 6x32 tile, and 1x64 and 4x32 for few rows. */
-#include "kernels/avx512/gemm_u4_vnni.h"
+ * The AVX512-VNNI product with 4-bit weights: the 7x32 tile, and 1x64 and 4x32 for few rows. */
+#include "kernels/avx512/gemm_u4_tiles.h"
 
 #include <immintrin.h>
 
@@ -16,8 +16,10 @@
 #define CLQ_HALVES(p) _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(p)))
 #define CLQ_WIDEN(p) _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p)))
 #define CLQ_AND(a, b) _mm512_and_si512(a, b)
+#define CLQ_DOT(sum, u, s) dot(sum, u, s)
 #define CLQ_DOTS(sum, u0, s0, u1, s1) dot(dot(sum, u0, s0), u1, s1)
-#define CLQ_ROWS 6
+#define CLQ_ROWS 7
+#define CLQ_VECTORS 2
 #define CLQ_FEW_VECTORS 4
 
 /* One instruction, not the intrinsic, which makes gcc 12 spill, and no compiler flag. */
