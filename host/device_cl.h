@@ -19,6 +19,7 @@
 
 struct clq_cl;        /* an opened device: context, queue, programs, verdicts */
 struct clq_cl_weight; /* packed weights of one product or convolution, on the device */
+struct clq_cl_u4;     /* packed 4-bit weights */
 
 /* Facts for reports and cache keys, never for choices. */
 struct clq_cl_info {
@@ -63,6 +64,7 @@ enum clq_cl_family {
     CLQ_CL_HISTOGRAM,
     CLQ_CL_GEMM,
     CLQ_CL_GEMV, /* products of few rows; not on every device */
+    CLQ_CL_GEMM_U4, /* weights of 4 bits in groups */
     CLQ_CL_FLIP, /* int8 activations to uint8: part of gemm_s8s8 */
     CLQ_CL_CONV,
     CLQ_CL_GROUPED,
@@ -158,5 +160,14 @@ clq_status clq_cl_gemm(struct clq_cl *cl, const struct clq_cl_weight *weight, co
 /* Computes the whole batch: batch, x, y are read. */
 clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *weight, const struct clq_conv_args *args,
                        const struct clq_cl_io *io, struct clq_error *err);
+
+/* Products with 4-bit weights in groups, for runs with any m. io: x is a, b is scale_a. Groups are multiples of 8, or all of
+ * k; supports says which arguments the device can take. The plain arrays are not needed after prepare. */
+bool clq_cl_supports_u4(const struct clq_cl *cl, const struct clq_gemm_u4_args *args);
+clq_status clq_cl_prepare_u4(struct clq_cl_u4 **out, struct clq_cl *cl, const struct clq_gemm_u4_args *args,
+                             struct clq_error *err);
+void clq_cl_u4_free(struct clq_cl *cl, struct clq_cl_u4 *weight);
+clq_status clq_cl_gemm_u4(struct clq_cl *cl, const struct clq_cl_u4 *weight, const struct clq_gemm_u4_args *args,
+                          const struct clq_cl_io *io, struct clq_error *err);
 
 #endif

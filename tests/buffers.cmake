@@ -9,7 +9,7 @@ endfunction()
 set(buffers_env "POCL_CACHE_DIR=${CMAKE_CURRENT_BINARY_DIR}/pocl-cache")
 file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/pocl-cache)
 
-foreach(name test_buffers test_buffers_products)
+foreach(name test_buffers test_buffers_products test_int4)
   clq_public_program(${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.c)
   target_link_libraries(${name} PRIVATE cmocka)
   add_test(NAME ${name} COMMAND ${name})

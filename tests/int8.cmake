@@ -11,7 +11,7 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE MATCHES "Rel"
     set_tests_properties(no_spill_${stem} PROPERTIES LABELS "quick" SKIP_RETURN_CODE 77)
   endfunction()
   clq_no_spill(clq_kernels_avx512 gemm_vnni 74)
-  clq_no_spill(clq_kernels_avx512 gemm_u4_vnni 8)
+  clq_no_spill(clq_kernels_avx512 gemm_u4_vnni 9)
   clq_no_spill(clq_kernels_avx512 dwconv_quads 12)
   clq_no_spill(clq_kernels_avx512 dwconv 2)
   clq_no_spill(clq_kernels_avx2 gemm_narrow 6)

@@ -18,6 +18,7 @@ struct state {
     float f[SIZE], want_f[SIZE], got_f[SIZE];
     uint8_t a[SIZE], b[SIZE], want[SIZE], got[SIZE];
     int8_t w[SIZE];
+    uint8_t zero[128];
     int32_t bias[128];
     float multiplier[128];
 };
@@ -42,6 +43,7 @@ static void fill(struct state *s)
         s->f[i] = i % 13 ? (float)(int32_t)r * 0x1p-26f : odd[i / 13 % 5];
     }
     for (size_t i = 0; i < 128; i++) {
+        s->zero[i] = i * 7 % 16;
         s->bias[i] = (int32_t)i * 37 - 900;
         s->multiplier[i] = 0x1p-9f * (float)(i + 1);
     }
@@ -130,6 +132,32 @@ static void gemm(struct state *s, bool is_signed, size_t m, size_t n, size_t k)
     clq_cl_weight_free(s->cl, w);
 }
 
+static void gemm_u4(struct state *s, size_t m, size_t n, size_t k, size_t group)
+{
+    struct clq_gemm_u4_args g = {.m = m,
+                                 .n = n,
+                                 .k = k,
+                                 .group = group,
+                                 .a = s->a,
+                                 .lda = k,
+                                 .scale_a = s->multiplier,
+                                 .weight = s->b,
+                                 .scale = s->multiplier,
+                                 .zero_point = n % 2 ? s->zero : NULL,
+                                 .bias = s->multiplier,
+                                 .y = s->want_f,
+                                 .ldy = n};
+    struct clq_cl_u4 *w = NULL;
+    s->reference.gemm_s8u4_plan(&g);
+    g.unit_end = g.units;
+    s->reference.gemm_s8u4(&g);
+    g.y = s->got_f;
+    clq_status st = clq_cl_prepare_u4(&w, s->cl, &g, &s->err);
+    if (st == CLQ_OK) st = clq_cl_gemm_u4(s->cl, w, &g, NULL, &s->err);
+    expect(s, st, s->want_f, s->got_f, m * n * sizeof(float), "gemm_s8u4");
+    clq_cl_u4_free(s->cl, w);
+}
+
 static void conv(struct state *s, size_t ci, size_t co, size_t groups)
 {
     struct clq_conv_args c = {.batch = 1,
@@ -184,6 +212,8 @@ int main(int argc, char **argv)
         elementwise(&s, 3);
         statistics(&s, 131);
         pool(&s);
+        gemm_u4(&s, 5, 9, 37, 16);
+        gemm_u4(&s, 1, 70, 20, 32);
         conv(&s, 6, 6, 6);
         conv(&s, 6, 4, 2);
     }

@@ -93,6 +93,7 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_GEMV_ROWS("gemv_plain_fragments", 0, 1, CLQ_CL_CAP_BY_NAME, CLQ_CL_FRAGMENTS),
     CLQ_X86_ROW("conv_u8s8", "product_x86", "conv_u8s8", 12, CLQ_CL_PANELS),
     CLQ_ALL_TILE_ROWS("conv_u8s8", "conv_u8s8"),
+    {"gemm_s8u4", "generic", "gemm_u4", "gemm_s8u4", "-DCLQ_ROWS=4", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
     CLQ_GENERIC_ROW("conv_u8s8", "conv", "conv_u8s8"),
     CLQ_PLAIN_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     CLQ_GENERIC_ROW("conv_grouped_u8s8", "conv", "conv_u8s8"),

@@ -8,6 +8,7 @@
  *     quantize.h  calibrates, measures, plans and writes a quantized model
  *     plan.h      reads what a plan decided, layer by layer
  *     buffers.h   the kernels on plain arrays, without a model
+ *     int4.h      products with 4-bit weights in groups, on plain arrays
  *     tensor.h    element types, and the plain view of an array
  *     status.h    what calls return
  *     version.h   the version of the library
@@ -21,6 +22,7 @@
 #include <clquant/buffers.h>
 #include <clquant/context.h>
 #include <clquant/data.h>
+#include <clquant/int4.h>
 #include <clquant/model.h>
 #include <clquant/plan.h>
 #include <clquant/quantize.h>
