@@ -40,7 +40,7 @@ struct clq_cl {
     char *cache_dir, *only, *prefer; /* own copies of the options' strings */
     uint64_t enqueues, waits;
     size_t used; /* bytes of device memory that this struct allocated */
-    bool dead;
+    bool dead, testing; /* testing: a kernel may be compiled by its first launch, which takes a busy machine long */
     char reason[256];
     struct clq_cl_buffer scratch[CLQ_CL_SLOTS];
     struct clq_cl_buffer flipped; /* int8 activations as uint8 */

@@ -145,7 +145,9 @@ static clq_status try_variant(struct clq_cl *cl, enum clq_cl_family family, cons
     struct clq_cl_family_state *f = &cl->family[family];
     CLQ_TRY(clq_cl_kernel(&f->kernel, cl, v, err));
     f->variant = v;
+    cl->testing = true;
     clq_status st = cl->options.skip_selftest ? CLQ_OK : clq_cl_selftest(cl, family, err);
+    cl->testing = false;
     if (st == CLQ_OK) return CLQ_OK;
     if (!cl->dead) clReleaseKernel(f->kernel);
     f->kernel = NULL;

@@ -38,7 +38,7 @@ clq_status clq_cl_list(struct clq_cl_info **out, int *n, struct clq_error *err);
 /* {0} is valid and means the defaults. */
 struct clq_cl_options {
     const char *cache_dir;   /* folder for compiled programs, made when absent; NULL: nothing is stored */
-    unsigned timeout_ms;     /* deadline of one wait; 0: 10,000 */
+    unsigned timeout_ms;     /* deadline of one wait, six times as long in a self-test; 0: 10,000 */
     unsigned cpu;            /* CLQ_CPU_* bits that CPU-shaped variants may use; 0: none of them */
     const char *only;        /* names of variants ("generic", "x86_vnni"), separated by spaces: a family with such a
                                 variant uses only it; NULL: all */

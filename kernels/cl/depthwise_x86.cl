@@ -17,7 +17,6 @@
 #error "depthwise_x86.cl is for x86 CPUs with AVX-512"
 #endif
 
-
 #define CLQ_DEFINE_PAIR(name, instruction)                                               \
     static inline int16 name(int16 a, int16 b)                                           \
     {                                                                                    \
@@ -73,31 +72,48 @@ static inline void clq_quad(int16 acc[4], const int16 tap[4], global const int16
     acc[3] = clq_dot_taps(acc[3], clq_high_words(high[0], high[1]), w[3]);
 }
 
+/* What all pixels of a row share, in registers before the first store, which could alias it. */
+struct epilogue {
+    float16 low, high, scale[4];
+    int16 fold[4], back;
+};
+
+static inline struct epilogue clq_epilogue(const struct layer *g)
+{
+    struct epilogue e = {(float16)(float)(g->lo - g->zp), (float16)(float)(g->hi - g->zp)};
+    e.back = (int16)(g->zp - CLQ_MAGIC_BITS);
+    CLQ_UNROLL for (int j = 0; j < 4; j++) {
+        e.scale[j] = g->scale[j];
+        e.fold[j] = g->fold[j];
+    }
+    return e;
+}
+
 /* at: element of y of the pixel's first channel. */
-static inline void clq_emit(const struct layer *g, const int16 acc[4], ulong at)
+static inline void clq_emit(const struct layer *g, const struct epilogue *e, const int16 acc[4], ulong at)
 {
     if (g->out <= CLQ_OUT_S8) {
-        const float16 low = (float)(g->lo - g->zp), high = (float)(g->hi - g->zp);
         int16 q[4];
         CLQ_UNROLL for (int j = 0; j < 4; j++) {
-            const float16 f = min(max(convert_float16(acc[j]) * g->scale[j], low), high);
-            q[j] = as_int16(f + CLQ_MAGIC) - (CLQ_MAGIC_BITS - g->zp);
+            const float16 f = min(max(convert_float16(acc[j]) * e->scale[j], e->low), e->high);
+            q[j] = as_int16(f + CLQ_MAGIC) + e->back;
         }
         clq_store64(g->y + at, clq_pack_bytes(clq_pack_words(q[0], q[1]), clq_pack_words(q[2], q[3])), g->mask);
         return;
     }
     int part[4][16];
     CLQ_UNROLL for (int j = 0; j < 4; j++)
-        vstore16(g->out == CLQ_OUT_S32 ? acc[j] : as_int16(convert_float16(acc[j]) * g->scale[j]), 0, part[j]);
+        vstore16(g->out == CLQ_OUT_S32 ? acc[j] : as_int16(convert_float16(acc[j]) * e->scale[j]), 0, part[j]);
     for (int c = 0; c < g->lanes; c++) ((global int *)g->y)[at + c] = part[c % 16 / 4][c / 16 * 4 + c % 4];
 }
 
 /* One output row of any window: top is the input row of the first kernel row. */
 static void clq_row(const struct layer *g, global const uchar *image, int top, int ow)
 {
+    const struct epilogue e = clq_epilogue(g);
     for (int ox = 0; ox < ow; ox++) {
         const int left = ox * g->stride_w - g->pad_left;
-        int16 acc[4] = {g->fold[0], g->fold[1], g->fold[2], g->fold[3]};
+        int16 acc[4] = {e.fold[0], e.fold[1], e.fold[2], e.fold[3]};
         global const int16 *w = g->w;
         for (int ky = 0, kx = 0; ky < g->kh; w += 4) {
             int16 tap[4];
@@ -112,37 +128,51 @@ static void clq_row(const struct layer *g, global const uchar *image, int top, i
             }
             clq_quad(acc, tap, w);
         }
-        clq_emit(g, acc, g->y_at + (ulong)ox * g->ci);
+        clq_emit(g, &e, acc, g->y_at + (ulong)ox * g->ci);
     }
 }
 
-/* The same for 3 x 3: rows outside the image become the pad row with a step of 0. */
-static void clq_row_3x3(const struct layer *g, global const uchar *image, int top, int ow)
+/* All 64 channels are there. */
+static inline int16 clq_load_whole(global const uchar *p, ulong mask)
 {
-    global const uchar *line[3];
-    long step[3];
-    CLQ_UNROLL for (int ky = 0; ky < 3; ky++) {
-        const int sy = top + ky * g->dilation_h, inside = (uint)sy < (uint)g->h;
-        line[ky] = inside ? image + (long)sy * g->width * g->ci : g->pad;
-        step[ky] = inside ? g->ci : 0;
-    }
-    for (int ox = 0; ox < ow; ox++) {
-        const int left = ox * g->stride_w - g->pad_left;
-        int16 acc[4] = {g->fold[0], g->fold[1], g->fold[2], g->fold[3]}, tap[12];
-        if (left >= 0 && left + 2 * g->dilation_w < g->width) {
-            CLQ_UNROLL for (int t = 0; t < 9; t++)
-                tap[t] = clq_load64(line[t / 3] + (left + t % 3 * g->dilation_w) * step[t / 3], g->mask);
-        } else {
-            CLQ_UNROLL for (int t = 0; t < 9; t++) {
-                const int sx = left + t % 3 * g->dilation_w;
-                tap[t] = clq_load64((uint)sx < (uint)g->width ? line[t / 3] + sx * step[t / 3] : g->pad, g->mask);
-            }
-        }
-        tap[9] = tap[10] = tap[11] = tap[8];
-        CLQ_UNROLL for (int t = 0; t < 3; t++) clq_quad(acc, tap + 4 * t, g->w + 4 * t);
-        clq_emit(g, acc, g->y_at + (ulong)ox * g->ci);
-    }
+    (void)mask;
+    return vload16(0, (global const int *)p);
 }
+
+/* The same for K x K taps: rows outside the image become the pad row with a step of 0. LOAD: clq_load64, or
+ * clq_load_whole without the cost of a mask. */
+#define CLQ_DEFINE_ROW(name, K, LOAD)                                                                  \
+    static void name(const struct layer *g, global const uchar *image, int top, int ow)                \
+    {                                                                                                  \
+        const struct epilogue e = clq_epilogue(g);                                                     \
+        global const uchar *line[K];                                                                   \
+        long step[K];                                                                                  \
+        CLQ_UNROLL for (int ky = 0; ky < K; ky++) {                                                    \
+            const int sy = top + ky * g->dilation_h, inside = (uint)sy < (uint)g->h;                   \
+            line[ky] = inside ? image + (long)sy * g->width * g->ci : g->pad;                          \
+            step[ky] = inside ? g->ci : 0;                                                             \
+        }                                                                                              \
+        for (int ox = 0; ox < ow; ox++) {                                                              \
+            const int left = ox * g->stride_w - g->pad_left, inner = left >= 0 && left + (K - 1) * g->dilation_w < g->width; \
+            int16 acc[4] = {e.fold[0], e.fold[1], e.fold[2], e.fold[3]};                               \
+            CLQ_UNROLL for (int quad = 0; quad < (K * K + 3) / 4; quad++) {                            \
+                int16 tap[4];                                                                          \
+                CLQ_UNROLL for (int b = 0; b < 4; b++) {                                               \
+                    const int t = 4 * quad + b, ky = t / K, sx = left + t % K * g->dilation_w;         \
+                    if (t >= K * K) tap[b] = tap[0]; /* its weights are 0 */                           \
+                    else if (inner) tap[b] = LOAD(line[ky] + sx * step[ky], g->mask);                  \
+                    else tap[b] = LOAD((uint)sx < (uint)g->width ? line[ky] + sx * step[ky] : g->pad, g->mask); \
+                }                                                                                      \
+                clq_quad(acc, tap, g->w + 4 * quad);                                                   \
+            }                                                                                          \
+            clq_emit(g, &e, acc, g->y_at + (ulong)ox * g->ci);                                         \
+        }                                                                                              \
+    }
+
+CLQ_DEFINE_ROW(clq_row_3x3, 3, clq_load64)
+CLQ_DEFINE_ROW(clq_row_3x3_whole, 3, clq_load_whole)
+CLQ_DEFINE_ROW(clq_row_5x5, 5, clq_load64)
+CLQ_DEFINE_ROW(clq_row_5x5_whole, 5, clq_load_whole)
 
 __attribute__((reqd_work_group_size(1, 1, 1)))
 kernel void depthwise_u8s8(global const uchar *x, ulong x_at, global const char *w, ulong w_at, global uchar *y,
@@ -162,6 +192,9 @@ kernel void depthwise_u8s8(global const uchar *x, ulong x_at, global const char 
                             pad_left, dilation_h, dilation_w, lanes, out, zp, lo, hi};
     global const uchar *image = x + x_at + (ulong)(row / (uint)oh) * h * width * ci + channel;
     const int top = (int)(row % (uint)oh) * stride_h - pad_top;
-    if (kh == 3 && kw == 3) clq_row_3x3(&g, image, top, ow);
+    if (kh == 3 && kw == 3 && lanes == 64) clq_row_3x3_whole(&g, image, top, ow);
+    else if (kh == 3 && kw == 3) clq_row_3x3(&g, image, top, ow);
+    else if (kh == 5 && kw == 5 && lanes == 64) clq_row_5x5_whole(&g, image, top, ow);
+    else if (kh == 5 && kw == 5) clq_row_5x5(&g, image, top, ow);
     else clq_row(&g, image, top, ow);
 }

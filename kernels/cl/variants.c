@@ -19,8 +19,12 @@
 /* F0 and F1. */
 #define CLQ_GENERIC_ROW(op, source, entry)                                                               \
     {op, "generic", source, entry, "-DCLQ_ROWS=4", 0, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS}
-#define CLQ_X86_ROW(op, source, entry, rows, layout)                                                     \
-    {op, "x86_vnni", source, entry, "", CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, true, {1, 1}, {rows, 64}, 0, layout}
+#define CLQ_X86_ROW(op, name, source, entry, options, rows, layout)                                      \
+    {op, name, source, entry, options, CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI, true, {1, 1}, {rows, 64}, 0, layout}
+/* Many rows per group cost less each; few rows leave work for many cores. */
+#define CLQ_X86_ROWS(op, conv)                                                                           \
+    CLQ_X86_ROW(op, "x86_vnni", "product_x86", op, "-DCLQ_CONV=" #conv " -DCLQ_GROUP_ROWS=48", 48, CLQ_CL_PANELS), \
+    CLQ_X86_ROW(op, "x86_vnni_12", "product_x86", op, "-DCLQ_CONV=" #conv " -DCLQ_GROUP_ROWS=12", 12, CLQ_CL_PANELS)
 
 /* F2: rows x columns of results per group, 16 x 16 work-items. Local memory: two buffers of 8 words of k. */
 #define CLQ_TILE_ROW(op, entry, name, dot, needs, rows, columns, layout)                                 \
@@ -71,7 +75,7 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_SPAN_ROWS("flip_s8", "elementwise"),
     CLQ_WINDOW_ROWS("maxpool_u8", "pool", "maxpool_u8", 0),
     CLQ_WINDOW_ROWS("avgpool_u8", "pool", "avgpool_u8", CLQ_CL_CAP_DIVIDE),
-    CLQ_X86_ROW("gemm_u8s8", "product_x86", "gemm_u8s8", 12, CLQ_CL_PANELS),
+    CLQ_X86_ROWS("gemm_u8s8", 0),
     CLQ_MMA_ROW("mma", "-DCLQ_MMA=1" CLQ_MMA_128x128, CLQ_CL_CAP_MMA, 128, 128, 3, 0),
     CLQ_MMA_ROW("mma", "-DCLQ_MMA=1" CLQ_MMA_128x64, CLQ_CL_CAP_MMA, 128, 64, 4, 0),
     CLQ_MMA_ROW("mma", "-DCLQ_MMA=1" CLQ_MMA_64x64, CLQ_CL_CAP_MMA, 64, 64, 4, 0),
@@ -91,13 +95,13 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_GEMV_ROWS("gemv_plain", 0, 0, CLQ_CL_CAP_BY_NAME, CLQ_CL_PANELS),
     CLQ_GEMV_ROWS("gemv_plain_signed", 5, 0, CLQ_CL_CAP_BY_NAME, CLQ_CL_PANELS_SIGNED),
     CLQ_GEMV_ROWS("gemv_plain_fragments", 0, 1, CLQ_CL_CAP_BY_NAME, CLQ_CL_FRAGMENTS),
-    CLQ_X86_ROW("conv_u8s8", "product_x86", "conv_u8s8", 12, CLQ_CL_PANELS),
+    CLQ_X86_ROWS("conv_u8s8", 1),
     CLQ_ALL_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     {"gemm_s8u4", "generic", "gemm_u4", "gemm_s8u4", "-DCLQ_ROWS=4", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
     CLQ_GENERIC_ROW("conv_u8s8", "conv", "conv_u8s8"),
     CLQ_PLAIN_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     CLQ_GENERIC_ROW("conv_grouped_u8s8", "conv", "conv_u8s8"),
-    CLQ_X86_ROW("conv_depthwise_u8s8", "depthwise_x86", "depthwise_u8s8", 1, CLQ_CL_LANES),
+    CLQ_X86_ROW("conv_depthwise_u8s8", "x86_vnni", "depthwise_x86", "depthwise_u8s8", "", 1, CLQ_CL_LANES),
     CLQ_WINDOW_ROWS("conv_depthwise_u8s8", "conv", "depthwise_u8s8", 0),
 };
 
