@@ -9,7 +9,7 @@ if(CLQ_OPENCL)
   add_test(NAME test_opencl COMMAND test_opencl ${CMAKE_CURRENT_BINARY_DIR}/opencl-cache)
   add_test(NAME test_opencl_no_platform COMMAND test_opencl none)
   set_tests_properties(test_opencl PROPERTIES LABELS "quick" ENVIRONMENT "POCL_CACHE_DIR=${CLQ_TEST_POCL_CACHE}"
-    RESOURCE_LOCK pocl TIMEOUT 300)
+    RESOURCE_LOCK pocl TIMEOUT 900)
   set_tests_properties(test_opencl_no_platform PROPERTIES LABELS "quick" ENVIRONMENT "OCL_ICD_VENDORS=/nonexistent")
 
   add_executable(test_opencl_tune ${CMAKE_CURRENT_LIST_DIR}/test_opencl_tune.c)

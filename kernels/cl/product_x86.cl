@@ -132,7 +132,8 @@ static inline void clq_narrow_part(global uchar *y, int16 code, uint mask)
     } else {                                                                                           \
         int16 part[R * NB]; /* the accumulators stay in registers up to here */                        \
         CLQ_UNROLL for (int i = 0; i < R * NB; i++) part[i] = acc[i / NB][i % NB];                     \
-        for (int i = 0; i < R * NB; i++) clq_store16(e, row + i / NB, column + i % NB * 16, part[i]);  \
+        _Pragma("unroll 1") for (int i = 0; i < R * NB; i++)                                          \
+            clq_store16(e, row + i / NB, column + i % NB * 16, part[i]);  \
     }
 
 /* acc[0 .. NB-1] of a row += the four bytes (u8) at p x panel columns b (s8). The broadcast is part of the assembly:
@@ -178,8 +179,13 @@ static inline void clq_narrow_part(global uchar *y, int16 code, uint mask)
 
 /* The last step of a row whose length is no multiple of 4 reads a whole word where the operand has one (its weights
  * are 0 there), else byte by byte; safe(i) decides per row. */
-#define CLQ_LAST_STEP(R, NB, at, n, safe) \
-    CLQ_STEP(R, NB, safe(i) ? CLQ_WORD(from[i] + (at)) : clq_tail(from[i] + (at), n))
+#define CLQ_LAST_STEP(R, NB, at, n, safe)                                                              \
+    do {                                                                                               \
+        int last[R];                                                                                   \
+        _Pragma("unroll 1") for (int i = 0; i < R; i++)                                                \
+            last[i] = safe(i) ? CLQ_WORD(from[i] + (at)) : clq_tail(from[i] + (at), n);                \
+        CLQ_STEP(R, NB, last[i]);                                                                      \
+    } while (0)
 
 #if CLQ_CONV == 0
 #define CLQ_SAFE_ROW(i) (from[i] + k + 3 < end)
