@@ -14,6 +14,7 @@
 
 enum { PROBLEMS = 3, FINALISTS = 4, MOST_PAIRS = 61, ROUGH = 5, MOST_RUNS = 256, PREFER = 2048 };
 #define ROUGH_LIMIT 1.5   /* a candidate that looks slower than this does not come into the final */
+#define HOPELESS 4.0      /* slower than that by single runs: not timed again, a sample of it would take seconds */
 #define PROBLEM_SECONDS 1e-3 /* of every problem in one sample */
 
 /* The problems of a family, and how often each runs in a sample so that none is drowned. */
@@ -100,6 +101,15 @@ static clq_status set_runs(struct course *c, struct runner *r, struct clq_error 
     return CLQ_OK;
 }
 
+/* The better of two rounds with one run per problem. */
+static double single(struct runner *r, const struct course *c, clq_status *st, struct clq_error *err)
+{
+    struct course once = *c;
+    for (size_t i = 0; i < PROBLEMS; i++) once.runs[i] = 1;
+    const double a = sample(r, &once, st, err), b = sample(r, &once, st, err);
+    return a < b ? a : b;
+}
+
 /* ---- One candidate ---- */
 static void runner_end(struct runner *r)
 {
@@ -176,6 +186,7 @@ static clq_status duel(struct clq_kernel_verdict *out, struct runner *incumbent,
 static clq_status qualify(struct tuner *t, enum clq_cl_family family, struct runner *r, size_t *n, struct course *c,
                           const struct clq_cl_variant *const *legal, size_t n_legal, struct clq_error *err)
 {
+    double first = 0; /* single runs of the first that passed */
     for (size_t i = 0; i < n_legal; i++, t->done++) {
         struct clq_error why = {""};
         CLQ_TRY(report(t, family, 0, err));
@@ -183,6 +194,13 @@ static clq_status qualify(struct tuner *t, enum clq_cl_family family, struct run
         *next = (struct runner){.row = add_row(t, family, legal[i]->name)};
         struct clq_cl_candidate *row = next->row;
         clq_status st = runner_begin(next, t, legal[i], family, c, &why);
+        const double alone = st == CLQ_OK ? single(next, c, &st, &why) : 0;
+        if (st == CLQ_OK && *n > 0 && alone > HOPELESS * first) {
+            row->passed = true;
+            row->seconds = r[0].row->seconds * alone / first;
+            runner_end(next);
+            continue;
+        }
         if (st == CLQ_OK && *n == 0) st = set_runs(c, next, &why);
         double times[ROUGH];
         for (int k = 0; k < ROUGH && st == CLQ_OK; k++) times[k] = sample(next, c, &st, &why);
@@ -193,7 +211,7 @@ static clq_status qualify(struct tuner *t, enum clq_cl_family family, struct run
         }
         row->passed = true;
         row->seconds = clq_median(times, ROUGH);
-        ++*n;
+        if (++*n == 1) first = alone;
         drop_slow(r, n);
     }
     return CLQ_OK;
