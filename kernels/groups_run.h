@@ -10,10 +10,10 @@
  *   CLQ_VECTORS                                vectors of columns of the tile, 2 or 4
  *   CLQ_ROWS, CLQ_FEW_VECTORS                  rows of the tile, 4, 6 or 7; vectors of columns for one row
  *
- * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of some
- * columns and some 512 elements of K at a time; it stays in the first cache. A is unsigned, a + 128,
- * and every sum starts at -128 * sum(w - z). Up to CLQ_FEW rows: nibbles are split in registers while the weights stream by,
- * A is signed, and every sum starts at -z * sum(a). */
+ * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of some columns and
+ * 512 elements of K at a time, which stay in the first cache. A is unsigned, a + 128, and every sum starts at
+ * -128 * sum(w - z). Up to CLQ_FEW rows: nibbles are split in registers while the weights stream by, A is signed, and every
+ * sum starts at -z * sum(a). */
 #ifndef CLQ_KERNELS_GROUPS_RUN_H
 #define CLQ_KERNELS_GROUPS_RUN_H
 
