@@ -11,8 +11,8 @@
 #include "base/model.h"
 
 /* IR 3 to 13. External data is read below the file's directory. On failure out is empty. CLQ_ERR_FORMAT: the file
- * breaks the rules. CLQ_ERR_UNSUPPORTED: it uses something that clq_model cannot hold (sparse tensors, 8-bit floats,
- * functions, sequences, strings that are used). */
+ * breaks the rules. CLQ_ERR_UNSUPPORTED: it uses something that clq_model cannot hold (sparse tensors, functions,
+ * sequences, strings that are used). */
 clq_status clq_onnx_read(struct clq_model *out, const char *path, struct clq_error *err);
 
 /* The same; allow_links: external data may be behind symbolic links and have more than one hard link, as in model

@@ -75,18 +75,19 @@ static clq_status shape(struct clq_onnx_reader *r, struct clq_const *out, const 
     return CLQ_OK;
 }
 
-/* Nonzero padding nibbles and booleans other than 0 and 1 must not reach the kernels. */
+/* Nonzero padding bits and booleans other than 0 and 1 must not reach the kernels. */
 static clq_status tidy(struct clq_onnx_reader *r, const struct clq_const *c, const Onnx__TensorProto *t,
                        unsigned char *data, size_t elements)
 {
-    if (clq_dtype_bits(c->dtype) == 4 && elements % 2) data[c->bytes - 1] &= 0x0f;
+    size_t used = clq_dtype_bits(c->dtype) < 8 ? elements * clq_dtype_bits(c->dtype) % 8 : 0;
+    if (used) data[c->bytes - 1] &= (unsigned char)((1 << used) - 1);
     if (c->dtype == CLQ_DTYPE_BOOL)
         for (size_t i = 0; i < elements; i++)
             if (data[i] > 1) return bad(r, t, "a boolean that is neither 0 nor 1");
     return CLQ_OK;
 }
 
-/* The numbers that one entry of int32_data may hold; for nibbles an entry is a packed byte. */
+/* The numbers that one entry of int32_data may hold; of packed types an entry is a packed byte. */
 static void int32_range(clq_dtype dtype, int32_t *low, int32_t *high)
 {
     *low = 0;
@@ -128,7 +129,7 @@ static bool narrow_uint64(unsigned char *data, const Onnx__TensorProto *t)
 static clq_status from_list(struct clq_onnx_reader *r, struct clq_const *c, Onnx__TensorProto *t, size_t elements)
 {
     size_t n = t->n_float_data + t->n_int32_data + t->n_int64_data + t->n_double_data + t->n_uint64_data;
-    bool packed = clq_dtype_bits(c->dtype) == 4, fits = true;
+    bool packed = clq_dtype_bits(c->dtype) < 8, fits = true;
     size_t expected = packed ? c->bytes : elements;
     if (lists_filled(t) & ~list_for(c->dtype)) return bad(r, t, "data in a list of another type");
     if (n != expected)

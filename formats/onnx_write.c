@@ -21,12 +21,19 @@ struct outside {
 struct builder {
     struct clq_arena arena;
     struct clq_onnx_todo *todo;
-    bool nibbles;
+    int64_t ir; /* the lowest IR version that has the types */
     const char *location; /* of the second file, or NULL: all data inside */
     struct outside *first, **last; /* in the order of their offsets; last is where the next one is linked */
     size_t outside_end;
     struct clq_error *err;
 };
+
+static void need_type(struct builder *b, clq_dtype dtype)
+{
+    int64_t ir = dtype >= CLQ_DTYPE_U2 ? 13 : dtype == CLQ_DTYPE_F8E8M0 ? 12 : dtype == CLQ_DTYPE_F4E2M1 ? 11 : dtype >= CLQ_DTYPE_U4 ? 10
+                 : dtype >= CLQ_DTYPE_F8E4M3FN ? 9 : 0;
+    if (ir > b->ir) b->ir = ir;
+}
 
 static void *room(struct builder *b, size_t n, size_t size)
 {
@@ -102,7 +109,7 @@ static clq_status tensor(struct builder *b, Onnx__TensorProto *out, const struct
     out->has_data_type = true;
     out->data_type = (int32_t)c->dtype;
     out->name = borrow_nonempty(c->name);
-    if (clq_dtype_bits(c->dtype) == 4) b->nibbles = true;
+    need_type(b, c->dtype);
     if (b->location && c->bytes >= EXTERNAL_ALIGN) return place_outside(b, out, c);
     out->has_raw_data = true;
     out->raw_data = (ProtobufCBinaryData){c->bytes, (uint8_t *)(uintptr_t)c->data};
@@ -145,7 +152,7 @@ static clq_status value(struct builder *b, Onnx__ValueInfoProto *out, const stru
     t->has_elem_type = true;
     t->elem_type = (int32_t)v->dtype;
     out->type = type;
-    if (clq_dtype_bits(v->dtype) == 4) b->nibbles = true;
+    need_type(b, v->dtype);
     if (v->rank < 0) return CLQ_OK;
     t->shape = shape;
     return dimensions(b, shape, v);
@@ -247,14 +254,14 @@ static clq_status fill(struct builder *b, Onnx__GraphProto *out, const struct cl
 }
 
 /* The IR version that came with the first ONNX release of an operator set; 4 is the first in which initializers need
- * not be inputs, 10 the first with nibbles. */
-static int64_t ir_version(const struct clq_model *model, bool nibbles)
+ * not be inputs. types: what the element types need. */
+static int64_t ir_version(const struct clq_model *model, int64_t types)
 {
     static const unsigned char table[] = {4, 4, 4, 4, 4, 4, 4, 4, 4, 4,  5,  6, 7,
                                           7, 7, 8, 8, 8, 8, 9, 9, 10, 10, 11, 12};
     int64_t opset = clq_model_opset(model, "");
     int64_t ir = opset < 0 || opset >= (int64_t)sizeof table ? IR_LAST : table[opset];
-    return nibbles && ir < 10 ? 10 : ir;
+    return types > ir ? types : ir;
 }
 
 static clq_status header(struct builder *b, Onnx__ModelProto *out, const struct clq_model *model)
@@ -323,7 +330,7 @@ static clq_status build(struct builder *b, Onnx__ModelProto *out, const struct c
         CLQ_TRY(fill(b, t->from, t->to));
     }
     out->has_ir_version = true;
-    out->ir_version = ir_version(model, b->nibbles);
+    out->ir_version = ir_version(model, b->ir);
     *bytes = onnx__model_proto__get_packed_size(out);
     if (*bytes > INT32_MAX)
         return clq_fail(b->err, CLQ_ERR_UNSUPPORTED, "the model needs %zu bytes; an ONNX file ends before 2 GiB",

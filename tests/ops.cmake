@@ -11,8 +11,8 @@ set(CLQ_ONNX_NODE_DATA "${CLQ_ONNX_NODE_DATA}" CACHE STRING "node cases of the o
 if(NOT CLQ_ONNX_NODE_DATA)
   set(CLQ_ONNX_NODE_DATA missing)
 endif()
-add_test(NAME ops_nodes_debian COMMAND test_ops_nodes /usr/share/libonnx-testdata/data/node 651)
-add_test(NAME ops_nodes COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} 1109)
+add_test(NAME ops_nodes_debian COMMAND test_ops_nodes /usr/share/libonnx-testdata/data/node 677)
+add_test(NAME ops_nodes COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} 1292)
 set_tests_properties(ops_nodes_debian ops_nodes PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick")
 
 # All floats in `full`, every 1009th for daily work. The loop test needs -O3, which is how clq_ops is built.
@@ -36,3 +36,7 @@ set_tests_properties(ops PROPERTIES LABELS "quick")
 clq_ops_test(test_ops_move m)
 add_test(NAME ops_move COMMAND test_ops_move)
 set_tests_properties(ops_move PROPERTIES LABELS "quick")
+
+clq_ops_test(test_ops_small m)
+add_test(NAME ops_small COMMAND test_ops_small)
+set_tests_properties(ops_small PROPERTIES LABELS "quick")

@@ -94,7 +94,23 @@ static const char *const int_names[] = {"axis",
                                         "exclude_outside",
                                         "fmod",
                                         "ignore_index",
-                                        "sorted"};
+                                        "sorted",
+                                        "K",
+                                        "N",
+                                        "bits",
+                                        "onesided",
+                                        "inverse",
+                                        "periodic",
+                                        "output_datatype",
+                                        "q_num_heads",
+                                        "kv_num_heads",
+                                        "output_height",
+                                        "output_width",
+                                        "sampling_ratio",
+                                        "center_point_box",
+                                        "align_corners",
+                                        "channels_last",
+                                        "saturate"};
 static const char *const list_names[] = {"axes",   "perm",      "kernel_shape",   "strides",
                                          "pads",   "dilations", "output_padding", "output_shape",
                                          "starts", "ends",      "split"};
@@ -127,7 +143,13 @@ static const struct {
                {"coordinate_transformation_mode", "align_corners"},
                {"keep_aspect_ratio_policy", "not_smaller"},
                {"keep_aspect_ratio_policy", "not_larger"},
-               {"nearest_mode", "ceil"}};
+               {"nearest_mode", "ceil"},
+               {"mode", "circular"},
+               {"mode", "max"},
+               {"update_rule", "linear"},
+               {"update_rule", "delta"},
+               {"activation", "silu"},
+               {"round_mode", "nearest"}};
 
 struct memory {
     int64_t lists[OP_MAX][8];
@@ -170,10 +192,11 @@ static bool random_input(struct op_test *t, bool like_first)
 {
     static const clq_dtype types[] = {CLQ_DTYPE_F32, CLQ_DTYPE_F32, CLQ_DTYPE_F32,    CLQ_DTYPE_S64,  CLQ_DTYPE_S64,
                                       CLQ_DTYPE_S32, CLQ_DTYPE_U8,  CLQ_DTYPE_S8,     CLQ_DTYPE_BOOL, CLQ_DTYPE_F64,
-                                      CLQ_DTYPE_U4,  CLQ_DTYPE_F16, CLQ_DTYPE_STRING, CLQ_DTYPE_S16,  CLQ_DTYPE_NONE};
+                                      CLQ_DTYPE_U4,  CLQ_DTYPE_F16, CLQ_DTYPE_STRING, CLQ_DTYPE_S16,  CLQ_DTYPE_NONE,
+                                      CLQ_DTYPE_BF16, CLQ_DTYPE_S2, CLQ_DTYPE_F8E5M2, CLQ_DTYPE_F4E2M1, CLQ_DTYPE_F8E8M0};
     int64_t shape[CLQ_MAX_RANK];
     int rank = friendly ? (below(3) ? 4 : 3) : below(12) ? below(5) : below(9);
-    clq_dtype dtype = types[below(15)];
+    clq_dtype dtype = types[below((int)(sizeof types / sizeof *types))];
     if (like_first && t->node.n_inputs > 0) dtype = t->in[0].dtype;
     for (int k = 0; k < rank; k++) shape[k] = friendly ? 1 + below(2) : below(10) ? 1 + below(5) : 0;
     if (friendly && t->node.n_inputs >= 2 && below(3)) rank = below(2);

@@ -14,7 +14,10 @@ static const struct {
     {CLQ_DTYPE_S64, 64, "int64"},    {CLQ_DTYPE_STRING, 0, "string"}, {CLQ_DTYPE_BOOL, 8, "bool"},
     {CLQ_DTYPE_F16, 16, "float16"},  {CLQ_DTYPE_F64, 64, "float64"},  {CLQ_DTYPE_U32, 32, "uint32"},
     {CLQ_DTYPE_U64, 64, "uint64"},   {CLQ_DTYPE_BF16, 16, "bfloat16"}, {CLQ_DTYPE_U4, 4, "uint4"},
-    {CLQ_DTYPE_S4, 4, "int4"},
+    {CLQ_DTYPE_S4, 4, "int4"},       {CLQ_DTYPE_U2, 2, "uint2"},      {CLQ_DTYPE_S2, 2, "int2"},
+    {CLQ_DTYPE_F8E4M3FN, 8, "float8e4m3fn"}, {CLQ_DTYPE_F8E4M3FNUZ, 8, "float8e4m3fnuz"},
+    {CLQ_DTYPE_F8E5M2, 8, "float8e5m2"},     {CLQ_DTYPE_F8E5M2FNUZ, 8, "float8e5m2fnuz"},
+    {CLQ_DTYPE_F8E8M0, 8, "float8e8m0"},     {CLQ_DTYPE_F4E2M1, 4, "float4e2m1"},
 };
 
 unsigned clq_dtype_bits(clq_dtype dtype)

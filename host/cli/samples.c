@@ -12,6 +12,12 @@ int cli_open_data(struct cli *cli, clq_data **out, const clq_model *model, const
     return st == CLQ_OK ? CLI_GO_ON : cli_fail(cli, st);
 }
 
+/* Element i of a packed type. */
+static unsigned packed_at(const void *p, size_t i, unsigned bits)
+{
+    return ((const uint8_t *)p)[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
+}
+
 bool cli_read_whole(int64_t *out, const clq_tensor *t, size_t n)
 {
     const void *p = t->data;
@@ -26,8 +32,16 @@ bool cli_read_whole(int64_t *out, const clq_tensor *t, size_t n)
         case CLQ_DTYPE_U32: out[i] = ((const uint32_t *)p)[i]; break;
         case CLQ_DTYPE_S64:
         case CLQ_DTYPE_U64: out[i] = ((const int64_t *)p)[i]; break;
-        case CLQ_DTYPE_U4: out[i] = ((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15; break;
-        case CLQ_DTYPE_S4: out[i] = ((((const uint8_t *)p)[i / 2] >> (i % 2 * 4) & 15) ^ 8) - 8; break;
+        case CLQ_DTYPE_U4:
+        case CLQ_DTYPE_F4E2M1: out[i] = packed_at(p, i, 4); break;
+        case CLQ_DTYPE_S4: out[i] = (int)(packed_at(p, i, 4) ^ 8) - 8; break;
+        case CLQ_DTYPE_U2: out[i] = packed_at(p, i, 2); break;
+        case CLQ_DTYPE_S2: out[i] = (int)(packed_at(p, i, 2) ^ 2) - 2; break;
+        case CLQ_DTYPE_F8E4M3FN:
+        case CLQ_DTYPE_F8E4M3FNUZ:
+        case CLQ_DTYPE_F8E5M2:
+        case CLQ_DTYPE_F8E5M2FNUZ:
+        case CLQ_DTYPE_F8E8M0: out[i] = ((const uint8_t *)p)[i]; break;
         default: return false;
         }
     }

@@ -13,7 +13,7 @@ int cli_open_data(struct cli *cli, clq_data **out, const clq_model *model, const
 /* Labels from a .npy of whole numbers, one per sample; *labels is for free(). path NULL: none. */
 int cli_load_labels(struct cli *cli, int64_t **labels, size_t *n, const char *path);
 
-/* The values of a whole-number tensor as int64_t, at most n; false for other types. */
+/* The values of a whole-number tensor as int64_t, of floats of 8 and 4 bits the codes; false for other types. */
 bool cli_read_whole(int64_t *out, const clq_tensor *t, size_t n);
 /* The values of a real tensor as double (float16 and bfloat16 widened); false for other types. */
 bool cli_read_real(double *out, const clq_tensor *t, size_t n);

@@ -61,14 +61,31 @@ bool clq_is_real(clq_dtype t)
 
 bool clq_is_number(clq_dtype t)
 {
-    return clq_is_real(t) || clq_op_is_int(t) || t == CLQ_DTYPE_BOOL || t == CLQ_DTYPE_U4 || t == CLQ_DTYPE_S4;
+    return clq_is_real(t) || clq_op_is_int(t) || t == CLQ_DTYPE_BOOL || (clq_dtype_bits(t) > 0 && clq_dtype_bits(t) < 8) || clq_is_small_float(t);
+}
+
+/* Packed types: element i in bits i % per * bits of byte i / per. */
+static unsigned load_packed(const clq_tensor *t, int64_t i, unsigned bits)
+{
+    int64_t per = 8 / (int64_t)bits;
+    return ((const uint8_t *)t->data)[i / per] >> ((unsigned)(i % per) * bits) & ((1u << bits) - 1);
+}
+
+static void store_packed(const clq_tensor *t, int64_t i, unsigned bits, unsigned v)
+{
+    int64_t per = 8 / (int64_t)bits;
+    uint8_t *b = (uint8_t *)t->data + i / per;
+    unsigned shift = (unsigned)(i % per) * bits, mask = (1u << bits) - 1;
+    *b = (uint8_t)((*b & ~(mask << shift)) | (v & mask) << shift);
 }
 
 int64_t clq_load_int(const clq_tensor *t, int64_t i)
 {
-    if (t->dtype != CLQ_DTYPE_U4 && t->dtype != CLQ_DTYPE_S4) return clq_op_int_at(t, i);
-    int v = ((const uint8_t *)t->data)[i / 2] >> (i % 2 * 4) & 15;
-    return t->dtype == CLQ_DTYPE_S4 && v > 7 ? v - 16 : v;
+    unsigned bits = clq_dtype_bits(t->dtype);
+    if (bits >= 8) return clq_op_int_at(t, i);
+    int v = (int)load_packed(t, i, bits);
+    bool is_signed = t->dtype == CLQ_DTYPE_S4 || t->dtype == CLQ_DTYPE_S2;
+    return is_signed && v >> (bits - 1) ? v - (1 << bits) : v;
 }
 
 double clq_load_real(const clq_tensor *t, int64_t i)
@@ -79,7 +96,10 @@ double clq_load_real(const clq_tensor *t, int64_t i)
     case CLQ_DTYPE_F16: return (double)clq_from_f16(((const uint16_t *)t->data)[i]);
     case CLQ_DTYPE_BF16: return (double)clq_from_bf16(((const uint16_t *)t->data)[i]);
     case CLQ_DTYPE_U64: return (double)((const uint64_t *)t->data)[i];
-    default: return (double)clq_load_int(t, i);
+    case CLQ_DTYPE_F4E2M1: return clq_from_small(t->dtype, load_packed(t, i, 4));
+    default:
+        if (clq_is_small_float(t->dtype)) return clq_from_small(t->dtype, ((const uint8_t *)t->data)[i]);
+        return (double)clq_load_int(t, i);
     }
 }
 
@@ -96,12 +116,9 @@ void clq_store_int(const clq_tensor *t, int64_t i, int64_t v)
     case CLQ_DTYPE_U64:
     case CLQ_DTYPE_S64: ((uint64_t *)t->data)[i] = (uint64_t)v; break;
     case CLQ_DTYPE_U4:
-    case CLQ_DTYPE_S4: {
-        uint8_t *b = (uint8_t *)t->data + i / 2;
-        int shift = (int)(i % 2) * 4;
-        *b = (uint8_t)((*b & ~(15 << shift)) | ((int)(v & 15) << shift));
-        break;
-    }
+    case CLQ_DTYPE_S4:
+    case CLQ_DTYPE_U2:
+    case CLQ_DTYPE_S2: store_packed(t, i, clq_dtype_bits(t->dtype), (unsigned)(v & 15)); break;
     default: clq_store_real(t, i, (double)v);
     }
 }
@@ -115,8 +132,18 @@ static double limit_of(clq_dtype t, bool high)
     case CLQ_DTYPE_S16: return high ? 32767.0 : -32768.0;
     case CLQ_DTYPE_U32: return high ? 4294967295.0 : 0.0;
     case CLQ_DTYPE_S32: return high ? 2147483647.0 : -2147483648.0;
+    case CLQ_DTYPE_U4: return high ? 15.0 : 0.0;
+    case CLQ_DTYPE_S4: return high ? 7.0 : -8.0;
+    case CLQ_DTYPE_U2: return high ? 3.0 : 0.0;
+    case CLQ_DTYPE_S2: return high ? 1.0 : -2.0;
     default: return high ? 9223372036854774784.0 : -9223372036854775808.0;
     }
+}
+
+void clq_store_code(const clq_tensor *t, int64_t i, unsigned code)
+{
+    if (t->dtype == CLQ_DTYPE_F4E2M1) store_packed(t, i, 4, code);
+    else ((uint8_t *)t->data)[i] = (uint8_t)code;
 }
 
 void clq_store_real(const clq_tensor *t, int64_t i, double v)
@@ -132,15 +159,26 @@ void clq_store_real(const clq_tensor *t, int64_t i, double v)
         return;
     default: break;
     }
+    if (clq_is_small_float(t->dtype)) {
+        clq_store_code(t, i, clq_to_small(t->dtype, (float)v, true, CLQ_ROUND_UP));
+        return;
+    }
     double lo = limit_of(t->dtype, false), hi = limit_of(t->dtype, true);
     if (v != v) v = 0.0;
     clq_store_int(t, i, (int64_t)(v < lo ? lo : v > hi ? hi : v));
 }
 
+void clq_store_wrapped(const clq_tensor *t, int64_t i, double v)
+{
+    if (!(v > -9.2e18 && v < 9.2e18)) clq_store_real(t, i, v);
+    else clq_store_int(t, i, (int64_t)v);
+}
+
 void clq_clear_padding(const clq_tensor *t)
 {
-    int64_t n = clq_op_count(t);
-    if (clq_op_size(t->dtype) == 0 && n % 2 == 1) ((uint8_t *)t->data)[n / 2] = 0;
+    size_t bytes;
+    unsigned bits = clq_dtype_bits(t->dtype);
+    if (bits % 8 != 0 && clq_tensor_bytes(&bytes, t) == CLQ_OK && bytes && (size_t)clq_op_count(t) * bits % 8 != 0) ((uint8_t *)t->data)[bytes - 1] = 0;
 }
 
 /* ---- Cast ---- */
@@ -148,24 +186,37 @@ void clq_clear_padding(const clq_tensor *t)
 struct job {
     const clq_tensor *x, *y;
     size_t n;
+    bool saturate;
+    enum clq_round round;
 };
 
-enum { CHUNK = 4096 }; /* even, so that two units never share a byte of nibbles */
+enum { CHUNK = 4096 }; /* a multiple of 4, so that two units never share a byte of a packed type */
 
 static void run_general(void *state, size_t begin, size_t end, int thread)
 {
     const struct job *j = state;
-    bool real = clq_is_real(j->x->dtype) || (j->x->dtype == CLQ_DTYPE_U64 && clq_is_real(j->y->dtype));
+    bool small = clq_is_small_float(j->y->dtype), packed = clq_dtype_bits(j->y->dtype) % 8 != 0;
+    bool real = clq_is_real(j->x->dtype) || clq_is_small_float(j->x->dtype) || (j->x->dtype == CLQ_DTYPE_U64 && clq_is_real(j->y->dtype));
     int64_t to = (int64_t)(end * CHUNK < j->n ? end * CHUNK : j->n);
     (void)thread;
     for (int64_t i = (int64_t)begin * CHUNK; i < to; i++) {
-        if (real)
+        if (small)
+            clq_store_code(j->y, i, clq_to_small(j->y->dtype, (float)clq_load_real(j->x, i), j->saturate, j->round));
+        else if (real && packed)
+            clq_store_wrapped(j->y, i, clq_load_real(j->x, i));
+        else if (real)
             clq_store_real(j->y, i, clq_load_real(j->x, i));
         else if (j->y->dtype == CLQ_DTYPE_F32)
             ((float *)j->y->data)[i] = (float)clq_load_int(j->x, i); /* one rounding */
         else
             clq_store_int(j->y, i, clq_load_int(j->x, i));
     }
+}
+
+static enum clq_round round_mode(const struct clq_op_call *call)
+{
+    const char *mode = clq_node_string(call->node, "round_mode", "up");
+    return strcmp(mode, "down") == 0 ? CLQ_ROUND_DOWN : strcmp(mode, "nearest") == 0 ? CLQ_ROUND_NEAREST : CLQ_ROUND_UP;
 }
 
 #define QUICK(tx, TX, ty, TY) \
@@ -192,7 +243,7 @@ static clq_status convert(struct clq_op_call *call)
     QUICK(CLQ_DTYPE_BOOL, uint8_t, CLQ_DTYPE_S64, int64_t)
     QUICK(CLQ_DTYPE_F32, float, CLQ_DTYPE_F64, double)
     QUICK(CLQ_DTYPE_F64, double, CLQ_DTYPE_F32, float)
-    struct job j = {x, y, (size_t)n};
+    struct job j = {x, y, (size_t)n, clq_node_int(call->node, "saturate", 1) != 0, round_mode(call)};
     clq_clear_padding(y);
     clq_parallel_for(clq_op_threads(call, j.n), (j.n + CHUNK - 1) / CHUNK, run_general, &j);
     return CLQ_OK;
@@ -202,7 +253,7 @@ static clq_status infer_to(struct clq_op_call *call, int64_t to)
 {
     if (!clq_is_number(call->in[0].dtype)) return clq_op_bad_type(call, 0);
     if (to < 1 || to > 64 || !clq_is_number((clq_dtype)to))
-        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a cast to type %lld", (long long)to);
+        return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a cast to type %s (%lld)", clq_dtype_name((clq_dtype)to), (long long)to);
     return clq_op_set_out(call, 0, (clq_dtype)to, call->in[0].rank, call->in[0].shape);
 }
 

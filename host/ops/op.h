@@ -21,7 +21,8 @@ struct clq_op_call {
     clq_tensor *out; /* an output that nobody reads may have data NULL during eval */
     int threads;
     struct clq_error *err;
-    bool needs_value; /* infer sets it when it failed only because a value that decides a shape is not known yet */
+    bool needs_value; /* infer sets it when it failed only because a value that decides a shape is not known yet: */
+    int needed_input; /* that of this input */
 };
 
 typedef clq_status clq_op_fn(struct clq_op_call *call);
@@ -31,7 +32,9 @@ enum {
     CLQ_OP_BINARY = 1u << 1,     /* elementwise with broadcasting */
     CLQ_OP_MOVES = 1u << 2,      /* moves values without changing them: works on codes as on floats */
     CLQ_OP_DATA_SHAPE = 1u << 3, /* the output shape depends on values */
-    CLQ_OP_SHAPE_ONLY = 1u << 4  /* reads only the shape of its input */
+    CLQ_OP_SHAPE_ONLY = 1u << 4, /* reads only the shape of its input */
+    CLQ_OP_TYPES = 1u << 5,      /* knows the 16-bit floats itself; for all others they are widened around every call */
+    CLQ_OP_STASH = 1u << 6       /* outputs after the first are float32 even for 16-bit inputs */
 };
 
 struct clq_op {

@@ -16,7 +16,13 @@ struct grid {
 static bool is_code(clq_dtype t)
 {
     return t == CLQ_DTYPE_U8 || t == CLQ_DTYPE_S8 || t == CLQ_DTYPE_U16 || t == CLQ_DTYPE_S16 || t == CLQ_DTYPE_U4 ||
-           t == CLQ_DTYPE_S4;
+           t == CLQ_DTYPE_S4 || t == CLQ_DTYPE_U2 || t == CLQ_DTYPE_S2;
+}
+
+/* Floating codes; their zero point can only be 0. */
+static bool is_small_code(clq_dtype t)
+{
+    return clq_is_small_float(t) && t != CLQ_DTYPE_F8E8M0;
 }
 
 static clq_status read_grid(struct clq_op_call *call, struct grid *g)
@@ -26,7 +32,7 @@ static clq_status read_grid(struct clq_op_call *call, struct grid *g)
     int axis;
     *g = (struct grid){.outer = 1, .dim = 1, .inner = clq_op_count(x), .block = 1, .blocks = 1};
     g->whole = s->rank <= 1 && clq_op_count(s) == 1 && block == 0;
-    if (!clq_is_real(s->dtype)) return clq_op_bad_type(call, 1);
+    if (!clq_is_real(s->dtype) && s->dtype != CLQ_DTYPE_F8E8M0) return clq_op_bad_type(call, 1);
     if (clq_op_has(call, 2)) {
         bool same = call->in[2].rank == s->rank || (clq_op_count(s) == 1 && clq_op_count(&call->in[2]) == 1);
         for (int k = 0; same && !g->whole && k < s->rank; k++) same = call->in[2].shape[k] == s->shape[k];
@@ -77,6 +83,7 @@ struct job {
     const clq_tensor *x, *s, *z, *y;
     int64_t n;
     float lo, hi; /* limits of the code */
+    bool saturate;
 };
 
 enum { CHUNK = 16384 };
@@ -110,7 +117,10 @@ CLQ_CLONES static void quantize_16(uint16_t *y, const float *x, int64_t n, float
 static void quantize_run(const struct job *j, int64_t i, int64_t n, float s, int32_t zero)
 {
     float lo = j->lo - (float)zero, hi = j->hi - (float)zero;
-    if (j->x->dtype == CLQ_DTYPE_F32 && clq_op_size(j->y->dtype) == 1) {
+    if (is_small_code(j->y->dtype)) {
+        for (int64_t k = i; k < i + n; k++)
+            clq_store_code(j->y, k, clq_to_small(j->y->dtype, (float)clq_load_real(j->x, k) / s + 0.0f, j->saturate, CLQ_ROUND_UP));
+    } else if (j->x->dtype == CLQ_DTYPE_F32 && clq_op_size(j->y->dtype) == 1) {
         quantize_8((uint8_t *)j->y->data + i, (const float *)j->x->data + i, n, s, lo, hi, zero);
     } else if (j->x->dtype == CLQ_DTYPE_F32 && clq_op_size(j->y->dtype) == 2) {
         quantize_16((uint16_t *)j->y->data + i, (const float *)j->x->data + i, n, s, lo, hi, zero);
@@ -123,6 +133,11 @@ static void quantize_run(const struct job *j, int64_t i, int64_t n, float s, int
     }
 }
 
+static int32_t zero_at(const struct job *j, int64_t at)
+{
+    return j->z && !clq_is_small_float(j->z->dtype) ? (int32_t)clq_load_int(j->z, at) : 0;
+}
+
 static void run_quantize(void *state, size_t begin, size_t end, int thread)
 {
     const struct job *j = state;
@@ -131,7 +146,7 @@ static void run_quantize(void *state, size_t begin, size_t end, int thread)
     for (int64_t i = (int64_t)begin * CHUNK; i < to;) {
         int64_t at, run = run_at(&j->g, i, j->n, &at);
         if (run > to - i) run = to - i;
-        quantize_run(j, i, run, (float)clq_load_real(j->s, at), j->z ? (int32_t)clq_load_int(j->z, at) : 0);
+        quantize_run(j, i, run, (float)clq_load_real(j->s, at), zero_at(j, at));
         i += run;
     }
 }
@@ -139,8 +154,9 @@ static void run_quantize(void *state, size_t begin, size_t end, int thread)
 static void dequantize_run(const struct job *j, int64_t i, int64_t n, float s, int32_t zero)
 {
     float *y = j->y->data;
+    bool small = clq_is_small_float(j->x->dtype);
     for (int64_t k = i; k < i + n; k++) {
-        float v = (float)(clq_load_int(j->x, k) - zero) * s;
+        float v = (small ? (float)clq_load_real(j->x, k) : (float)(clq_load_int(j->x, k) - zero)) * s;
         if (j->y->dtype == CLQ_DTYPE_F32)
             y[k] = v;
         else
@@ -156,7 +172,7 @@ static void run_dequantize(void *state, size_t begin, size_t end, int thread)
     for (int64_t i = (int64_t)begin * CHUNK; i < to;) {
         int64_t at, run = run_at(&j->g, i, j->n, &at);
         if (run > to - i) run = to - i;
-        dequantize_run(j, i, run, (float)clq_load_real(j->s, at), j->z ? (int32_t)clq_load_int(j->z, at) : 0);
+        dequantize_run(j, i, run, (float)clq_load_real(j->s, at), zero_at(j, at));
         i += run;
     }
 }
@@ -167,7 +183,8 @@ static clq_status make_job(struct clq_op_call *call, struct job *j)
                       .s = &call->in[1],
                       .z = clq_op_has(call, 2) ? &call->in[2] : NULL,
                       .y = &call->out[0],
-                      .n = clq_op_count(&call->in[0])};
+                      .n = clq_op_count(&call->in[0]),
+                      .saturate = clq_node_int(call->node, "saturate", 1) != 0};
     return read_grid(call, &j->g);
 }
 
@@ -181,7 +198,7 @@ clq_status clq_infer_quantize(struct clq_op_call *call)
     int64_t wanted = call->opset >= 21 ? clq_node_int(call->node, "output_dtype", 0) : 0;
     if (!clq_is_real(x) && x != CLQ_DTYPE_S32) return clq_op_bad_type(call, 0);
     clq_dtype y = clq_op_has(call, 2) ? call->in[2].dtype : wanted ? (clq_dtype)wanted : CLQ_DTYPE_U8;
-    if (!is_code(y)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "codes of type %s", clq_dtype_name(y));
+    if (!is_code(y) && !is_small_code(y)) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "codes of type %s", clq_dtype_name(y));
     if (wanted && wanted != (int64_t)y)
         return clq_op_fail(call, CLQ_ERR_FORMAT, "output_dtype differs from the zero point's type");
     CLQ_TRY(read_grid(call, &g));
@@ -193,7 +210,7 @@ clq_status clq_eval_quantize(struct clq_op_call *call)
     struct job j;
     CLQ_TRY(make_job(call, &j));
     unsigned bits = clq_dtype_bits(j.y->dtype);
-    bool is_signed = j.y->dtype == CLQ_DTYPE_S8 || j.y->dtype == CLQ_DTYPE_S16 || j.y->dtype == CLQ_DTYPE_S4;
+    bool is_signed = j.y->dtype == CLQ_DTYPE_S8 || j.y->dtype == CLQ_DTYPE_S16 || j.y->dtype == CLQ_DTYPE_S4 || j.y->dtype == CLQ_DTYPE_S2;
     j.lo = is_signed ? -(float)(1 << (bits - 1)) : 0.0f;
     j.hi = (float)((1 << (bits - is_signed)) - 1);
     clq_clear_padding(j.y);
@@ -207,7 +224,8 @@ clq_status clq_infer_dequantize(struct clq_op_call *call)
     clq_dtype x = call->in[0].dtype;
     int64_t wanted = call->opset >= 23 ? clq_node_int(call->node, "output_dtype", 0) : 0;
     clq_dtype y = wanted ? (clq_dtype)wanted : call->in[1].dtype;
-    if (!is_code(x) && x != CLQ_DTYPE_S32) return clq_op_bad_type(call, 0);
+    if (!is_code(x) && !is_small_code(x) && x != CLQ_DTYPE_S32) return clq_op_bad_type(call, 0);
+    if (!wanted && y == CLQ_DTYPE_F8E8M0) y = CLQ_DTYPE_F32;
     if (!clq_is_real(y) || y == CLQ_DTYPE_F64)
         return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "a result of type %s", clq_dtype_name(y));
     if (clq_op_has(call, 2) && call->in[2].dtype != x)

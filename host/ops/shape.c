@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Operators that keep the elements in order and change at most the shape, and those that read only a shape. */
-#include "ops/util.h"
+#include "ops/convert.h"
 
 clq_op_fn clq_eval_copy, clq_infer_any_same, clq_infer_reshape, clq_infer_flatten, clq_infer_squeeze,
     clq_infer_unsqueeze, clq_infer_shape, clq_eval_shape, clq_infer_size, clq_eval_size, clq_infer_dropout,
@@ -144,6 +144,13 @@ clq_status clq_eval_size(struct clq_op_call *call)
 /* Inference only: the values pass, the mask is all ones. Training mode with a ratio is refused. */
 clq_status clq_infer_dropout(struct clq_op_call *call)
 {
+    if (clq_op_has(call, 2)) { /* a copy, unless values are dropped at random */
+        CLQ_TRY(clq_op_need_value(call, 2));
+        if (clq_op_has(call, 1)) CLQ_TRY(clq_op_need_value(call, 1));
+        bool training = clq_op_count(&call->in[2]) == 1 && clq_op_int_at(&call->in[2], 0) != 0;
+        bool keeps_all = clq_op_has(call, 1) && clq_op_count(&call->in[1]) == 1 && clq_load_real(&call->in[1], 0) == 0.0;
+        if (training && !keeps_all) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "training mode");
+    }
     CLQ_TRY(clq_op_same(call));
     return clq_op_set_out(call, 1, call->opset < 10 ? call->in[0].dtype : CLQ_DTYPE_BOOL, call->in[0].rank,
                           call->in[0].shape);
@@ -151,9 +158,6 @@ clq_status clq_infer_dropout(struct clq_op_call *call)
 
 clq_status clq_eval_dropout(struct clq_op_call *call)
 {
-    bool training = clq_op_has(call, 2) && clq_op_count(&call->in[2]) == 1 && clq_op_int_at(&call->in[2], 0) != 0;
-    bool keeps_all = clq_op_has(call, 1) && clq_op_count(&call->in[1]) == 1 && clq_op_scalar(&call->in[1]) == 0.0;
-    if (training && !keeps_all) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "training mode");
     if (call->n_out > 1 && call->out[1].data) {
         int64_t n = clq_op_count(&call->out[1]);
         if (call->out[1].dtype == CLQ_DTYPE_BOOL)

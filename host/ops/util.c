@@ -100,6 +100,7 @@ clq_status clq_op_need_value(struct clq_op_call *call, int i)
     if (!clq_op_has(call, i)) return clq_op_fail(call, CLQ_ERR_FORMAT, "input %d is missing", i);
     if (call->in[i].data || clq_op_count(&call->in[i]) == 0) return CLQ_OK;
     call->needs_value = true;
+    call->needed_input = i;
     return clq_op_fail(call, CLQ_ERR_UNSUPPORTED,
                        "the output shape depends on the value of input %d ('%s'), which is not a constant", i,
                        i < call->node->n_inputs ? call->node->inputs[i] : "");

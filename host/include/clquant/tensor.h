@@ -42,8 +42,16 @@ typedef enum clq_dtype {
     CLQ_DTYPE_U32 = 12,
     CLQ_DTYPE_U64 = 13,
     CLQ_DTYPE_BF16 = 16,
+    CLQ_DTYPE_F8E4M3FN = 17,
+    CLQ_DTYPE_F8E4M3FNUZ = 18,
+    CLQ_DTYPE_F8E5M2 = 19,
+    CLQ_DTYPE_F8E5M2FNUZ = 20,
     CLQ_DTYPE_U4 = 21, /* element 2i in the low nibble of byte i */
-    CLQ_DTYPE_S4 = 22
+    CLQ_DTYPE_S4 = 22,
+    CLQ_DTYPE_F4E2M1 = 23, /* packed as U4 */
+    CLQ_DTYPE_F8E8M0 = 24, /* powers of two from 2^-127 to 2^127, and NaN */
+    CLQ_DTYPE_U2 = 25,     /* element 4i in the lowest two bits of byte i */
+    CLQ_DTYPE_S2 = 26
 } clq_dtype;
 
 /* A dense array. Rank 0 is a scalar with one element; a dimension of 0 is an empty array. */
@@ -54,13 +62,13 @@ typedef struct clq_tensor {
     void *data;                   /* borrowed; may be NULL when the array is empty */
 } clq_tensor;
 
-/* The size of one element in bits (4 for the nibble types), or 0 for an unknown or variable type. */
+/* The size of one element in bits (4 and 2 for the packed types), or 0 for an unknown or variable type. */
 CLQ_API unsigned clq_dtype_bits(clq_dtype dtype);
 
 /* The name that messages and NPY users know: "float32", "int8", ... Never NULL. */
 CLQ_API const char *clq_dtype_name(clq_dtype dtype);
 
-/* The number of elements and of bytes (nibbles round up to a whole byte).
+/* The number of elements and of bytes (packed types round up to a whole byte).
  * CLQ_ERR_INVALID_ARGUMENT if the rank is out of range, a dimension is negative or the product overflows. */
 CLQ_API clq_status clq_tensor_elements(size_t *out, const clq_tensor *tensor);
 CLQ_API clq_status clq_tensor_bytes(size_t *out, const clq_tensor *tensor);
