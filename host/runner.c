@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "graph/stages.h"
+
 double clq_now(void)
 {
     struct timespec t;
@@ -16,6 +18,7 @@ void clq_runner_start(struct clq_runner *out, struct clq_context *ctx, const str
 {
     *out = (struct clq_runner){.ctx = ctx, .model = model};
     if (options) out->options = *options;
+    out->options.partial = true;
 }
 
 void clq_runner_free(struct clq_runner *runner)
@@ -26,20 +29,11 @@ void clq_runner_free(struct clq_runner *runner)
     }
 }
 
-static bool fits(const struct clq_program *p, const clq_tensor *inputs)
-{
-    for (int i = 0; i < p->n_inputs; i++) {
-        const clq_tensor *a = &p->values[p->inputs[i]].t, *b = &inputs[i];
-        if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) != 0) return false;
-    }
-    return true;
-}
-
-clq_status clq_runner_program(struct clq_program **out, struct clq_runner *r, const clq_tensor *inputs, struct clq_error *err)
+static clq_status find(struct clq_program **out, struct clq_runner *r, const clq_tensor *inputs, struct clq_error *err)
 {
     int oldest = 0;
     for (int i = 0; i < CLQ_RUNNER_KEEP; i++) {
-        if (r->programs[i] && fits(r->programs[i], inputs)) {
+        if (r->programs[i] && clq_program_fits(r->programs[i], inputs)) {
             r->used[i] = ++r->clock;
             *out = r->programs[i];
             return CLQ_OK;
@@ -55,10 +49,16 @@ clq_status clq_runner_program(struct clq_program **out, struct clq_runner *r, co
     return CLQ_OK;
 }
 
+clq_status clq_runner_program(struct clq_program **out, struct clq_runner *runner, const clq_tensor *inputs, struct clq_error *err)
+{
+    CLQ_TRY(find(out, runner, inputs, err));
+    return (*out)->rest ? clq_fail(err, CLQ_ERR_UNSUPPORTED, "%s", (*out)->rest->why) : CLQ_OK;
+}
+
 clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, clq_tensor *outputs, clq_tap_fn *tap, void *tap_state,
                           struct clq_error *err)
 {
     struct clq_program *p;
-    CLQ_TRY(clq_runner_program(&p, runner, inputs, err));
-    return clq_program_run(p, inputs, outputs, tap, tap_state, err);
+    CLQ_TRY(find(&p, runner, inputs, err));
+    return clq_stages_run(p, inputs, outputs, tap, tap_state, err);
 }

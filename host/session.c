@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "formats/onnx.h"
 #include "graph/simplify.h"
+#include "graph/stages.h"
 #include "graph/units.h"
 #include "runner.h"
 
@@ -103,7 +104,8 @@ static bool is_quantized(const struct clq_node *n)
 
 static bool supported(const struct clq_model *m, const struct clq_node *n)
 {
-    return clq_op_find(n->domain, n->op_type, clq_model_opset(m, n->domain)) != NULL;
+    int64_t opset = clq_model_opset(m, n->domain);
+    return clq_control_kind(n, opset) != CLQ_CONTROL_NONE || clq_op_find(n->domain, n->op_type, opset) != NULL;
 }
 
 clq_status clq_model_summarize(clq_model_summary *out, const clq_model *model)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "graph/stages.h"
 
 /* Doubles a list on the arena when it is full. */
 static bool reserve(struct clq_arena *arena, void **list, int count, int *capacity, size_t size)
@@ -117,28 +118,49 @@ bool clq_value_scalar_f32(const struct clq_program *p, int value, float *out)
     return true;
 }
 
+/* The operators that the graph runs itself. */
+static bool is_control(const struct clq_node *n, int64_t opset)
+{
+    return clq_control_kind(n, opset) != CLQ_CONTROL_NONE;
+}
+
+struct listing {
+    char text[768];
+    size_t at;
+    int missing;
+};
+
+static void list_missing(struct listing *l, const struct clq_model *model, const struct clq_graph *g)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const struct clq_node *n = &g->nodes[i];
+        int64_t opset = clq_model_opset(model, n->domain);
+        if (is_control(n, opset) || clq_op_find(n->domain, n->op_type, opset)) continue;
+        l->missing++;
+        int w = snprintf(l->text + l->at, sizeof l->text - l->at, "%s%s%s%s (opset %lld, node '%s')", l->at ? ", " : "", n->domain,
+                         n->domain[0] ? "." : "", n->op_type, (long long)opset, n->name);
+        if (w > 0 && (size_t)w < sizeof l->text - l->at) l->at += (size_t)w;
+    }
+}
+
 clq_status clq_program_check_supported(const struct clq_model *model, struct clq_error *err)
 {
-    char list[768] = "";
-    size_t at = 0;
-    int missing = 0;
-    for (int i = 0; i < model->graph.n_nodes; i++) {
-        const struct clq_node *n = &model->graph.nodes[i];
-        int64_t opset = clq_model_opset(model, n->domain);
-        if (clq_op_find(n->domain, n->op_type, opset)) continue;
-        missing++;
-        int w = snprintf(list + at, sizeof list - at, "%s%s%s%s (opset %lld, node '%s')", at ? ", " : "", n->domain,
-                         n->domain[0] ? "." : "", n->op_type, (long long)opset, n->name);
-        if (w > 0 && (size_t)w < sizeof list - at) at += (size_t)w;
-    }
-    if (missing == 0) return CLQ_OK;
-    return clq_fail(err, CLQ_ERR_UNSUPPORTED, "%d unsupported operator%s: %s", missing, missing == 1 ? "" : "s", list);
+    struct clq_arena arena = {0};
+    struct clq_nested nested;
+    struct listing l = {.text = ""};
+    const struct clq_graph *g = &model->graph;
+    clq_nested_start(&nested, &arena, g);
+    clq_status st = CLQ_OK;
+    for (; g && st == CLQ_OK; st = clq_nested_next(&nested, &g, err)) list_missing(&l, model, g);
+    clq_arena_free(&arena);
+    if (st != CLQ_OK || l.missing == 0) return st;
+    return clq_fail(err, CLQ_ERR_UNSUPPORTED, "%d unsupported operator%s: %s", l.missing, l.missing == 1 ? "" : "s", l.text);
 }
 
 static clq_status run_passes(struct clq_program *p, const clq_tensor *inputs, const struct clq_program_options *opt,
                              struct clq_error *err)
 {
-    CLQ_TRY(clq_pass_infer(p, inputs, err));
+    CLQ_TRY(clq_pass_infer(p, inputs, opt, err));
     clq_program_count_uses(p);
     if (!opt->no_fusion) {
         if (!opt->no_integer) CLQ_TRY(clq_pass_integer(p, err));
@@ -173,6 +195,7 @@ clq_status clq_program_compile(struct clq_program **out, struct clq_context *ctx
 void clq_program_free(struct clq_program *p)
 {
     if (!p) return;
+    if (p->rest) clq_stage_free(&p->rest->stage);
     for (int i = 0; i < p->n_steps; i++) {
         clq_dnnl_step_free(p->steps[i].dnnl);
         for (int t = 0; t < p->steps[i].n_taps; t++) clq_dnnl_step_free(p->steps[i].taps[t]);

@@ -21,6 +21,7 @@ struct clq_value {
     clq_tensor t;      /* dtype and physical shape; data: the constant's array, or the place in the arena */
     bool constant;
     bool is_input, is_output;
+    bool decides;      /* a shape waits for its value, see stages.h */
     enum clq_layout layout;
     int other;         /* the same value in the other layout, or -1 */
     int alias;         /* shares the memory of this value, or -1 */
@@ -106,6 +107,7 @@ struct clq_program {
     void *scratch;
     size_t scratch_bytes;        /* per thread */
     bool timed;
+    struct clq_rest *rest;       /* what could not be compiled before this program has run, or NULL: stages.h */
 };
 
 struct clq_program_options {
@@ -116,10 +118,13 @@ struct clq_program_options {
     const char *const *device_nodes; /* names of nodes that run on the OpenCL device; NULL with device_all */
     int n_device_nodes;
     bool device_all;      /* every step that the device supports runs there */
+    bool partial;         /* nodes whose shapes wait for values become the program's rest; otherwise they are unsupported */
+    const bool *bind;     /* per graph input, or NULL: its value is a constant of this program */
+    int depth, stage;     /* nested graphs that are being run around this one; programs that run before it */
 };
 
-/* Compiles model for the given inputs (one tensor per graph input, in its order; data is not read). The model and ctx
- * must outlive the program. CLQ_ERR_UNSUPPORTED lists all unsupported operators at once, by name and node. */
+/* Compiles model for the given inputs (one tensor per graph input, in its order; data is read of bound inputs alone). The
+ * model and ctx must outlive the program. CLQ_ERR_UNSUPPORTED lists all unsupported operators at once, by name and node. */
 clq_status clq_program_compile(struct clq_program **out, struct clq_context *ctx, const struct clq_model *model,
                                const clq_tensor *inputs, const struct clq_program_options *options,
                                struct clq_error *err);
@@ -143,7 +148,7 @@ void clq_program_count_uses(struct clq_program *p); /* producers, uses; kills st
 int clq_program_find_consumer(const struct clq_program *p, int value); /* the only live consumer step, or -1 */
 bool clq_value_scalar_f32(const struct clq_program *p, int value, float *out);
 
-clq_status clq_pass_infer(struct clq_program *p, const clq_tensor *inputs, struct clq_error *err);
+clq_status clq_pass_infer(struct clq_program *p, const clq_tensor *inputs, const struct clq_program_options *options, struct clq_error *err);
 clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_fold_dequantize(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_error *err);

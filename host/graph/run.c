@@ -313,7 +313,7 @@ static clq_status bind_inputs(struct clq_program *p, const clq_tensor *inputs, s
         const clq_tensor *t = &inputs[i];
         if (t->dtype != v->t.dtype || t->rank != v->t.rank || memcmp(t->shape, v->t.shape, (size_t)t->rank * sizeof *t->shape) != 0)
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "input '%s': the program was compiled for another type or shape", v->name);
-        v->t.data = t->data;
+        if (!v->constant) v->t.data = t->data; /* else it is bound: its value is compiled in */
     }
     for (int i = 0; i < p->n_values; i++) { /* aliases of inputs move with them */
         int r = i;
