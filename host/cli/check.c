@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * clquant check: runs a model on the inputs of an ONNX backend test and compares its outputs with the stored ones. */
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -14,13 +13,15 @@
 #include "samples.h"
 
 struct arguments {
-    const char *test_data;
+    const char *test_data, *cases;
     double rtol, atol;
 };
 
 static const struct cli_option options[] = {
     {"test-data", 0, CLI_TEXT, offsetof(struct arguments, test_data), "FOLDER", 0, 0,
      "holds input_0.pb, output_0.pb and so on, or folders test_data_set_0, test_data_set_1, ... with them"},
+    {"cases", 0, CLI_TEXT, offsetof(struct arguments, cases), "FILE", 0, 0,
+     "instead of MODEL: each line names a folder with a model.onnx and its test data; all are checked, the exit code is the greatest"},
     {"rtol", 0, CLI_REAL, offsetof(struct arguments, rtol), "R", 0, 1e9, "allowed relative difference of real outputs (default 0.001)"},
     {"atol", 0, CLI_REAL, offsetof(struct arguments, atol), "A", 0, 1e300, "allowed absolute difference, also of whole numbers (default 0.00001)"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
@@ -30,12 +31,12 @@ static const char *const positional[] = {"MODEL"};
 
 static const struct cli_spec spec = {
     .name = "check",
-    .arguments = "MODEL --test-data FOLDER",
+    .arguments = "MODEL --test-data FOLDER | --cases FILE",
     .summary = "Compares a model's outputs with stored ones, in the layout of ONNX's backend tests. Whole numbers must be\n"
                "equal (or within --atol), real numbers within atol + rtol x |expected|; NaN equals NaN. The exit code is 0\n"
                "when all outputs match and 1 when one does not.\n",
     .options = options,
-    .least = 1,
+    .least = 0,
     .most = 1,
     .positional = positional,
     .example = "  clquant check model.onnx --test-data test_data_set_0\n  clquant check model.int8.onnx --test-data test_add_u8 --atol 1\n",
@@ -190,9 +191,8 @@ static int check_set(struct cli *cli, struct checker *c, const char *folder)
 }
 
 /* ---- All sets, in the order of their numbers ---- */
-static int check_sets(struct cli *cli, struct checker *c)
+static int check_sets(struct cli *cli, struct checker *c, const char *folder)
 {
-    const char *folder = c->args->test_data;
     struct stat s;
     if (stat(folder, &s) != 0) return cli_usage(cli, "'%s': %s", folder, strerror(errno));
     if (!S_ISDIR(s.st_mode)) return cli_usage(cli, "'%s' is not a folder", folder);
@@ -270,33 +270,26 @@ static void print_json(const struct checker *c)
     cli_json_print(&j);
 }
 
-static int check_model(struct cli *cli, struct checker *c, const char *path)
+static int check_loaded(struct cli *cli, struct checker *c, const char *folder)
 {
-    int code = cli_open(cli);
-    if (code == CLI_GO_ON) code = cli_load(cli, &c->model, path);
-    if (code != CLI_GO_ON) return code;
     c->n_in = clq_model_input_count(c->model);
     c->n_out = clq_model_output_count(c->model);
     c->in = cli_alloc(((size_t)c->n_in + 1) * sizeof *c->in);
     c->out = cli_alloc(((size_t)c->n_out + 1) * sizeof *c->out);
     clq_status st = clq_session_create(&c->session, cli->ctx, c->model);
     if (st != CLQ_OK) return cli_fail(cli, st);
-    code = check_sets(cli, c);
+    int code = check_sets(cli, c, folder);
     if (code != CLI_GO_ON) return code;
     if (cli->json) print_json(c);
     else print_text(c);
     return count_wrong(c) ? CLI_FAILED : CLI_DONE;
 }
 
-int cli_check(struct cli *cli, int argc, char **argv)
+static int check_model(struct cli *cli, const struct arguments *args, const char *path, const char *folder)
 {
-    struct arguments a = {.rtol = 1e-3, .atol = 1e-5};
-    struct checker c = {.args = &a};
-    const char *path;
-    int code = cli_parse(cli, &spec, &a, &path, argc, argv);
-    if (code != CLI_GO_ON) return code;
-    if (!a.test_data) return cli_usage(cli, "--test-data is missing: a folder with input_0.pb and output_0.pb");
-    code = check_model(cli, &c, path);
+    struct checker c = {.args = args};
+    int code = cli_load(cli, &c.model, path);
+    if (code == CLI_GO_ON) code = check_loaded(cli, &c, folder);
     for (size_t i = 0; i < c.n_findings; i++) {
         free(c.findings[i].set);
         free(c.findings[i].output);
@@ -307,4 +300,45 @@ int cli_check(struct cli *cli, int argc, char **argv)
     clq_session_free(c.session);
     clq_model_free(c.model);
     return code;
+}
+
+/* ---- Many models in one process. Each starts and ends with a line of its own, so that a reader can tell which one a
+ * process died in. ---- */
+static int check_cases(struct cli *cli, const struct arguments *args)
+{
+    FILE *f = fopen(args->cases, "re");
+    char *line = NULL;
+    size_t room = 0;
+    int worst = CLI_DONE;
+    if (!f) return cli_usage(cli, "'%s': %s", args->cases, strerror(errno));
+    for (ssize_t n; (n = getline(&line, &room, f)) >= 0 && !cli_stopped();) {
+        if (n > 0 && line[n - 1] == '\n') line[n - 1] = 0;
+        if (!line[0]) continue;
+        char *model = cli_print("%s/model.onnx", line), *name = cli_printable(line, 0);
+        printf("case %s\n", name);
+        fflush(stdout);
+        int code = check_model(cli, args, model, line);
+        printf("exit code %d\n", code);
+        fflush(stdout);
+        if (code > worst) worst = code;
+        free(name);
+        free(model);
+    }
+    free(line);
+    fclose(f);
+    return worst;
+}
+
+int cli_check(struct cli *cli, int argc, char **argv)
+{
+    struct arguments a = {.rtol = 1e-3, .atol = 1e-5};
+    const char *path;
+    int code = cli_parse(cli, &spec, &a, &path, argc, argv);
+    if (code != CLI_GO_ON) return code;
+    if (a.cases && (path || a.test_data || cli->json)) return cli_usage(cli, "--cases goes without MODEL, --test-data and --json");
+    if (!a.cases && !path) return cli_usage(cli, "MODEL is missing; see clquant check --help");
+    if (!a.cases && !a.test_data) return cli_usage(cli, "--test-data is missing: a folder with input_0.pb and output_0.pb");
+    code = cli_open(cli);
+    if (code != CLI_GO_ON) return code;
+    return a.cases ? check_cases(cli, &a) : check_model(cli, &a, path, a.test_data);
 }
