@@ -10,3 +10,4 @@ function(clq_pipeline_test name)
 endfunction()
 
 clq_pipeline_test(test_graph)
+clq_pipeline_test(test_stages)

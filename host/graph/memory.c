@@ -16,6 +16,7 @@ static bool shares_memory(const struct clq_program *p, const struct clq_step *s)
     if (s->n_out > 1 && s->out[1] >= 0 && p->values[s->out[1]].uses > 0) return false;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strcmp(s->node->op_type, types[i]) == 0) return !p->values[s->in[0]].constant;
+    if (strcmp(s->node->op_type, "Cast") == 0 && p->values[s->in[0]].t.dtype == p->values[s->out[0]].t.dtype) return !p->values[s->in[0]].constant;
     return false;
 }
 

@@ -196,6 +196,7 @@ clq_status clq_model_simplify(struct clq_model *model, struct clq_error *err)
     CLQ_TRY(clq_simplify_constants(model, err));
     CLQ_TRY(clq_simplify_identity(model, err));
     CLQ_TRY(clq_simplify_constants(model, err)); /* what stood behind an Identity */
+    CLQ_TRY(clq_simplify_widen(model, err));
     CLQ_TRY(clq_simplify_qlinear(model, err));
     CLQ_TRY(clq_simplify_affine(model, err));
     CLQ_TRY(clq_simplify_activations(model, err));

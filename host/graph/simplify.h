@@ -31,6 +31,7 @@ bool clq_node_is(const struct clq_node *n, const char *type);
 
 clq_status clq_simplify_constants(struct clq_model *model, struct clq_error *err);
 clq_status clq_simplify_identity(struct clq_model *model, struct clq_error *err);
+clq_status clq_simplify_widen(struct clq_model *model, struct clq_error *err);
 clq_status clq_simplify_affine(struct clq_model *model, struct clq_error *err);
 clq_status clq_simplify_forward(struct clq_model *model, struct clq_error *err);
 clq_status clq_simplify_activations(struct clq_model *model, struct clq_error *err);

@@ -106,8 +106,9 @@ static void *room_for(const clq_tensor *t)
     return malloc(n > 0 ? (size_t)n * sizeof(float) : 1);
 }
 
-/* The call on float32 inputs. On failure nothing is held. */
-static clq_status widen(struct wide *w, struct clq_op_call *call)
+/* The call on float32 inputs; most: inputs of more elements stay without data, which only shapes need. On failure nothing is
+ * held. */
+static clq_status widen(struct wide *w, struct clq_op_call *call, int64_t most)
 {
     if (call->n_in > FEW || call->n_out > FEW) return clq_op_fail(call, CLQ_ERR_UNSUPPORTED, "more than %d inputs or outputs of 16-bit floats", FEW);
     w->call = *call;
@@ -119,10 +120,10 @@ static clq_status widen(struct wide *w, struct clq_op_call *call)
         const clq_tensor *x = &call->in[i];
         if (!is_narrow(x->dtype)) continue;
         w->in[i].dtype = CLQ_DTYPE_F32;
-        if (!x->data) continue;
+        w->in[i].data = NULL;
+        if (!x->data || clq_op_count(x) > most) continue;
         float *y = w->in[i].data = room_for(x);
         if (!y) {
-            w->in[i].data = x->data;
             release(w, call);
             return clq_op_no_memory(call);
         }
@@ -139,8 +140,9 @@ static clq_dtype narrowed(const struct clq_op *op, int output, clq_dtype inferre
 
 static clq_status infer_widened(const struct clq_op *op, struct clq_op_call *call, clq_dtype type)
 {
+    enum { SHORT_LIST = 1024 }; /* of values that decide a shape */
     struct wide w;
-    CLQ_TRY(widen(&w, call));
+    CLQ_TRY(widen(&w, call, op->flags & CLQ_OP_DATA_SHAPE ? INT64_MAX : SHORT_LIST));
     clq_status st = op->infer(&w.call);
     call->needs_value = w.call.needs_value;
     call->needed_input = w.call.needed_input;
@@ -157,7 +159,7 @@ static clq_status infer_widened(const struct clq_op *op, struct clq_op_call *cal
 static clq_status eval_widened(const struct clq_op *op, struct clq_op_call *call)
 {
     struct wide w;
-    CLQ_TRY(widen(&w, call));
+    CLQ_TRY(widen(&w, call, INT64_MAX));
     clq_status st = CLQ_OK;
     for (int i = 0; i < call->n_out && st == CLQ_OK; i++) {
         if (!is_narrow(call->out[i].dtype)) continue;
