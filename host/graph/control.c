@@ -7,7 +7,7 @@
 #include "base/size.h"
 #include "graph/stages.h"
 
-enum { MOST_ITERATIONS = 1 << 20 };
+enum { MOST_ITERATIONS = 1 << 17 };
 static const size_t most_bytes = (size_t)1 << 30; /* of everything that one node collects */
 
 enum clq_control clq_control_kind(const struct clq_node *n, int64_t opset)
@@ -254,7 +254,7 @@ static clq_status run_loop(struct loop *l, const clq_tensor *in, clq_tensor *out
     }
     for (int i = 0; i < l->n_states; i++) CLQ_TRY(hold(l, &l->states[i], &in[2 + i]));
     for (; go_on && iteration < most; iteration++) {
-        if (iteration == MOST_ITERATIONS) return failed(l, CLQ_ERR_UNSUPPORTED, "more than 1048576 iterations");
+        if (iteration == MOST_ITERATIONS) return failed(l, CLQ_ERR_UNSUPPORTED, "more than 131072 iterations");
         l->in[0] = (clq_tensor){.dtype = CLQ_DTYPE_S64, .data = &iteration};
         l->in[1] = condition;
         for (int i = 0; i < l->n_states; i++) l->in[2 + i] = l->states[i].t;
@@ -317,7 +317,7 @@ static clq_status scan_iterations(struct loop *l, const clq_tensor *in, int n_sl
     bool reverse[CLQ_NESTED_MOST * 4];
     if (n_slices > CLQ_NESTED_MOST * 4) return failed(l, CLQ_ERR_UNSUPPORTED, "more than 48 scan inputs");
     for (int i = 0; i < n_slices; i++) CLQ_TRY(scan_axis(l, &in[l->n_states + i], i, n_slices, &axis[i], &reverse[i], length));
-    if (*length > MOST_ITERATIONS) return failed(l, CLQ_ERR_UNSUPPORTED, "more than 1048576 iterations");
+    if (*length > MOST_ITERATIONS) return failed(l, CLQ_ERR_UNSUPPORTED, "more than 131072 iterations");
     for (int64_t k = 0; k < *length; k++) {
         for (int i = 0; i < l->n_states; i++) l->in[i] = l->states[i].t;
         for (int i = 0; i < n_slices; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Spells QLinearConv and QLinearMatMul as DequantizeLinear, operator, QuantizeLinear, so that one integer path serves both
- * forms of a quantized file. */
+ * Spells QLinearConv, QLinearMatMul and com.microsoft's operators on codes as DequantizeLinear, operator, QuantizeLinear, so
+ * that one integer path serves both forms of a quantized file. */
 #include <string.h>
 
 #include "graph/simplify.h"
@@ -64,15 +64,67 @@ static clq_status rewrite(struct clq_model *m, int i, struct clq_error *err)
     return bias[0] && !clq_node_add_input(m, p, b) ? no_memory(err) : CLQ_OK;
 }
 
+/* com.microsoft's operators on codes: operands are triples of codes, scale and zero point from input `first` on; 0 operands:
+ * all triples that there are. */
+static const struct form {
+    const char *type, *standard;
+    int operands, first, scale, zero;
+} forms[] = {
+    {"QLinearAdd", "Add", 2, 0, 6, 7},
+    {"QLinearMul", "Mul", 2, 0, 6, 7},
+    {"QLinearSigmoid", "Sigmoid", 1, 0, 3, 4},
+    {"QLinearLeakyRelu", "LeakyRelu", 1, 0, 3, 4},
+    {"QLinearSoftmax", "Softmax", 1, 0, 3, 4},
+    {"QLinearAveragePool", "AveragePool", 1, 0, 3, 4},
+    {"QLinearGlobalAveragePool", "GlobalAveragePool", 1, 0, 3, 4},
+    {"QLinearConcat", "Concat", 0, 2, 0, 1},
+};
+
+static const struct form *form_of(const struct clq_model *m, const struct clq_node *n)
+{
+    int64_t opset = clq_model_opset(m, "");
+    if (strcmp(n->domain, "com.microsoft") != 0 || opset < 10 || clq_node_int(n, "channels_last", 0) != 0) return NULL;
+    bool softmax = strcmp(n->op_type, "QLinearSoftmax") == 0;
+    if (softmax && (opset < 13) != (clq_node_int(n, "opset", 13) < 13)) return NULL;
+    for (size_t k = 0; k < sizeof forms / sizeof *forms; k++)
+        if (strcmp(forms[k].type, n->op_type) == 0) return &forms[k];
+    return NULL;
+}
+
+static clq_status spell(struct clq_model *m, int i, const struct form *f, struct clq_error *err)
+{
+    struct clq_node n = m->graph.nodes[i]; /* a copy: adding nodes moves the list */
+    struct clq_arena *a = &m->arena;
+    int operands = f->operands ? f->operands : (n.n_inputs - f->first) / 3;
+    if (operands < 1 || f->first + 3 * operands > n.n_inputs || f->zero >= n.n_inputs || !n.inputs[f->zero][0]) return CLQ_OK;
+    const char **inputs = clq_arena_array(a, (size_t)operands, sizeof *inputs);
+    const char *y = clq_arena_printf(a, "%s_real", n.outputs[0]);
+    if (!inputs || !y) return no_memory(err);
+    for (int k = 0; k < operands; k++) {
+        const char *const *in = n.inputs + f->first + 3 * k;
+        inputs[k] = add_linear(m, "DequantizeLinear", in[0], in[1], in[2], clq_arena_printf(a, "%s_%d_real", n.outputs[0], k), -1);
+        if (!inputs[k]) return no_memory(err);
+    }
+    if (!add_linear(m, "QuantizeLinear", y, n.inputs[f->scale], n.inputs[f->zero], n.outputs[0], -1)) return no_memory(err);
+    struct clq_node *p = &m->graph.nodes[i];
+    p->op_type = f->standard;
+    p->domain = "";
+    p->inputs = inputs;
+    p->n_inputs = operands;
+    p->outputs[0] = y;
+    return CLQ_OK;
+}
+
 clq_status clq_simplify_qlinear(struct clq_model *model, struct clq_error *err)
 {
     bool any = false;
     int n = model->graph.n_nodes;
     for (int i = 0; i < n; i++) {
         const struct clq_node *node = &model->graph.nodes[i];
-        if (!clq_node_is(node, "QLinearConv") && !clq_node_is(node, "QLinearMatMul")) continue;
+        const struct form *form = form_of(model, node);
+        if (!form && !clq_node_is(node, "QLinearConv") && !clq_node_is(node, "QLinearMatMul")) continue;
         any = true;
-        CLQ_TRY(rewrite(model, i, err));
+        CLQ_TRY(form ? spell(model, i, form, err) : rewrite(model, i, err));
     }
     if (any && clq_model_opset(model, "") < 13) CLQ_TRY(clq_model_upgrade(model, 13, err));
     return any ? clq_graph_sort(model, &model->graph, err) : CLQ_OK;
