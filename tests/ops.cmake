@@ -13,7 +13,10 @@ if(NOT CLQ_ONNX_NODE_DATA)
 endif()
 add_test(NAME ops_nodes_debian COMMAND test_ops_nodes /usr/share/libonnx-testdata/data/node 677)
 add_test(NAME ops_nodes COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} 1292)
-set_tests_properties(ops_nodes_debian ops_nodes PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick")
+add_test(NAME ops_mutants COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} --mutants 3)
+add_test(NAME ops_mutants_long COMMAND test_ops_nodes ${CLQ_ONNX_NODE_DATA} --mutants 100 7)
+set_tests_properties(ops_mutants_long PROPERTIES SKIP_RETURN_CODE 77 LABELS "full" TIMEOUT 1800)
+set_tests_properties(ops_nodes_debian ops_nodes ops_mutants PROPERTIES SKIP_RETURN_CODE 77 LABELS "quick")
 
 # All floats in `full`, every 1009th for daily work. The loop test needs -O3, which is how clq_ops is built.
 clq_ops_test(test_ops_math m)

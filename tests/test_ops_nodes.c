@@ -3,6 +3,8 @@
  * divisible by 5 is read, inferred and evaluated node by node, at 1 and 3 threads, and compared.
  *
  *     test_ops_nodes DIRECTORY MINIMUM [NAME]
+ *     test_ops_nodes DIRECTORY --mutants ROUNDS [SEED]   each case with hostile numbers, shapes and absent inputs; whatever it
+ *                                                        answers, nothing may be written outside of an output
  *
  * Fails when a case that runs gives a wrong answer, or when fewer than MINIMUM cases pass. Exits with 77 when the
  * directory is not there. A name prints that case alone. */
@@ -19,7 +21,7 @@
 
 enum verdict { PASS, FAIL, UNSUPPORTED };
 
-enum { MAX_VALUES = 512, MAX_ARITY = 64 };
+enum { MAX_VALUES = 512, MAX_ARITY = 64, MOST_MUTANT = 1 << 20 };
 
 struct values {
     int n;
@@ -116,6 +118,70 @@ static clq_dtype declared(clq_dtype stored, clq_dtype graph)
     return stored == CLQ_DTYPE_U16 && graph == CLQ_DTYPE_BF16 ? graph : stored;
 }
 
+/* ---- Mutants ---- */
+static uint64_t rng = 88172645463325252ull;
+
+static uint64_t next(void)
+{
+    rng ^= rng << 13;
+    rng ^= rng >> 7;
+    rng ^= rng << 17;
+    return rng;
+}
+
+static int below(size_t n)
+{
+    return (int)(next() % n);
+}
+
+static int64_t hostile(void)
+{
+    static const int64_t values[] = {0, 1, 2, 3, -1, -2, 5, 8, 17, 255, 65536, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, 1ll << 31, 1ll << 40};
+    return values[below(sizeof values / sizeof *values)];
+}
+
+static void mutate_attr(struct clq_attr *a)
+{
+    static const float reals[] = {0.0f, -1.0f, 1e30f, -1e30f, 0.5f, INFINITY, NAN};
+    if (a->type == CLQ_ATTR_INT) a->i = hostile();
+    else if (a->type == CLQ_ATTR_FLOAT) a->f = reals[below(7)];
+    else if (a->type == CLQ_ATTR_INTS && a->n) ((int64_t *)(uintptr_t)a->ints)[below(a->n)] = hostile();
+    else if (a->type == CLQ_ATTR_INTS || a->type == CLQ_ATTR_FLOATS) a->n = 0;
+}
+
+/* Another value, or a shape that needs no more data than there is. */
+static void mutate_tensor(clq_tensor *t)
+{
+    size_t n;
+    if (clq_tensor_elements(&n, t) != CLQ_OK || n == 0) return;
+    size_t at = (size_t)below(n);
+    if (below(3) && t->dtype == CLQ_DTYPE_S64) ((int64_t *)t->data)[at] = hostile();
+    else if (below(3) && t->dtype == CLQ_DTYPE_S32) ((int32_t *)t->data)[at] = (int32_t)hostile();
+    else if (below(3) && t->dtype == CLQ_DTYPE_F32) ((float *)t->data)[at] = (float)hostile();
+    else if (t->rank > 0 && below(2)) t->shape[below((size_t)t->rank)] = below(3);
+    else if (t->rank > 0) t->rank--;
+    else t->rank = 1, t->shape[0] = 1;
+    if (clq_tensor_elements(&at, t) != CLQ_OK || at > n) t->rank = 0;
+}
+
+static void mutate(struct clq_model *m, struct values *v)
+{
+    for (int k = 1 + below(2); k > 0; k--) {
+        struct clq_node *n = &m->graph.nodes[below((size_t)m->graph.n_nodes)];
+        if (n->n_attrs && below(2)) mutate_attr(&n->attrs[below((size_t)n->n_attrs)]);
+        else if (n->n_inputs && below(6) == 0) n->inputs[below((size_t)n->n_inputs)] = "";
+        else if (v->n) mutate_tensor(&v->t[below((size_t)v->n)]);
+    }
+}
+
+static bool too_large(const struct clq_op_call *call)
+{
+    size_t n;
+    for (int i = 0; i < call->n_out; i++)
+        if (clq_tensor_elements(&n, &call->out[i]) != CLQ_OK || n > MOST_MUTANT) return true;
+    return false;
+}
+
 /* Memory for an output, with 16 bytes after it that must survive. */
 static bool allocate(struct clq_arena *arena, clq_tensor *t, size_t *bytes)
 {
@@ -133,7 +199,7 @@ static bool canary_lives(const clq_tensor *t, size_t bytes)
 }
 
 static clq_status run_node(const struct clq_model *m, const struct clq_node *n, struct values *v,
-                           struct clq_arena *arena, int threads, struct clq_error *err)
+                           struct clq_arena *arena, int threads, bool mutant, struct clq_error *err)
 {
     clq_tensor in[MAX_ARITY], out[MAX_ARITY];
     size_t bytes[MAX_ARITY];
@@ -160,6 +226,7 @@ static clq_status run_node(const struct clq_model *m, const struct clq_node *n, 
                                .threads = threads,
                                .err = err};
     CLQ_TRY(clq_op_infer(op, &call));
+    if (mutant && too_large(&call)) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "a mutant of too many elements");
     for (int i = 0; i < n->n_outputs; i++)
         if (n->outputs[i][0] && !allocate(arena, &out[i], &bytes[i]))
             return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "no memory");
@@ -224,7 +291,7 @@ static clq_status compare(const clq_tensor *got, const clq_tensor *want, const c
     return CLQ_OK;
 }
 
-static clq_status run_set(const struct clq_model *m, const char *folder, struct clq_arena *arena, int threads,
+static clq_status run_set(struct clq_model *m, const char *folder, struct clq_arena *arena, int threads, bool mutant,
                           struct clq_error *err)
 {
     struct values *v = calloc(1, sizeof *v);
@@ -243,9 +310,10 @@ static clq_status run_set(const struct clq_model *m, const char *folder, struct 
         t.dtype = declared(t.dtype, m->graph.inputs[i].dtype);
         add(v, m->graph.inputs[i].name, &t);
     }
+    if (st == CLQ_OK && mutant) mutate(m, v);
     for (int i = 0; st == CLQ_OK && i < m->graph.n_nodes; i++)
-        st = run_node(m, &m->graph.nodes[i], v, arena, threads, err);
-    for (int i = 0; st == CLQ_OK && i < m->graph.n_outputs; i++) {
+        st = run_node(m, &m->graph.nodes[i], v, arena, threads, mutant, err);
+    for (int i = 0; st == CLQ_OK && !mutant && i < m->graph.n_outputs; i++) {
         struct clq_const c;
         snprintf(path, sizeof path, "%s/output_%d.pb", folder, i);
         st = clq_tensor_pb_read(&c, arena, path, err);
@@ -273,12 +341,43 @@ static enum verdict run_case(const char *root, const char *name, struct clq_erro
             if (set == 0) st = clq_fail(err, CLQ_ERR_IO, "no data set");
             break;
         }
-        st = run_set(&m, path, &arena, 1, err);
-        if (st == CLQ_OK) st = run_set(&m, path, &arena, 3, err);
+        st = run_set(&m, path, &arena, 1, false, err);
+        if (st == CLQ_OK) st = run_set(&m, path, &arena, 3, false, err);
         clq_arena_free(&arena);
     }
     clq_model_release(&m);
     return st == CLQ_OK ? PASS : st == CLQ_ERR_UNSUPPORTED ? UNSUPPORTED : FAIL;
+}
+
+/* Returns false when something was written outside of an output. */
+static bool run_mutant(const char *root, const char *name, int threads)
+{
+    struct clq_model m = {0};
+    struct clq_arena arena = {0};
+    struct clq_error err = {{0}};
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s/model.onnx", root, name);
+    if (clq_onnx_read(&m, path, &err) != CLQ_OK) return true;
+    snprintf(path, sizeof path, "%s/%s/test_data_set_0", root, name);
+    clq_status st = run_set(&m, path, &arena, threads, true, &err);
+    bool ok = st != CLQ_ERR_INTERNAL || !strstr(err.text, "wrote past");
+    if (!ok) printf("FAIL %s: %s\n", name, err.text);
+    clq_arena_free(&arena);
+    clq_model_release(&m);
+    return ok;
+}
+
+static int run_mutants(const char *root, char **names, int n, int rounds)
+{
+    int wrong = 0;
+    for (int r = 0; r < rounds; r++)
+        for (int i = 0; i < n; i++) {
+            if (getenv("CLQ_TEST_TRACE")) fprintf(stderr, "%d %s\n", r, names[i]);
+            wrong += !run_mutant(root, names[i], 1 + r % 3);
+        }
+    for (int i = 0; i < n; i++) free(names[i]);
+    printf("%d mutants of %d cases, %d wrote where they must not\n", rounds * n, n, wrong);
+    return wrong > 0;
 }
 
 /* Debian's older data truncates where the standard, and the data of onnx 1.22.0, round half to even. */
@@ -320,16 +419,19 @@ int main(int argc, char **argv)
     char *names[4096];
     int n = 0;
     DIR *dir = argc >= 3 ? opendir(argv[1]) : NULL;
+    bool mutants = argc >= 4 && strcmp(argv[2], "--mutants") == 0;
+    if (mutants && argc >= 5) rng ^= strtoull(argv[4], NULL, 10) * 0x9e3779b97f4a7c15ull;
     if (!dir) {
         printf("skipped: the node cases are not there: %s\n", argc >= 2 ? argv[1] : "no directory given");
         return 77;
     }
     for (struct dirent *e; (e = readdir(dir)) != NULL && n < 4096;)
         if (strncmp(e->d_name, "test_", 5) == 0 && sha1_mod5(e->d_name) != 0 &&
-            (argc < 4 || strcmp(argv[3], e->d_name) == 0))
+            (mutants || argc < 4 || strcmp(argv[3], e->d_name) == 0))
             names[n++] = strdup(e->d_name);
     closedir(dir);
     qsort(names, (size_t)n, sizeof *names, by_name);
+    if (mutants) return run_mutants(argv[1], names, n, atoi(argv[3]));
     for (int i = 0; i < n; i++) {
         struct clq_error err = {{0}};
         enum verdict v = run_case(argv[1], names[i], &err);
