@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "base/pool.h"
+#include "runtime.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "device_cl.h"
 #include "tune.h"
@@ -96,6 +97,17 @@ static clq_status open_device(struct clq_context *ctx, const clq_context_options
     return CLQ_OK;
 }
 
+static clq_status open_runtime(struct clq_context *ctx, const clq_context_options *opt, struct clq_error *err)
+{
+    snprintf(ctx->runtime_name, sizeof ctx->runtime_name, "clquant");
+    if (!opt->runtime || strcmp(opt->runtime, "clquant") == 0) return CLQ_OK;
+    if (opt->device && strcmp(opt->device, "cpu") != 0)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "runtime '%s' runs on the CPU, and device '%s' is asked for", opt->runtime, opt->device);
+    CLQ_TRY(clq_runtime_open(&ctx->runtime, opt->runtime, ctx->threads, err));
+    snprintf(ctx->runtime_name, sizeof ctx->runtime_name, "%.20s %.40s", ctx->runtime->name, ctx->runtime->version);
+    return CLQ_OK;
+}
+
 static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt)
 {
     struct clq_error *err = &ctx->error;
@@ -122,6 +134,7 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
     ctx->pool = clq_pool_create(ctx->threads);
     if (!ctx->pool) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_dnnl_create(&ctx->dnnl, ctx->threads, err));
+    CLQ_TRY(open_runtime(ctx, opt, err));
     return open_device(ctx, opt, err);
 }
 
@@ -147,6 +160,7 @@ void clq_context_free(clq_context *ctx)
 #ifdef CLQ_HAVE_OPENCL
     clq_cl_close(ctx->cl);
 #endif
+    clq_runtime_close(ctx->runtime);
     clq_dnnl_free(ctx->dnnl);
     clq_pool_free(ctx->pool);
     free(ctx->cl_cache_dir);
@@ -176,6 +190,16 @@ const char *clq_context_device(const clq_context *ctx)
     if (ctx->cl && !ctx->cl_dead) return clq_cl_describe(ctx->cl)->name;
 #endif
     return "cpu";
+}
+
+const char *clq_context_runtime(const clq_context *ctx)
+{
+    return ctx->runtime_name;
+}
+
+const char *clq_context_runtime_spec(const clq_context *ctx)
+{
+    return ctx->runtime ? ctx->runtime->spec : "clquant";
 }
 
 const char *clq_context_fallback(const clq_context *ctx)

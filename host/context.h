@@ -11,6 +11,7 @@
 
 struct clq_cl;
 struct clq_pool;
+struct clq_runtime;
 
 struct clq_context {
     struct clq_kernels kernels;
@@ -19,6 +20,8 @@ struct clq_context {
     struct clq_pool *pool;    /* for integer steps */
     struct clq_dnnl *dnnl;
     struct clq_cl *cl;        /* the OpenCL device in use, or NULL */
+    struct clq_runtime *runtime; /* that runs models in place of our own kernels, or NULL */
+    char runtime_name[64];
     char *cl_cache_dir, *tuning_path; /* of the options, own copies, or NULL */
     bool cl_dead;             /* it failed: the rest runs on the CPU */
     char device_note[256];    /* why a fallback happened, "" when none did */

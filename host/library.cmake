@@ -2,7 +2,7 @@
 # Puts the parts together: clq_all (static, hidden symbols reachable: for tests and benches) and clquant::clquant.
 get_property(CLQ_PARTS GLOBAL PROPERTY CLQ_PARTS)
 set(CLQ_LIBS OpenMP::OpenMP_C Threads::Threads DNNL::dnnl PkgConfig::JANSSON PkgConfig::LIBZIP PkgConfig::PROTOBUFC
-    PkgConfig::CBC m)
+    PkgConfig::CBC ${CMAKE_DL_LIBS} m)
 if(CLQ_OPENCL)
   list(APPEND CLQ_LIBS OpenCL::OpenCL)
   if(CLBLAST_FOUND)

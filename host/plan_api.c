@@ -49,6 +49,7 @@ clq_status clq_plan_describe(clq_plan_info *out, const clq_plan *plan)
         .model_sha256 = text(d->model.sha256),
         .device = text(d->device.name),
         .isa = text(d->device.isa),
+        .runtime = d->device.runtime && *d->device.runtime ? d->device.runtime : "clquant",
         .threads = d->device.threads,
         .target = text(d->options.target),
         .calibrator = text(d->options.calibrator),

@@ -264,6 +264,7 @@ clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_
                                        .bytes = (int64_t)r->source->file_bytes};
     p->device = (struct clq_plan_device){.name = clq_arena_printf(&p->arena, "%.200s", clq_context_device(r->ctx)), .isa = clq_context_isa(r->ctx),
                                          .threads = clq_context_threads(r->ctx), .driver = "", .onednn = clq_dnnl_version()};
+    if (r->ctx->runtime && !(p->device.runtime = clq_arena_string(&p->arena, clq_context_runtime(r->ctx)))) return no_memory(err);
     p->layers = clq_arena_array(&p->arena, (size_t)r->search.units.n_units + 1, sizeof *p->layers);
     if (!p->layers || !p->model.sha256 || !p->model.path || !p->device.name) return no_memory(err);
     if (o->plan_path) { /* the record is the given plan's */

@@ -63,6 +63,7 @@ clq_status clq_profile_use_start(struct clq_profile_use *u, struct clq_context *
     snprintf(u->isa, sizeof u->isa, "%.40s/%#x", clq_context_isa(ctx), ctx->cpu);
     u->cpu = u->device = (struct clq_profile_key){.device = u->cpu_name, .driver = "", .kernel_hash = CLQ_KERNEL_HASH, .clquant = CLQ_VERSION,
                                                   .isa = u->isa, .onednn = clq_dnnl_version(), .threads = ctx->threads};
+    if (ctx->runtime) u->cpu.driver = u->device.driver = clq_context_runtime(ctx);
 #ifdef CLQ_HAVE_OPENCL
     if (ctx->cl) {
         const struct clq_cl_info *d = clq_cl_describe(ctx->cl);

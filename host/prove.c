@@ -75,7 +75,8 @@ static clq_status run_worker(const struct folder *f, const struct clq_proof_requ
     snprintf(count, sizeof count, "%zu", pairs);
     snprintf(threads, sizeof threads, "%d", ctx->threads);
     char *argv[] = {(char *)(uintptr_t)q->worker, "bench", "model", (char *)(uintptr_t)f->candidate, "--reference", (char *)(uintptr_t)f->reference, "--data",
-                    (char *)(uintptr_t)f->sample, "--pairs", count, "--threads", threads, "--raw", "--json", "--quiet", NULL};
+                    (char *)(uintptr_t)f->sample, "--pairs", count, "--threads", threads, "--raw", "--json", "--quiet", "--measure",
+                    (char *)(uintptr_t)clq_context_runtime_spec(ctx), NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status;

@@ -10,6 +10,7 @@
 #include "graph/simplify.h"
 #include "profile_use.h"
 #include "result.h"
+#include "search_runtime.h"
 
 /* ---- Set-up ---- */
 bool clq_mode_listed(const char *list, const char *mode)
@@ -41,7 +42,7 @@ static clq_status parse_options(struct clq_search *s, const clq_quantize_options
     *calibrator = CLQ_CAL_COUNT; /* auto */
     int target = -1;
     for (int t = 0; t < CLQ_TARGET_COUNT; t++)
-        if (strcmp(o->target ? o->target : "generic", clq_target_name((enum clq_target)t)) == 0) target = t;
+        if (strcmp(o->target ? o->target : s->ctx->runtime ? "ort" : "generic", clq_target_name((enum clq_target)t)) == 0) target = t;
     if (target < 0) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "target '%s': expected generic, ort, tensorrt or openvino", o->target);
     s->target = (enum clq_target)target;
     if (o->calibrator && strcmp(o->calibrator, "auto") != 0) {
@@ -137,7 +138,7 @@ static clq_status measure_final(struct clq_result *r, const bool *on, const clq_
     CLQ_TRY(clq_search_model(&m, s, on, err));
     clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
     if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
-    struct clq_proof_request q = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
+    struct clq_proof_request q = {.reference = s->ctx->runtime ? r->source : &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
     if (st == CLQ_OK && speed) st = clq_profile_prove(speed, s->profile, &q, err);
     if (st == CLQ_OK && keep) *keep = m;
     else clq_model_release(&m);
@@ -164,6 +165,7 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
     struct clq_budget budget = {.noise = db > 0 ? pow(10, -db / 10) : INFINITY, .max_drop = o->max_drop > 0 ? o->max_drop : -1};
     if (isinf(budget.noise)) budget.noise = 1;
     CLQ_TRY(clq_search_choose(&d->choice, s, &budget, err));
+    if (s->ctx->runtime) CLQ_TRY(clq_runtime_refine(&d->choice, s, &budget, err));
     memcpy(d->on_codes, d->choice.on_codes, (size_t)n * sizeof(bool));
     bool *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
     if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
@@ -254,6 +256,13 @@ static void judge(struct clq_result *r, const clq_quantize_options *o, const str
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
 }
 
+/* The decision says in which runtime it holds. */
+static void name_runtime(struct clq_result *r)
+{
+    size_t n = strlen(r->summary.reason);
+    if (r->ctx->runtime) snprintf(r->summary.reason + n, sizeof r->summary.reason - n, "; measured in %s", clq_context_runtime(r->ctx));
+}
+
 /* What is handed out is what layers and plan say: a kept model is float everywhere, also where int8 was chosen. */
 static clq_status keep_float_layers(struct clq_result *r, struct clq_error *err)
 {
@@ -298,6 +307,7 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
     double other = d->speed.reference * 1e6 - d->choice.float_us; /* what no layer accounts for */
     if (d->choice.predicted_us > 0 && d->speed.reference > 0 && other + d->choice.predicted_us > 0)
         m->predicted_speedup = d->speed.reference * 1e6 / (other + d->choice.predicted_us);
+    if (r->ctx->runtime && m->predicted_speedup > 0) m->predicted_speedup = d->choice.float_us / d->choice.predicted_us; /* of whole models */
     m->calibration_samples = r->replay.n_layers ? (size_t)r->replay.data.samples : r->search.calibration.count;
     m->validation_samples = r->search.validation.source.count;
 }
@@ -334,6 +344,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     }
     CLQ_TRY(fill_layers(r, &d, forced, err));
     judge(r, o, &d, forced);
+    name_runtime(r);
     if (r->summary.kept_float) CLQ_TRY(keep_float_layers(r, err));
     fill_summary(r, &d);
     const char *name = o->plan_path ? r->replay.options.calibrator : calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator);

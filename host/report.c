@@ -180,6 +180,7 @@ static void machine(struct clq_page *p, const struct clq_result *r)
     end_line(p);
     fact(p, "Versions");
     clq_page_format(p, "clquant %s, oneDNN %s", CLQ_VERSION, d->onednn);
+    if (d->runtime) clq_page_format(p, "; times and outputs are those of %s", d->runtime);
     end_line(p);
     fact(p, "Effort");
     clq_page_format(p, "%.1f s, peak memory ", r->summary.seconds);

@@ -2,6 +2,8 @@
  * The runner: a small cache of programs, the least recently used one makes room. */
 #include "runner.h"
 
+#include "runtime.h"
+
 #include <string.h>
 #include <time.h>
 
@@ -23,6 +25,8 @@ void clq_runner_start(struct clq_runner *out, struct clq_context *ctx, const str
 
 void clq_runner_free(struct clq_runner *runner)
 {
+    if (runner->foreign) runner->ctx->runtime->close(runner->foreign);
+    runner->foreign = NULL;
     for (int i = 0; i < CLQ_RUNNER_KEEP; i++) {
         clq_program_free(runner->programs[i]);
         runner->programs[i] = NULL;
@@ -59,6 +63,11 @@ clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, c
                           struct clq_error *err)
 {
     struct clq_program *p;
+    struct clq_runtime *runtime = runner->ctx->runtime;
+    if (runtime && !tap) {
+        if (!runner->foreign) CLQ_TRY(runtime->open(&runner->foreign, runtime, runner->model, err));
+        return runtime->run(runner->foreign, inputs, outputs, err);
+    }
     CLQ_TRY(find(&p, runner, inputs, err));
     return clq_stages_run(p, inputs, outputs, tap, tap_state, err);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Runs a model on inputs of any shape: programs are compiled on demand and kept for the shapes seen last. */
+ * Runs a model on inputs of any shape: programs are compiled on demand and kept for the shapes seen last. Where the context
+ * has a runtime of another maker, that runs the model instead. */
 #ifndef CLQ_RUNNER_H
 #define CLQ_RUNNER_H
 
@@ -14,14 +15,16 @@ struct clq_runner {
     struct clq_program *programs[CLQ_RUNNER_KEEP];
     uint64_t used[CLQ_RUNNER_KEEP], clock;
     bool timed;
+    void *foreign; /* the runtime's session, or NULL */
 };
 
 /* model must be simplified and outlive the runner; options may be NULL. Nothing is compiled yet. */
 void clq_runner_start(struct clq_runner *out, struct clq_context *ctx, const struct clq_model *model, const struct clq_program_options *options);
 void clq_runner_free(struct clq_runner *runner);
-/* The program for these inputs' types and shapes; CLQ_ERR_UNSUPPORTED when shapes wait for values, so that it is not the
- * whole model. clq_runner_run runs such models too. */
+/* Our own program for these inputs' types and shapes, whoever runs the model; CLQ_ERR_UNSUPPORTED when shapes wait for values,
+ * so that it is not the whole model. clq_runner_run runs such models too. */
 clq_status clq_runner_program(struct clq_program **out, struct clq_runner *runner, const clq_tensor *inputs, struct clq_error *err);
+/* A tap needs our own program. */
 clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, clq_tensor *outputs, clq_tap_fn *tap, void *tap_state,
                           struct clq_error *err);
 

@@ -9,6 +9,7 @@
 #include "profile_use.h"
 #include "scheduler/stats.h"
 #include "search.h"
+#include "search_runtime.h"
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -378,6 +379,10 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_profile_use_times(&known, s->profile, s, in, err));
     if (known) return CLQ_OK;
+    if (s->ctx->runtime) {
+        CLQ_TRY(clq_runtime_times(s, in, err));
+        return clq_profile_keep_times(s->profile, s, in, err);
+    }
     CLQ_TRY(clq_search_model(&m, s, on, err));
     clq_status st = clq_program_compile(&p[TIMED_FLOAT], s->ctx, &s->model, in, NULL, err);
     if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_INT8], s->ctx, &m, in, NULL, err);

@@ -213,12 +213,12 @@ struct clq_session {
 clq_status clq_session_create(clq_session **out, clq_context *ctx, const clq_model *model)
 {
     if (!out || !ctx || !model) return CLQ_ERR_INVALID_ARGUMENT;
-    CLQ_TRY(clq_program_check_supported(model, &ctx->error));
+    if (!ctx->runtime) CLQ_TRY(clq_program_check_supported(model, &ctx->error));
     struct clq_session *s = calloc(1, sizeof *s);
     if (!s) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     s->ctx = ctx;
     clq_status st = clq_model_clone(&s->model, model, &ctx->error);
-    if (st == CLQ_OK) st = clq_model_simplify(&s->model, &ctx->error);
+    if (st == CLQ_OK && !ctx->runtime) st = clq_model_simplify(&s->model, &ctx->error); /* a runtime gets the file as it is */
     if (st != CLQ_OK) {
         clq_model_release(&s->model);
         free(s);

@@ -104,6 +104,7 @@ struct clq_plan_device {
     const char *name, *isa;
     int threads;
     const char *driver, *onednn; /* "" where there is none */
+    const char *runtime; /* whose times and outputs the numbers are: "onnxruntime 1.32.0"; "" or NULL: our own kernels' */
 };
 
 struct clq_plan_options {

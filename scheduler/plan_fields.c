@@ -117,6 +117,7 @@ static const struct clq_field device_rows[] = {
     INT(device, threads, 0, 4096),
     TEXT(device, driver, 0, SHORT_BYTES),
     TEXT(device, onednn, 0, SHORT_BYTES),
+    {"runtime", CLQ_FIELD_TEXT, true, AT(device, runtime), .hi = SHORT_BYTES},
 };
 static const struct clq_record_table device_table = TABLE(device, device_rows);
 

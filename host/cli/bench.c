@@ -17,7 +17,7 @@
 #include "samples.h"
 
 struct arguments {
-    const char *reference, *data;
+    const char *reference, *data, *measure;
     long long pairs, batch, index, seed;
     bool raw;
 };
@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
     {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1)"},
     {"pairs", 0, CLI_WHOLE, offsetof(struct arguments, pairs), "N", 1, 1000000, "timed pairs (default: as many as fit into 20 s, 21 to 200)"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
+    CLI_MEASURE(struct arguments),
     {"raw", 0, CLI_FLAG, offsetof(struct arguments, raw), NULL, 0, 0, "with --json: also every pair, as \"seconds\": [[reference, model], ...]"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
 };
@@ -119,6 +120,7 @@ static void print_json(const struct cli *cli, const struct job *b, bool raw)
     cli_json_whole(&j, "threads", clq_context_threads(cli->ctx));
     cli_json_text(&j, "isa", clq_context_isa(cli->ctx));
     cli_json_text(&j, "device", clq_context_device(cli->ctx));
+    cli_json_text(&j, "runtime", clq_context_runtime(cli->ctx));
     if (raw) print_raw(&j, b);
     cli_json_print(&j);
 }
@@ -142,8 +144,9 @@ static void print_text(const struct cli *cli, const struct job *b)
     cli_cell(&table, "%zu", t->pairs);
     cli_table_print(&table, 0);
     const char *verdict = !b->reference ? "" : t->faster ? "; faster beyond noise" : t->slower ? "; slower beyond noise" : "; no difference beyond noise";
-    printf("\n%d thread%s, %s, %s%s\n", clq_context_threads(cli->ctx), clq_context_threads(cli->ctx) == 1 ? "" : "s", clq_context_isa(cli->ctx),
-           clq_context_device(cli->ctx), verdict);
+    bool own = strcmp(clq_context_runtime(cli->ctx), "clquant") == 0;
+    printf("\n%d thread%s, %s, %s%s\n", clq_context_threads(cli->ctx), clq_context_threads(cli->ctx) == 1 ? "" : "s",
+           own ? clq_context_isa(cli->ctx) : clq_context_runtime(cli->ctx), clq_context_device(cli->ctx), verdict);
 }
 
 static int time_models(struct cli *cli, struct job *b, const struct arguments *a)
@@ -174,6 +177,7 @@ static int bench_model(struct cli *cli, int argc, char **argv)
     clq_data_options opt = {.batch = (size_t)a.batch, .seed = (uint64_t)a.seed};
     char *many = NULL;
     if (strcmp(a.data, "synthetic:1") == 0) a.data = many = cli_print("synthetic:%lld", a.batch > 1 ? a.batch : 1);
+    cli->measure = a.measure;
     code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &b.model, path);
     if (code == CLI_GO_ON && a.reference) code = cli_load(cli, &b.reference, a.reference);

@@ -128,7 +128,7 @@ int cli_open(struct cli *cli)
     start_passive(cli);
     const char *isa = cli->isa ? cli->isa : getenv("CLQ_ISA");
     clq_context_options opt = {.threads = (int)cli->threads, .device = cli->device, .require_device = cli->require_device,
-                               .isa = isa && *isa ? isa : NULL, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};
+                               .isa = isa && *isa ? isa : NULL, .runtime = cli->measure, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};
     const char *why = NULL;
     const bool cached = cli->opencl || strcmp(cli->device, "cpu") != 0;
     char *folder = cached ? cli_cache_folder(&why) : NULL, *programs = folder ? cli_print("%s/opencl", folder) : NULL;

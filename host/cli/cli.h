@@ -26,6 +26,8 @@ struct cli {
     bool json, quiet, force, require_device, follow_links;
     const char *device, *isa;
     long long threads;
+    /* of the commands that run models; NULL: our own kernels */
+    const char *measure;
     /* state */
     char **argv;      /* of main, for starting again */
     const char *name; /* of the subcommand, for messages */

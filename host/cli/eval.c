@@ -11,7 +11,7 @@
 #include "samples.h"
 
 struct arguments {
-    const char *data, *labels, *reference;
+    const char *data, *labels, *reference, *measure;
     long long batch, limit, seed;
 };
 
@@ -19,6 +19,7 @@ static const struct cli_option options[] = {
     {"data", 0, CLI_TEXT, offsetof(struct arguments, data), "DATA", 0, 0, ".npz (arrays by input name, first axis: samples), .npy or a folder of either"},
     {"labels", 0, CLI_TEXT, offsetof(struct arguments, labels), "LABELS.npy", 0, 0, "the class of every sample"},
     {"reference", 0, CLI_TEXT, offsetof(struct arguments, reference), "MODEL", 0, 0, "the model whose outputs are right, usually the float one"},
+    CLI_MEASURE(struct arguments),
     {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1)"},
     {"limit", 0, CLI_WHOLE, offsetof(struct arguments, limit), "N", 1, 1e12, "at most so many samples"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
@@ -44,7 +45,7 @@ static double or_nan(double v)
     return v < 0 ? (double)NAN : v;
 }
 
-static void print_json(const clq_evaluation *e)
+static void print_json(const struct cli *cli, const clq_evaluation *e)
 {
     struct cli_json j;
     cli_json_start(&j);
@@ -55,6 +56,7 @@ static void print_json(const clq_evaluation *e)
     cli_json_real(&j, "sqnr_db", e->sqnr_db);
     cli_json_real(&j, "cosine", e->cosine);
     cli_json_bool(&j, "identical", e->identical);
+    cli_json_text(&j, "runtime", clq_context_runtime(cli->ctx));
     cli_json_print(&j);
 }
 
@@ -92,6 +94,7 @@ static int evaluate(struct cli *cli, const struct arguments *a, const char *path
     int64_t *labels = NULL;
     size_t n = 0;
     clq_data_options opt = {.batch = (size_t)a->batch, .limit = (size_t)a->limit, .seed = (uint64_t)a->seed};
+    cli->measure = a->measure;
     int code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &model, path);
     if (code == CLI_GO_ON && a->reference) code = cli_load(cli, &reference, a->reference);
@@ -102,7 +105,7 @@ static int evaluate(struct cli *cli, const struct arguments *a, const char *path
         clq_status st = clq_evaluate(&e, cli->ctx, model, reference, data, labels, n);
         code = st == CLQ_OK ? CLI_DONE : cli_fail(cli, st);
         cli_progress_clear(&cli->progress);
-        if (st == CLQ_OK && cli->json) print_json(&e);
+        if (st == CLQ_OK && cli->json) print_json(cli, &e);
         else if (st == CLQ_OK) print_text(&e);
     }
     free(labels);

@@ -52,7 +52,8 @@ static void print_head(const clq_plan_info *p)
 {
     char *model = cli_printable(p->model, 0), *reason = cli_printable(p->reason, 0), *db = cli_decibel(p->identical ? (double)INFINITY : p->sqnr_db);
     printf("model %s, %zu layers, target %s, calibrator %s\n", model, p->layers, p->target, p->calibrator);
-    printf("measured on %s, %s, %d thread%s, by clquant %s\n", p->device, p->isa, p->threads, p->threads == 1 ? "" : "s", p->clquant);
+    bool own = strcmp(p->runtime, "clquant") == 0;
+    printf("measured on %s, %s, %d thread%s, by clquant %s\n", p->device, own ? p->isa : p->runtime, p->threads, p->threads == 1 ? "" : "s", p->clquant);
     if (isnan(p->budget_value)) printf("budget: %s\n", p->budget);
     else printf("budget: %s %g, %s\n", p->budget, p->budget_value, p->budget_met ? "met" : "missed");
     printf("output SQNR %s", db);
@@ -132,6 +133,7 @@ static void json_head(struct cli_json *j, const clq_plan_info *p)
     cli_json_text(j, "model", p->model);
     cli_json_text(j, "model_sha256", p->model_sha256);
     cli_json_text(j, "device", p->device);
+    cli_json_text(j, "runtime", p->runtime);
     cli_json_text(j, "isa", p->isa);
     cli_json_whole(j, "threads", p->threads);
     cli_json_text(j, "target", p->target);

@@ -33,6 +33,11 @@ struct cli_option {
     const char *help;
 };
 
+/* The row of commands that run models; T has the member measure. */
+#define CLI_MEASURE(T) \
+    {"measure", 0, CLI_TEXT, offsetof(T, measure), "clquant|onnxruntime[:PATH]", 0, 0, \
+     "whose outputs and times count (default clquant); onnxruntime's library: PATH, $CLQUANT_ONNXRUNTIME, or libonnxruntime.so"}
+
 struct cli_spec {
     const char *name;                 /* "quantize" */
     const char *arguments;            /* "MODEL --data DATA -o OUT" */

@@ -12,7 +12,7 @@
 #include "samples.h"
 
 struct arguments {
-    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report;
+    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure;
     double min_sqnr, max_drop;
     long long batch, limit, seed, pairs, tuning;
     bool remeasure, strict, no_bias_correction, no_weight_clipping;
@@ -33,6 +33,7 @@ static const struct cli_option options[] = {
     {"uniform", 0, CLI_CHOICE, AT(uniform), "f32|int8", 0, 0, "one precision wherever it is supported, instead of a search"},
     {"plan", 0, CLI_TEXT, AT(plan), "PLAN.json", 0, 0, "writes what this plan says, instead of a search"},
     {"report", 0, CLI_TEXT, AT(report), "OUT.html", 0, 0, "also writes one self-contained page with all numbers"},
+    CLI_MEASURE(struct arguments),
     {"strict", 0, CLI_FLAG, AT(strict), NULL, 0, 0, "exit code 1 when float is kept, the result is slower than float, or a bound is missed"},
     {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
     {"pairs", 0, CLI_WHOLE, AT(pairs), "N", 10, 100000, "timed pairs of the final comparison (default 200)"},
@@ -117,6 +118,7 @@ static int open_inputs(struct cli *cli, struct job *q)
     const struct arguments *a = q->a;
     clq_data_options opt = {.batch = (size_t)a->batch, .limit = (size_t)a->limit, .seed = (uint64_t)a->seed};
     clq_data_options val_opt = {.batch = opt.batch, .seed = opt.seed};
+    cli->measure = a->measure;
     int code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &q->model, q->path);
     if (code == CLI_GO_ON) code = cli_open_data(cli, &q->data, q->model, a->data, &opt);

@@ -247,6 +247,7 @@ void cli_quantize_json(const struct cli *cli, const struct cli_quantized *q)
     cli_json_text(&j, "device", clq_context_device(cli->ctx));
     cli_json_text(&j, "fallback", *clq_context_fallback(cli->ctx) ? clq_context_fallback(cli->ctx) : NULL);
     cli_json_text(&j, "isa", clq_context_isa(cli->ctx));
+    cli_json_text(&j, "runtime", clq_context_runtime(cli->ctx));
     cli_json_whole(&j, "threads", clq_context_threads(cli->ctx));
     json_layers(&j, q->result);
     cli_json_print(&j);

@@ -14,7 +14,7 @@
 
 struct arguments {
     struct cli_texts inputs;
-    const char *data, *output_dir;
+    const char *data, *output_dir, *measure;
     long long index, seed;
 };
 
@@ -24,6 +24,7 @@ static const struct cli_option options[] = {
     {"data", 0, CLI_TEXT, offsetof(struct arguments, data), "DATA", 0, 0, "instead of --input: one sample of a data set, or of synthetic:N"},
     {"index", 0, CLI_WHOLE, offsetof(struct arguments, index), "N", 0, 1e12, "which sample of --data (default 0)"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
+    CLI_MEASURE(struct arguments),
     {"output-dir", 'o', CLI_TEXT, offsetof(struct arguments, output_dir), "FOLDER", 0, 0,
      "where <output name>.npy is written, made when missing (default: nothing is written)"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
@@ -175,7 +176,7 @@ static bool find_range(struct range *r, const clq_tensor *t)
     return known;
 }
 
-static void print_text(const struct job *s, const clq_session_stats *stats)
+static void print_text(const struct cli *cli, const struct job *s, const clq_session_stats *stats)
 {
     static const char *const titles[] = {"output", "type", "shape", "least", "mean", "most", "file"};
     struct cli_table t;
@@ -194,7 +195,8 @@ static void print_text(const struct job *s, const clq_session_stats *stats)
         cli_cell(&t, "%s", s->files ? s->files[i] : "");
     }
     cli_table_print(&t, 0);
-    printf("\nsteps: %d in float32, %d on 8-bit codes, %d of other kinds; %d of all on an OpenCL device\n", stats->float_steps,
+    if (strcmp(clq_context_runtime(cli->ctx), "clquant") != 0) printf("\nrun by %s\n", clq_context_runtime(cli->ctx));
+    else printf("\nsteps: %d in float32, %d on 8-bit codes, %d of other kinds; %d of all on an OpenCL device\n", stats->float_steps,
            stats->integer_steps, stats->other_steps, stats->device_steps);
 }
 
@@ -222,6 +224,7 @@ static void print_json(const struct cli *cli, const struct job *s, const clq_ses
     cli_json_whole(&j, "device_steps", stats->device_steps);
     cli_json_whole(&j, "other_steps", stats->other_steps);
     cli_json_text(&j, "device", clq_context_device(cli->ctx));
+    cli_json_text(&j, "runtime", clq_context_runtime(cli->ctx));
     cli_json_text(&j, "isa", clq_context_isa(cli->ctx));
     cli_json_print(&j);
 }
@@ -266,7 +269,7 @@ static int run(struct cli *cli, struct job *s)
     int code = write_files(cli, s);
     if (code != CLI_GO_ON) return code;
     if (cli->json) print_json(cli, s, &stats);
-    else print_text(s, &stats);
+    else print_text(cli, s, &stats);
     return CLI_DONE;
 }
 
@@ -278,6 +281,7 @@ int cli_run_model(struct cli *cli, int argc, char **argv)
     int code = cli_parse(cli, &spec, &a, &path, argc, argv);
     if (code != CLI_GO_ON) return code;
     if (a.data && a.inputs.n) return cli_usage(cli, "--data and --input exclude each other");
+    cli->measure = a.measure;
     code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &s.model, path);
     if (code == CLI_GO_ON) {

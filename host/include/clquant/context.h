@@ -38,6 +38,10 @@ typedef struct clq_context_options {
     const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512", "avx512_vnni", "amx": an upper limit, for tests */
     const char *cl_cache_dir; /* where compiled OpenCL programs are kept; NULL: nowhere */
     const char *tuning_path;  /* the file of clquant/tune.h, whose choices OpenCL devices then use; NULL: the defaults */
+    const char *runtime;      /* NULL or "clquant": our own kernels run models; "onnxruntime" or "onnxruntime:PATH": that library
+                                 does, loaded from PATH, from the file that CLQUANT_ONNXRUNTIME names, or by its usual name.
+                                 Sessions, evaluation, timing and clq_quantize then say what it computes and how long it
+                                 takes. It runs on the CPU, with threads threads, without spinning. */
     clq_log_fn *log;
     clq_progress_fn *progress;
     clq_cancel_fn *cancel;
@@ -45,7 +49,8 @@ typedef struct clq_context_options {
 } clq_context_options;
 
 /* Creates a context; options may be NULL, and a zeroed struct means the defaults.
- * CLQ_ERR_INVALID_ARGUMENT: an option is out of range. CLQ_ERR_NO_DEVICE: the device does not exist. */
+ * CLQ_ERR_INVALID_ARGUMENT: an option is out of range. CLQ_ERR_NO_DEVICE: the device does not exist, or the runtime's library
+ * cannot be used. */
 CLQ_API clq_status clq_context_create(clq_context **out, const clq_context_options *options);
 
 /* Frees everything that the context owns. NULL is allowed. Models and plans are independent of it. */
@@ -62,6 +67,10 @@ CLQ_API const char *clq_context_isa(const clq_context *ctx);
 /* The device in use ("cpu", or an OpenCL device's name), and why a fallback to the CPU happened ("" when none did). */
 CLQ_API const char *clq_context_device(const clq_context *ctx);
 CLQ_API const char *clq_context_fallback(const clq_context *ctx);
+
+/* Who runs models: "clquant", or "onnxruntime 1.32.0" and the like. And the text that opens the same library as an option. */
+CLQ_API const char *clq_context_runtime(const clq_context *ctx);
+CLQ_API const char *clq_context_runtime_spec(const clq_context *ctx);
 
 /* One computing device, as `clquant devices` lists it. */
 typedef struct clq_device_info {

@@ -35,6 +35,7 @@ typedef struct clq_plan_info {
     const char *clquant;             /* version of the library that made it */
     const char *model, *model_sha256; /* file name and hash of the float model */
     const char *device, *isa;        /* where the times were measured */
+    const char *runtime;             /* whose times and outputs they are: "clquant", or "onnxruntime 1.32.0" and the like */
     int threads;
     const char *target, *calibrator;
     const char *budget;              /* "min-sqnr", "max-drop", "uniform" or "none" */

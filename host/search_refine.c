@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whole plans in another maker's runtime: sums of layer times say where to look, timing the whole model says what holds. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <clquant/quantize.h>
+
+#include "search_runtime.h"
+
+enum { PAIRS = 31, SOLVES = 3, TRIALS = 48, PARTS = 8 };
+static const double LEAST_GAIN = 1.01; /* below that a switch is not worth the trial's noise */
+
+/* The best plan so far. */
+struct plan {
+    bool *on;
+    struct clq_comparison measured;
+    double ratio;      /* time / float */
+};
+
+struct refiner {
+    struct clq_search *s;
+    const struct clq_budget *budget;
+    clq_tensor *in;
+    struct plan best;
+    bool *trial, *seen;
+    int trials;
+};
+
+static clq_status no_memory(struct clq_error *err)
+{
+    return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+}
+
+/* base NULL: against the float model. */
+static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const bool *on, const bool *base, struct clq_error *err)
+{
+    struct clq_model m, b;
+    CLQ_TRY(clq_search_model(&m, s, on, err));
+    clq_status st = base ? clq_search_model(&b, s, base, err) : CLQ_OK;
+    if (st == CLQ_OK) {
+        clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
+        s->ctx->progress = NULL;
+        st = clq_time_pair(t, s->ctx, &m, base ? &b : &s->model, in, PAIRS, NULL);
+        s->ctx->progress = progress;
+        if (base) clq_model_release(&b);
+    }
+    clq_model_release(&m);
+    return st;
+}
+
+static clq_status compare(struct clq_comparison *c, struct clq_search *s, const bool *on, struct clq_error *err)
+{
+    struct clq_model m;
+    CLQ_TRY(clq_search_model(&m, s, on, err));
+    clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
+    clq_model_release(&m);
+    return st;
+}
+
+static bool any(const struct clq_search *s, const bool *on)
+{
+    for (int i = 0; i < s->units.n_units; i++)
+        if (on[i]) return true;
+    return false;
+}
+
+static bool same(const struct clq_search *s, const bool *a, const bool *b)
+{
+    return memcmp(a, b, (size_t)s->units.n_units * sizeof *a) == 0;
+}
+
+/* ---- Whole plans against float ---- */
+static clq_status consider(struct refiner *r, const bool *on, const struct clq_comparison *measured, double *ratio, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    clq_pair_timing t;
+    CLQ_TRY(time_plan(&t, s, r->in, on, NULL, err));
+    *ratio = t.speedup > 0 ? 1 / t.speedup : 1;
+    if (*ratio >= r->best.ratio) return CLQ_OK;
+    memcpy(r->best.on, on, (size_t)s->units.n_units * sizeof *on);
+    r->best.measured = *measured;
+    r->best.ratio = *ratio;
+    return CLQ_OK;
+}
+
+/* Conversions are what the sum of layer times knows least about: they get the factor that explains the measured plan. */
+static bool correct_conversions(struct clq_search *s, const bool *on, double ratio)
+{
+    bool *none = calloc((size_t)s->units.n_units + 1, sizeof *none);
+    double conversions, ignored;
+    if (!none) return false;
+    double predicted = clq_runtime_predict(s, on, &conversions), base = clq_runtime_predict(s, none, &ignored);
+    free(none);
+    double measured = base * ratio, wanted = conversions + measured - predicted;
+    if (!(conversions > 0) || fabs(measured - predicted) < 0.05 * base) return false;
+    double factor = fmin(4, fmax(0.25, wanted / conversions));
+    for (int d = 0; d < 2; d++)
+        for (int t = 0; t < s->units.n_tensors; t++) s->convert_us[d][t] *= factor;
+    clq_context_log(s->ctx, "whole plan: %.0f us where its layers say %.0f us; conversions are taken %.2f times as long", measured, predicted, factor);
+    return true;
+}
+
+static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    struct clq_choice choice = *first;
+    double ratio;
+    for (int k = 0; k < SOLVES; k++) {
+        if (!clq_context_progress(s->ctx, "timing plans", (double)k / (SOLVES + TRIALS))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+        if (!any(s, choice.on_codes) || (k > 0 && same(s, choice.on_codes, r->seen))) break;
+        memcpy(r->seen, choice.on_codes, (size_t)s->units.n_units * sizeof *r->seen);
+        CLQ_TRY(consider(r, choice.on_codes, &choice.measured, &ratio, err));
+        if (k + 1 == SOLVES || !correct_conversions(s, choice.on_codes, ratio)) break;
+        CLQ_TRY(clq_search_choose(&choice, s, r->budget, err));
+    }
+    return CLQ_OK;
+}
+
+static clq_status try_uniform(struct refiner *r, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    struct clq_comparison c;
+    double ratio;
+    for (int i = 0; i < s->units.n_units; i++) r->trial[i] = s->records[i].capable;
+    if (!any(s, r->trial) || same(s, r->trial, r->best.on)) return CLQ_OK;
+    CLQ_TRY(compare(&c, s, r->trial, err));
+    return clq_search_within(&c, r->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
+}
+
+/* ---- Groups ---- */
+
+/* Takes r->trial as the best plan when the whole model is faster with it, and within the budget. */
+static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    clq_pair_timing t;
+    struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
+    *taken = false;
+    if (same(s, r->trial, r->best.on) || r->trials >= TRIALS) return CLQ_OK;
+    if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+    r->trials++;
+    CLQ_TRY(time_plan(&t, s, r->in, r->trial, any(s, r->best.on) ? r->best.on : NULL, err));
+    if (!(t.speedup > LEAST_GAIN && t.speedup_lo > 1)) return CLQ_OK;
+    CLQ_TRY(compare(&c, s, r->trial, err));
+    if (!clq_search_within(&c, r->budget)) return CLQ_OK;
+    memcpy(r->best.on, r->trial, (size_t)s->units.n_units * sizeof *r->trial);
+    r->best.measured = c;
+    r->best.ratio /= t.speedup;
+    *taken = true;
+    return CLQ_OK;
+}
+
+/* Marks the units that are connected with first and in the same state, over tensors between them. */
+static void island(const struct clq_search *s, const bool *on, int first, bool *member)
+{
+    const struct clq_units *u = &s->units;
+    bool grew = true;
+    member[first] = true;
+    while (grew) {
+        grew = false;
+        for (int i = 0; i < u->n_units; i++)
+            for (int k = 0; k < u->units[i].n_in; k++) {
+                int p = u->tensors[u->units[i].in[k]].producer;
+                bool joined = p >= 0 && member[p] != member[i] && on[p] == on[i] && s->records[p].capable && s->records[i].capable;
+                if (!joined) continue;
+                member[p] = member[i] = true;
+                grew = true;
+            }
+    }
+}
+
+/* Every island of codes goes to float, and every island of float to codes, one at a time. */
+static clq_status switch_islands(bool *any_taken, struct refiner *r, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    size_t n = (size_t)s->units.n_units;
+    bool *done = clq_arena_array(&s->arena, n + 1, sizeof *done), *member = clq_arena_array(&s->arena, n + 1, sizeof *member), taken;
+    if (!done || !member) return no_memory(err);
+    for (size_t i = 0; i < n; i++) {
+        if (done[i] || !s->records[i].capable) continue;
+        memset(member, 0, n * sizeof *member);
+        island(s, r->best.on, (int)i, member);
+        for (size_t k = 0; k < n; k++) {
+            done[k] = done[k] || member[k];
+            r->trial[k] = r->best.on[k] != member[k];
+        }
+        CLQ_TRY(try_switch(&taken, r, err));
+        *any_taken = *any_taken || taken;
+    }
+    return CLQ_OK;
+}
+
+/* All units of one operator, to float or to codes. */
+static clq_status switch_operators(bool *any_taken, struct refiner *r, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    for (int i = 0; i < s->units.n_units; i++) {
+        const char *op = s->units.units[i].op_type;
+        bool before = false, taken;
+        for (int k = 0; k < i; k++) before = before || strcmp(s->units.units[k].op_type, op) == 0;
+        for (int to = 0; to < 2 && !before; to++) {
+            for (int k = 0; k < s->units.n_units; k++) {
+                bool own = s->records[k].capable && strcmp(s->units.units[k].op_type, op) == 0;
+                r->trial[k] = own ? to : r->best.on[k];
+            }
+            CLQ_TRY(try_switch(&taken, r, err));
+            *any_taken = *any_taken || taken;
+        }
+    }
+    return CLQ_OK;
+}
+
+/* Stretches of the network, in its order. */
+static clq_status switch_stretches(bool *any_taken, struct refiner *r, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
+    int n = s->units.n_units;
+    for (int part = 0; part < PARTS && n >= 2 * PARTS; part++)
+        for (int to = 0; to < 2; to++) {
+            bool taken;
+            for (int k = 0; k < n; k++) {
+                bool own = s->records[k].capable && k >= n * part / PARTS && k < n * (part + 1) / PARTS;
+                r->trial[k] = own ? to : r->best.on[k];
+            }
+            CLQ_TRY(try_switch(&taken, r, err));
+            *any_taken = *any_taken || taken;
+        }
+    return CLQ_OK;
+}
+
+static clq_status switch_groups(struct refiner *r, struct clq_error *err)
+{
+    bool taken = true;
+    while (taken && r->trials < TRIALS) {
+        taken = false;
+        CLQ_TRY(switch_operators(&taken, r, err));
+        CLQ_TRY(switch_islands(&taken, r, err));
+        CLQ_TRY(switch_stretches(&taken, r, err));
+    }
+    return CLQ_OK;
+}
+
+static double sum_of_noise(const struct clq_search *s, const bool *on)
+{
+    double noise = 0;
+    for (int i = 0; i < s->units.n_units; i++)
+        if (on[i] && s->records[i].noise > 0) noise += s->records[i].noise;
+    return noise;
+}
+
+static void conclude(struct clq_choice *choice, const struct refiner *r)
+{
+    const struct clq_search *s = r->s;
+    double before = sum_of_noise(s, choice->on_codes), interaction = before > 0 ? choice->predicted_noise / before : 1;
+    memcpy(choice->on_codes, r->best.on, (size_t)s->units.n_units * sizeof *choice->on_codes);
+    choice->measured = r->best.measured;
+    choice->predicted_noise = sum_of_noise(s, r->best.on) * interaction;
+    choice->predicted_us = choice->float_us * r->best.ratio;
+    choice->feasible = true;
+    clq_context_log(s->ctx, "whole plans: the best of %d runs at %.3f x the time of float", r->trials, r->best.ratio);
+}
+
+clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err)
+{
+    size_t n = (size_t)s->units.n_units + 1;
+    struct refiner r = {.s = s, .budget = budget, .best = {.ratio = 1, .measured = {.sqnr_db = INFINITY, .cosine = 1}}};
+    r.best.on = clq_arena_array(&s->arena, n, sizeof(bool));
+    r.trial = clq_arena_array(&s->arena, n, sizeof(bool));
+    r.seen = clq_arena_array(&s->arena, n, sizeof(bool));
+    r.in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *r.in);
+    if (!r.best.on || !r.trial || !r.seen || !r.in) return no_memory(err);
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, r.in, err));
+    CLQ_TRY(solve_rounds(&r, choice, err));
+    CLQ_TRY(try_uniform(&r, err));
+    CLQ_TRY(switch_groups(&r, err));
+    conclude(choice, &r);
+    clq_context_progress(s->ctx, "timing plans", 1);
+    return CLQ_OK;
+}

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# Runtimes of other makers in place of our kernels: false ones here, onnxruntime where script/models has installed it.
+clq_quantize_test(test_runtime quick)
+foreach(stub "old:1.7.2:0" "nameless::0" "empty:1.32.0:1")
+  string(REPLACE ":" ";" stub "${stub}")
+  list(GET stub 0 name)
+  list(GET stub 1 version)
+  list(GET stub 2 table)
+  add_library(ort_stub_${name} MODULE ${CMAKE_CURRENT_LIST_DIR}/ort_stub.c)
+  target_link_libraries(ort_stub_${name} PRIVATE clq_flags)
+  target_compile_definitions(ort_stub_${name} PRIVATE STUB_VERSION="${version}" STUB_TABLE=${table})
+  set_target_properties(ort_stub_${name} PROPERTIES C_VISIBILITY_PRESET default)
+  add_dependencies(test_runtime ort_stub_${name})
+  string(TOUPPER ${name} upper)
+  target_compile_definitions(test_runtime PRIVATE STUB_${upper}="$<TARGET_FILE:ort_stub_${name}>")
+endforeach()
+add_test(NAME ort_measure COMMAND sh -c "test -x '${PROJECT_SOURCE_DIR}/build/venv/bin/python' || { echo 'skipped: run script/models first'; exit 77; }; exec '${PROJECT_SOURCE_DIR}/build/venv/bin/python' '${CMAKE_CURRENT_LIST_DIR}/ort_measure.py' '${PROJECT_BINARY_DIR}/clquant' '${PROJECT_SOURCE_DIR}'")
+set_tests_properties(ort_measure PROPERTIES LABELS "quick" SKIP_RETURN_CODE 77 TIMEOUT 600)
