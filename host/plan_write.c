@@ -239,15 +239,26 @@ static clq_status fill_data(struct clq_result *r, const clq_data *data, const cl
 static clq_status fill_options(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
     static const char *const known[] = {"f32", "int8"};
-    bool drop = o->max_drop > 0, uniform = o->uniform != NULL;
+    bool uniform = o->uniform != NULL;
+    struct clq_budget b;
+    CLQ_TRY(clq_budget_read(&b, o, err));
+    enum clq_bound_kind first = clq_budget_first(&b);
+    bool none = first == CLQ_BOUND_COUNT;
+    struct clq_plan_bound *bounds = clq_arena_array(&r->plan.arena, CLQ_BOUND_COUNT, sizeof *bounds);
+    size_t n_bounds = 0;
+    if (!bounds) return no_memory(err);
+    for (int k = 0; k < CLQ_BOUND_COUNT && !uniform; k++)
+        if (clq_budget_has(&b, (enum clq_bound_kind)k)) bounds[n_bounds++] = (struct clq_plan_bound){clq_bounds[k].name, b.limit[k]};
+    if (n_bounds == 1) n_bounds = 0; /* it is the budget */
     const char **modes = clq_arena_array(&r->plan.arena, sizeof known / sizeof *known, sizeof *modes);
     size_t n = 0;
     if (!modes) return no_memory(err);
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (!o->candidates || clq_mode_listed(o->candidates, known[k])) modes[n++] = known[k];
     r->plan.options = (struct clq_plan_options){.target = clq_target_name(r->search.target), .calibrator = r->summary.calibrator,
-                                                .budget = uniform ? "uniform" : drop ? "max-drop" : "min-sqnr",
-                                                .budget_value = uniform ? NAN : drop ? o->max_drop : o->min_sqnr_db > 0 ? o->min_sqnr_db : CLQ_DEFAULT_MIN_SQNR_DB,
+                                                .budget = uniform ? "uniform" : none ? "none" : clq_bounds[first].name,
+                                                .budget_value = uniform || none ? NAN : b.limit[first], .bounds = bounds, .n_bounds = n_bounds,
+                                                .objective = uniform || b.objective == CLQ_AXIS_TIME ? "" : clq_axis_name(b.objective),
                                                 .seed = (int64_t)(o->seed & ((1ull << 53) - 1)), .candidates = modes, .n_candidates = n};
     return CLQ_OK;
 }

@@ -6,10 +6,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "eval_command.h"
 #include "formats/onnx.h"
 #include "graph/simplify.h"
 #include "profile_use.h"
 #include "result.h"
+#include "rules.h"
 #include "search_runtime.h"
 
 /* ---- Set-up ---- */
@@ -51,9 +53,7 @@ static clq_status parse_options(struct clq_search *s, const clq_quantize_options
         if (*calibrator == CLQ_CAL_COUNT)
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "calibrator '%s': expected auto, minmax, percentile, entropy or mse", o->calibrator);
     }
-    if (o->max_drop > 0 && !o->labels) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "a bound on top-1 needs labels");
-    if (!(o->min_sqnr_db >= 0 && o->min_sqnr_db < 200) || !(o->max_drop >= 0 && o->max_drop <= 100))
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "bounds: expected a SQNR from 0 to 200 dB and a drop from 0 to 100 points");
+    if (o->eval_command) CLQ_TRY(clq_eval_command_check(o->eval_command, err));
     s->weight_clip = !o->no_weight_clipping;
     s->bias_correction = !o->no_bias_correction;
     return CLQ_OK;
@@ -107,18 +107,20 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
                                                  .reason = int8 ? NULL : "int8 is not among the allowed modes"};
     }
     leave_quantized(s);
-    return CLQ_OK;
+    return clq_rules_apply(s, o->layer_rules, o->n_layer_rules, err);
 }
 
 /* ---- Decision ---- */
 struct decision {
     bool *on_codes;
+    struct clq_budget budget;
     struct clq_choice choice;
     struct clq_comparison uniform, final;
     struct clq_accept_verdict speed, uniform_speed;
     bool proven;
     bool *all;       /* uniform int8 */
     bool uniform_ok; /* it meets the budget, as measured */
+    double score, score_reference; /* of the user's command, NAN without one */
 };
 
 static bool any(const bool *on, int n)
@@ -145,6 +147,28 @@ static clq_status measure_final(struct clq_result *r, const bool *on, const clq_
     return st;
 }
 
+static double eval_timeout(const clq_quantize_options *o)
+{
+    return o->eval_timeout_s > 0 ? o->eval_timeout_s : 600;
+}
+
+/* What uniform int8 reaches: the simplest plan, and a second point for the model of the time. */
+static clq_status measure_uniform(struct clq_result *r, const clq_quantize_options *o, struct decision *d, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    int n = s->units.n_units;
+    bool *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
+    if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
+    if (!any(all, n)) return CLQ_OK;
+    size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
+    CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
+    d->all = all;
+    d->uniform_ok = d->budget.objective == CLQ_AXIS_TIME && !clq_budget_delivers(&d->budget) && !o->eval_command &&
+                    clq_search_within(&d->uniform, &d->budget);
+    return CLQ_OK;
+}
+
 static clq_status search_plan(struct clq_result *r, const clq_quantize_options *o, int calibrator, struct decision *d, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -161,20 +185,15 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
     }
     CLQ_TRY(clq_search_errors(s, err));
     CLQ_TRY(clq_search_times(s, err));
-    double db = o->min_sqnr_db > 0 ? o->min_sqnr_db : o->max_drop > 0 ? 0 : CLQ_DEFAULT_MIN_SQNR_DB;
-    struct clq_budget budget = {.noise = db > 0 ? pow(10, -db / 10) : INFINITY, .max_drop = o->max_drop > 0 ? o->max_drop : -1};
-    if (isinf(budget.noise)) budget.noise = 1;
-    CLQ_TRY(clq_search_choose(&d->choice, s, &budget, err));
-    if (s->ctx->runtime) CLQ_TRY(clq_runtime_refine(&d->choice, s, &budget, err));
+    CLQ_TRY(measure_uniform(r, o, d, err));
+    struct clq_choose_request q = {.budget = &d->budget, .reference_us = d->uniform_speed.reference * 1e6, .uniform_us = d->uniform_speed.candidate * 1e6,
+                                   .reference_bytes = (double)r->summary.reference_bytes, .eval_command = o->eval_command,
+                                   .eval_timeout_s = eval_timeout(o), .reference_score = d->score_reference};
+    CLQ_TRY(clq_search_choose(&d->choice, s, &q, err));
+    if (s->ctx->runtime && !clq_budget_delivers(&d->budget) && d->budget.objective == CLQ_AXIS_TIME && !o->eval_command)
+        CLQ_TRY(clq_runtime_refine(&d->choice, s, &q, err));
     memcpy(d->on_codes, d->choice.on_codes, (size_t)n * sizeof(bool));
-    bool *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
-    if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
-    if (!any(all, n)) return CLQ_OK;
-    size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
-    CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
-    d->all = all;
-    d->uniform_ok = clq_search_within(&d->uniform, &budget);
+    d->score = d->choice.score;
     return CLQ_OK;
 }
 
@@ -230,22 +249,62 @@ static clq_status fill_layers(struct clq_result *r, const struct decision *d, bo
     return CLQ_OK;
 }
 
-/* Of a forced plan: whether it keeps the bounds that were asked for. */
-static bool keeps_bounds(const clq_quantize_options *o, const struct clq_comparison *c)
+/* The bounds' values of the plan, or of the float model where no layer is on codes. A bound on the time counts as kept only
+ * when its interval does. */
+static clq_status final_values(struct clq_whole_values *v, struct clq_result *r, const clq_quantize_options *o, struct decision *d, bool kept,
+                               struct clq_error *err)
 {
-    struct clq_budget drop = {.noise = INFINITY, .max_drop = o->max_drop > 0 ? o->max_drop : -1};
-    return !(o->min_sqnr_db > 0 && c->sqnr_db < o->min_sqnr_db) && clq_search_within(c, &drop);
+    struct clq_search *s = &r->search;
+    const struct clq_budget *b = &d->budget;
+    const struct clq_comparison exact = {.sqnr_db = INFINITY, .cosine = 1};
+    const struct clq_model *m = kept ? &s->model : &r->model;
+    double params = 0, bits = 0, slow = kept ? 1 : d->speed.speedup_lo;
+    size_t bytes = r->summary.reference_bytes;
+    clq_search_values(v, kept ? &exact : &d->final);
+    if (!kept && clq_budget_has(b, CLQ_BOUND_SIZE)) bytes = r->n_bytes;
+    for (int i = 0; i < s->units.n_units; i++) {
+        params += s->units.units[i].params;
+        bits += s->units.units[i].params * (!kept && d->on_codes[i] ? 8 : 32);
+    }
+    v->value[CLQ_BOUND_BITS] = params > 0 ? bits / params : 32;
+    v->value[CLQ_BOUND_SIZE] = (double)bytes;
+    if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(&v->value[CLQ_BOUND_MEMORY], s, m, kept ? bytes : r->n_bytes, err));
+    double reference = d->proven ? d->speed.reference : d->uniform_speed.reference;
+    if (reference > 0 && slow > 0) {
+        v->value[CLQ_BOUND_SPEEDUP] = slow;
+        v->value[CLQ_BOUND_LATENCY] = reference * 1e3 / slow;
+    }
+    if (!o->eval_command) return CLQ_OK;
+    if (kept) d->score = d->score_reference;
+    else if (isnan(d->score)) CLQ_TRY(clq_eval_command_score(&d->score, s->ctx, o->eval_command, eval_timeout(o), m, err));
+    v->value[CLQ_BOUND_DROP] = d->score_reference - d->score;
+    return CLQ_OK;
 }
 
-/* Keeps the float model when the plan is not faster beyond noise, and says why. */
-static void judge(struct clq_result *r, const clq_quantize_options *o, const struct decision *d, bool forced)
+/* Whether the bounds are kept, and which one is missed most. What was searched for has to keep its margin. */
+static void judge_bounds(struct clq_result *r, const struct decision *d, const struct clq_whole_values *v, bool forced)
+{
+    clq_summary *m = &r->summary;
+    struct clq_budget b = d->budget;
+    if (forced && b.by_default) b.limit[CLQ_BOUND_SQNR] = NAN; /* nobody asked for it */
+    enum clq_bound_kind k = clq_budget_binding(&b, v, forced ? 1 : CLQ_ERROR_MARGIN);
+    m->budget_met = k == CLQ_BOUND_COUNT;
+    snprintf(m->binding, sizeof m->binding, "%s", m->budget_met ? "" : clq_bounds[k].name);
+    if (m->budget_met) return;
+    size_t n = strlen(m->reason);
+    snprintf(m->reason + n, sizeof m->reason - n, "; %s %g %s is missed: %g", clq_bounds[k].name, b.limit[k], clq_bounds[k].unit, v->value[k]);
+}
+
+/* Keeps the float model when the plan is not faster beyond noise, and says why. Plans that somebody forced, and those of which
+ * the size matters, are handed out all the same. */
+static clq_status judge(struct clq_result *r, const clq_quantize_options *o, struct decision *d, bool forced, struct clq_error *err)
 {
     clq_summary *m = &r->summary;
     bool faster = d->proven && d->speed.speed == CLQ_SPEED_FASTER;
-    bool nothing = !any(d->on_codes, r->search.units.n_units);
-    m->slower_than_float = forced && d->proven && d->speed.speed == CLQ_SPEED_SLOWER;
-    m->kept_float = nothing || (!forced && !faster);
-    m->budget_met = forced ? keeps_bounds(o, &d->final) : d->choice.feasible;
+    bool nothing = !any(d->on_codes, r->search.units.n_units), delivers = forced || clq_budget_delivers(&d->budget);
+    for (int i = 0; i < r->search.units.n_units; i++) delivers = delivers || (r->search.records[i].rule && d->on_codes[i]);
+    m->slower_than_float = delivers && d->proven && d->speed.speed == CLQ_SPEED_SLOWER;
+    m->kept_float = nothing || (!delivers && !faster);
     if (nothing)
         snprintf(m->reason, sizeof m->reason, "no layer gains from int8 within the error budget: the float model is kept");
     else if (m->kept_float)
@@ -254,6 +313,10 @@ static void judge(struct clq_result *r, const clq_quantize_options *o, const str
     else
         snprintf(m->reason, sizeof m->reason, "%d of %d layers run in int8: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
+    struct clq_whole_values v;
+    CLQ_TRY(final_values(&v, r, o, d, m->kept_float, err));
+    judge_bounds(r, d, &v, forced);
+    return CLQ_OK;
 }
 
 /* The decision says in which runtime it holds. */
@@ -304,20 +367,35 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
     m->processes = d->speed.processes;
     m->median_ms = d->speed.candidate * 1e3;
     m->reference_median_ms = (d->proven ? d->speed : d->uniform_speed).reference * 1e3; /* without any int8 layer, what uniform was compared with */
-    double other = d->speed.reference * 1e6 - d->choice.float_us; /* what no layer accounts for */
-    if (d->choice.predicted_us > 0 && d->speed.reference > 0 && other + d->choice.predicted_us > 0)
-        m->predicted_speedup = d->speed.reference * 1e6 / (other + d->choice.predicted_us);
-    if (r->ctx->runtime && m->predicted_speedup > 0) m->predicted_speedup = d->choice.float_us / d->choice.predicted_us; /* of whole models */
+    if (d->choice.predicted_us > 0) m->predicted_speedup = d->uniform_speed.reference * 1e6 / d->choice.predicted_us;
+    m->predicted_sqnr_db = d->choice.predicted_us > 0 ? (d->choice.predicted_noise > 0 ? -10 * log10(d->choice.predicted_noise) : INFINITY) : (double)NAN;
+    m->score = d->score;
+    m->score_reference = d->score_reference;
     m->calibration_samples = r->replay.n_layers ? (size_t)r->replay.data.samples : r->search.calibration.count;
     m->validation_samples = r->search.validation.source.count;
+}
+
+static clq_status reference_bytes(struct clq_result *r, struct clq_error *err)
+{
+    unsigned char *bytes;
+    if (r->source->file_bytes && !r->source->has_external_data) {
+        r->summary.reference_bytes = r->source->file_bytes;
+        return CLQ_OK;
+    }
+    CLQ_TRY(clq_onnx_encode(&bytes, &r->summary.reference_bytes, &r->search.model, err));
+    free(bytes);
+    return CLQ_OK;
 }
 
 static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
     int calibrator;
-    struct decision d = {0};
+    struct decision d = {.score = NAN, .score_reference = NAN};
+    CLQ_TRY(clq_budget_read(&d.budget, o, err));
     CLQ_TRY(set_up(r, data, o, &calibrator, err));
+    CLQ_TRY(reference_bytes(r, err));
+    if (o->eval_command) CLQ_TRY(clq_eval_command_score(&d.score_reference, r->ctx, o->eval_command, eval_timeout(o), r->source, err));
     d.on_codes = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
     if (!d.on_codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     bool forced = o->uniform || o->plan_path;
@@ -333,6 +411,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         CLQ_TRY(clq_search_reference(s, &s->tuning, err));
         clq_search_params(s, CLQ_CAL_MINMAX);
         CLQ_TRY(clq_search_capable(s, err));
+        CLQ_TRY(clq_rules_check(s, o->layer_rules, o->n_layer_rules, err));
         CLQ_TRY(search_plan(r, o, calibrator, &d, err));
     }
     d.final = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
@@ -342,28 +421,15 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         d.proven = true;
         CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
     }
+    if (any(d.on_codes, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
     CLQ_TRY(fill_layers(r, &d, forced, err));
-    judge(r, o, &d, forced);
+    CLQ_TRY(judge(r, o, &d, forced, err));
     name_runtime(r);
     if (r->summary.kept_float) CLQ_TRY(keep_float_layers(r, err));
     fill_summary(r, &d);
     const char *name = o->plan_path ? r->replay.options.calibrator : calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator);
     snprintf(r->summary.calibrator, sizeof r->summary.calibrator, "%s", name);
     return clq_result_fill_plan(r, data, o, err);
-}
-
-/* Encodes what will be written; a kept float model is copied from its file. */
-static clq_status encode(struct clq_result *r, struct clq_error *err)
-{
-    unsigned char *reference = NULL;
-    CLQ_TRY(clq_onnx_encode(&reference, &r->summary.reference_bytes, &r->search.model, err));
-    free(reference);
-    if (r->source->file_bytes && !r->source->has_external_data) r->summary.reference_bytes = r->source->file_bytes;
-    if (!r->summary.kept_float) {
-        CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
-        r->summary.model_bytes = r->n_bytes;
-    } else r->summary.model_bytes = r->summary.reference_bytes;
-    return CLQ_OK;
 }
 
 clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *model, clq_data *data, const clq_quantize_options *options)
@@ -376,7 +442,7 @@ clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *mod
     r->ctx = ctx;
     r->source = model;
     clq_status st = decide(r, data, options ? options : &defaults, &ctx->error);
-    if (st == CLQ_OK) st = encode(r, &ctx->error);
+    r->summary.model_bytes = r->summary.kept_float ? r->summary.reference_bytes : r->n_bytes;
     if (st != CLQ_OK) {
         clq_result_free(r);
         return st;

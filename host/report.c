@@ -165,7 +165,12 @@ static void decision(struct clq_page *p, const struct clq_result *r)
     end_line(p);
     fact(p, "Budget");
     if (strcmp(o->budget, "min-sqnr") == 0) clq_page_format(p, "output SQNR of at least %g dB", o->budget_value);
+    else if (!isnan(o->budget_value)) {
+        clq_page_text(p, o->budget);
+        clq_page_format(p, " %g", o->budget_value);
+    }
     else if (strcmp(o->budget, "max-drop") == 0) clq_page_format(p, "at most %g points of top-1 lost", o->budget_value);
+    else if (!isnan(o->budget_value)) clq_page_format(p, "%s %g", o->budget, o->budget_value); /* a word of ours, or of a checked plan */
     else clq_page_raw(p, "none: one precision for all layers");
     clq_page_format(p, "; target %s, seed %lld", o->target, (long long)o->seed);
     end_line(p);

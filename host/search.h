@@ -6,6 +6,7 @@
 
 #include <clquant/quantize.h>
 
+#include "budget.h"
 #include "calibrate.h"
 #include "graph/qdq.h"
 #include "runner.h"
@@ -31,6 +32,8 @@ struct clq_unit_record {
     int timings;           /* how many each is the median of; 0: not measured */
     bool on_codes;         /* the choice */
     bool on_device;
+    const char *rule;      /* the mode that the user's rule number rule_index gives it, or NULL */
+    int rule_index;
     const char *reason;
 };
 
@@ -98,20 +101,39 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
 /* Chooses each tensor's calibrator by the measured error of the model's output. */
 clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err);
 
-/* Finds the fastest choice within a noise budget: solves, measures the whole plan on the validation samples, corrects the
- * additive error model by what was measured, and solves again. */
+/* The validation samples have helped to choose, so they flatter the plan: its noise has to be lower than asked by this factor,
+ * half a decibel. */
+#define CLQ_ERROR_MARGIN 1.122
+
+/* What a search for a plan is given beside the measurements of the units. */
+struct clq_choose_request {
+    const struct clq_budget *budget;
+    const struct clq_policy *policy;      /* NULL: ours */
+    double reference_us, uniform_us;      /* the whole float model, and all units in int8; 0: not measured */
+    double reference_bytes;               /* of the float file */
+    const char *eval_command;             /* or NULL */
+    double eval_timeout_s, reference_score;
+    int rounds;                           /* 0: a handful */
+};
 struct clq_choice {
     bool *on_codes, *on_device;      /* [units] */
     struct clq_comparison measured;  /* on the validation samples */
-    double predicted_noise, predicted_us, float_us;
-    bool feasible;                   /* meets the budget, as measured */
+    struct clq_whole_values values;  /* of the plan, as measured; bounds on the time as predicted where that is not */
+    double score;                    /* of the user's command, NAN without one */
+    double predicted_noise, predicted_us; /* of the whole model; predicted_us is 0 when reference_us is */
+    double layers_us;                /* the predicted time of the units alone, conversions included */
+    bool feasible;                   /* keeps the budget, as measured */
     int rounds;
 };
-struct clq_budget {
-    double noise;        /* error energy / reference energy */
-    double max_drop;     /* top-1 points that may be lost; < 0: no such bound */
-};
+/* The best choice within the budget: solves, measures whole plans on the validation samples, corrects the model by what was
+ * measured, and solves again. Without any plan that keeps the budget, the closest one. */
+clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
+
+/* Whether the bounds on the error are kept, with the margin. */
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
-clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err);
+/* What a comparison says of the bounds on the error; labels without samples lose nothing. */
+void clq_search_values(struct clq_whole_values *out, const struct clq_comparison *c);
+/* Bytes that running the model holds: weights as stored, activations and scratch. */
+clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq_model *model, size_t model_bytes, struct clq_error *err);
 
 #endif

@@ -5,15 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "scheduler/solve.h"
+#include "formats/onnx.h"
+#include "eval_command.h"
+#include "profile_use.h"
+#include "scheduler/refine.h"
 #include "search.h"
 
 enum { ROUNDS = 6, TRIALS = 24 };
 
-/* The validation samples have helped to choose, so they flatter the plan: it has to be half a decibel better than asked. The
- * 95 % bound is reported, not required: with outputs behind a softmax a few flipped rows make it useless below some hundred
- * samples (PP-OCRv4 rec, 32 samples: 20.2 dB measured, bound 14.2 dB). */
-static const double MARGIN = 1.122;
+/* The 95 % bound of the error is reported, not required: with outputs behind a softmax a few flipped rows make it useless
+ * below some hundred samples (PP-OCRv4 rec, 32 samples: 20.2 dB measured, bound 14.2 dB). */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -115,6 +116,15 @@ struct network {
     int *unit_of;    /* layer -> unit */
 };
 
+/* Of a unit that has its mode from the user nothing else is a candidate. */
+static int keep_ruled(struct clq_candidate *c, int n, const char *mode)
+{
+    int kept = 0;
+    for (int i = 0; i < n; i++)
+        if (strcmp(c[i].label, mode) == 0) c[kept++] = c[i];
+    return kept ? kept : n;
+}
+
 static clq_status build_layers(struct network *w, struct clq_search *s, struct clq_error *err)
 {
     int n = s->units.n_units;
@@ -138,6 +148,7 @@ static clq_status build_layers(struct network *w, struct clq_search *s, struct c
         if (r->device_us >= 0)
             own[k++] = (struct clq_candidate){.label = "int8", .domain = DOMAIN_DEVICE, .domain_out = DOMAIN_DEVICE, .weight_bits = 8, .act_bits = 8,
                                               .time_us = r->device_us, .error = r->noise, .bytes = u->params};
+        if (r->rule) k = keep_ruled(own, k, r->rule);
         layers[count] = (struct clq_problem_layer){.name = u->name, .n_candidates = k, .candidates = own, .params = u->params, .macs = u->macs};
         w->unit_of[count] = i;
         w->layer_of[i] = count++;
@@ -181,14 +192,6 @@ static clq_status build_tensors(struct network *w, struct clq_search *s, struct 
     return CLQ_OK;
 }
 
-static double float_time(const struct clq_search *s)
-{
-    double t = 0;
-    for (int i = 0; i < s->units.n_units; i++)
-        if (s->records[i].capable) t += s->records[i].f32_us;
-    return t;
-}
-
 static void apply(const struct network *w, const int *choice, const struct clq_search *s, bool *on_codes, bool *on_device)
 {
     memset(on_codes, 0, (size_t)s->units.n_units * sizeof *on_codes);
@@ -200,72 +203,243 @@ static void apply(const struct network *w, const int *choice, const struct clq_s
     }
 }
 
-static clq_status measure(struct clq_comparison *out, struct clq_search *s, const bool *on, struct clq_error *err)
+/* ---- Whole plans ---- */
+struct judge {
+    struct clq_search *s;
+    const struct network *w;
+    const struct clq_choose_request *q;
+    bool *on, *dev;
+    struct clq_comparison *seen;     /* of every measured plan */
+    struct clq_whole_values *values;
+    double *scores;
+    double params, fixed;            /* weights of all units, and of those that are no layers */
+    int n;
+};
+
+void clq_search_values(struct clq_whole_values *out, const struct clq_comparison *c)
 {
-    struct clq_model m;
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_search_compare(out, s, &s->validation, &m, NULL, err);
-    clq_model_release(&m);
-    return st;
+    for (int k = 0; k < CLQ_BOUND_COUNT; k++) out->value[k] = NAN;
+    out->value[CLQ_BOUND_SQNR] = c->sqnr_db;
+    out->value[CLQ_BOUND_COSINE] = c->cosine;
+    out->value[CLQ_BOUND_DROP] = c->samples ? 100.0 * ((double)c->top1_reference - (double)c->top1) / (double)c->samples : 0;
 }
 
 bool clq_search_within(const struct clq_comparison *c, const struct clq_budget *b)
 {
-    if (c->noise * MARGIN > b->noise) return false;
-    if (b->max_drop < 0 || c->samples == 0) return true;
-    double drop = 100.0 * ((double)c->top1_reference - (double)c->top1) / (double)c->samples;
-    return drop <= b->max_drop + 1e-9;
+    struct clq_whole_values v;
+    clq_search_values(&v, c);
+    return clq_budget_binding(b, &v, CLQ_ERROR_MARGIN) == CLQ_BOUND_COUNT;
 }
 
-static void log_round(struct clq_context *ctx, int round, double predicted, double us, const struct clq_comparison *c, bool ok)
+clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq_model *model, size_t model_bytes, struct clq_error *err)
 {
-    char bound[64] = "too few samples for a bound";
-    if (c->noise_bound > c->noise) snprintf(bound, sizeof bound, "at least %.2f dB with 95 %% confidence", -10 * log10(c->noise_bound));
-    clq_context_log(ctx, "round %d: predicted %.2f dB and %.0f us, measured %.2f dB, %s: %s budget", round,
-                    predicted > 0 ? -10 * log10(predicted) : (double)INFINITY, us, c->sqnr_db, bound, ok ? "within the" : "over the");
+    struct clq_program *p;
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    if (!in) return no_memory(err);
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    CLQ_TRY(clq_program_compile(&p, s->ctx, model, in, NULL, err));
+    *out = (double)model_bytes + (double)p->memory_bytes + (double)p->scratch_bytes * s->ctx->threads;
+    clq_program_free(p);
+    return CLQ_OK;
 }
 
-clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err)
+static clq_status encoded_bytes(size_t *out, const struct clq_model *m, struct clq_error *err)
+{
+    unsigned char *bytes;
+    CLQ_TRY(clq_onnx_encode(&bytes, out, m, err));
+    free(bytes);
+    return CLQ_OK;
+}
+
+/* A few pairs in this process: the model of the time is corrected by them, the proof comes later. */
+static clq_status time_whole(double *us, const struct judge *j, const struct clq_model *m, struct clq_error *err)
+{
+    enum { PAIRS = 40 };
+    struct clq_accept_verdict v;
+    clq_tensor *in = clq_arena_array(&j->s->arena, (size_t)j->s->model.graph.n_inputs + 1, sizeof *in);
+    if (!in) return no_memory(err);
+    CLQ_TRY(j->s->calibration.get(j->s->calibration.state, 0, in, err));
+    struct clq_proof_request q = {.reference = &j->s->model, .candidate = m, .inputs = in, .pairs = PAIRS, .phase = "timing a plan"};
+    CLQ_TRY(clq_profile_prove(&v, j->s->profile, &q, err));
+    *us = j->q->reference_us * v.ratio;
+    return CLQ_OK;
+}
+
+static bool time_bounded(const struct clq_budget *b)
+{
+    return clq_budget_has(b, CLQ_BOUND_LATENCY) || clq_budget_has(b, CLQ_BOUND_SPEEDUP);
+}
+
+/* Whether the bytes of the file matter, not only those of the weights. */
+static bool file_counts(const struct clq_budget *b)
+{
+    return clq_budget_has(b, CLQ_BOUND_SIZE) || (b->objective == CLQ_AXIS_BYTES && !clq_budget_has(b, CLQ_BOUND_BITS));
+}
+
+static double bits_per_weight(const struct judge *j, const int *choice)
+{
+    double bytes = j->fixed * 4;
+    for (int l = 0; l < j->w->problem.n_layers; l++) bytes += j->w->problem.layers[l].candidates[choice[l]].bytes;
+    return j->params > 0 ? 8 * bytes / j->params : 32;
+}
+
+static clq_status measure_rewritten(const struct judge *j, const struct clq_model *m, struct clq_comparison *c, double *score, double *us,
+                                    size_t *bytes, double *memory, struct clq_error *err)
+{
+    const struct clq_budget *b = j->q->budget;
+    CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, NULL, err));
+    if (file_counts(b) || clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(encoded_bytes(bytes, m, err));
+    if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(memory, j->s, m, *bytes, err));
+    if (j->q->eval_command) CLQ_TRY(clq_eval_command_score(score, j->s->ctx, j->q->eval_command, j->q->eval_timeout_s, m, err));
+    if (time_bounded(b) && j->q->reference_us > 0) CLQ_TRY(time_whole(us, j, m, err));
+    return CLQ_OK;
+}
+
+/* Bounds that are no axis: their largest excess refuses the plan. */
+static void refuse(struct clq_whole *out, const struct clq_budget *b, const struct clq_whole_values *v)
+{
+    static const enum clq_bound_kind kinds[] = {CLQ_BOUND_COSINE, CLQ_BOUND_DROP, CLQ_BOUND_BITS, CLQ_BOUND_MEMORY};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        double e = clq_budget_excess(b, kinds[i], v->value[kinds[i]], kinds[i] == CLQ_BOUND_COSINE ? CLQ_ERROR_MARGIN : 1);
+        if (e <= out->excess) continue;
+        out->refused = true;
+        out->excess = e;
+        out->blame = clq_bounds[kinds[i]].axis;
+    }
+}
+
+static clq_status measure_whole(void *state, struct clq_whole *out, const int *choice, struct clq_error *err)
+{
+    struct judge *j = state;
+    const struct clq_budget *b = j->q->budget;
+    struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
+    double us = j->q->reference_us > 0 ? j->q->reference_us : NAN, score = j->q->eval_command ? j->q->reference_score : NAN, memory = NAN;
+    size_t bytes = (size_t)j->q->reference_bytes;
+    bool changed = false;
+    apply(j->w, choice, j->s, j->on, j->dev);
+    for (int i = 0; i < j->s->units.n_units; i++) changed = changed || j->on[i];
+    if (changed) {
+        struct clq_model m;
+        if (!clq_context_progress(j->s->ctx, "solving", (double)j->n / (ROUNDS + 1))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+        us = NAN;
+        CLQ_TRY(clq_search_model(&m, j->s, j->on, err));
+        clq_status st = measure_rewritten(j, &m, &c, &score, &us, &bytes, &memory, err);
+        clq_model_release(&m);
+        CLQ_TRY(st);
+    } else if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(&memory, j->s, &j->s->model, bytes, err));
+    struct clq_whole_values *v = &j->values[j->n];
+    clq_search_values(v, &c);
+    if (j->q->eval_command) v->value[CLQ_BOUND_DROP] = j->q->reference_score - score;
+    v->value[CLQ_BOUND_BITS] = bits_per_weight(j, choice);
+    v->value[CLQ_BOUND_MEMORY] = memory;
+    if (file_counts(b)) v->value[CLQ_BOUND_SIZE] = (double)bytes;
+    if (us > 0) {
+        v->value[CLQ_BOUND_LATENCY] = us * 1e-3;
+        v->value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / us;
+    }
+    *out = (struct clq_whole){.axis = {[CLQ_AXIS_TIME] = us, [CLQ_AXIS_ERROR] = c.noise, [CLQ_AXIS_BYTES] = file_counts(b) ? (double)bytes : NAN}};
+    refuse(out, b, v);
+    j->scores[j->n] = score;
+    j->seen[j->n++] = c;
+    clq_context_log(j->s->ctx, "plan %d: measured %.2f dB%s", j->n, c.sqnr_db, out->refused ? ", over the budget" : "");
+    return CLQ_OK;
+}
+
+/* ---- The search ---- */
+
+/* The time of the whole model by that of its layers: through what the float model and uniform int8 took, if the two tell
+ * more than noise. */
+static clq_status fit_time(struct clq_refine_request *r, const struct network *w, const struct clq_choose_request *q, struct clq_error *err)
+{
+    struct clq_totals f, u;
+    int *choice = calloc((size_t)w->problem.n_layers + 1, sizeof *choice);
+    if (!choice) return no_memory(err);
+    clq_status st = clq_policy_uniform(choice, &w->problem, "f32", err);
+    if (st == CLQ_OK) st = clq_problem_evaluate(&f, &w->problem, choice, err);
+    if (st == CLQ_OK) st = clq_policy_uniform(choice, &w->problem, "int8", err);
+    if (st == CLQ_OK) st = clq_problem_evaluate(&u, &w->problem, choice, err);
+    free(choice);
+    CLQ_TRY(st);
+    double x = f.axis[CLQ_AXIS_TIME], y = u.axis[CLQ_AXIS_TIME];
+    double slope = q->uniform_us > 0 ? (q->reference_us - q->uniform_us) / (x - y) : NAN;
+    double scale = fabs(x - y) > 0.1 * x && slope > 0.5 && slope < 2 ? slope : 1;
+    if (q->reference_us > 0 && scale * x > q->reference_us) scale = q->reference_us / x; /* layers cannot take more than all */
+    r->scale[CLQ_AXIS_TIME] = scale;
+    r->base[CLQ_AXIS_TIME] = q->reference_us > 0 ? q->reference_us - scale * x : 0;
+    return CLQ_OK;
+}
+
+static void set_bounds(struct clq_refine_request *r, const struct judge *j)
+{
+    const struct clq_budget *b = j->q->budget;
+    const double *limit = b->limit;
+    for (int a = 0; a < CLQ_AXIS_COUNT; a++) {
+        r->bound[a] = INFINITY;
+        r->margin[a] = r->scale[a] = 1;
+        r->base[a] = 0;
+    }
+    r->margin[CLQ_AXIS_ERROR] = CLQ_ERROR_MARGIN;
+    double *error = &r->bound[CLQ_AXIS_ERROR], *time = &r->bound[CLQ_AXIS_TIME], *bytes = &r->bound[CLQ_AXIS_BYTES];
+    if (clq_budget_has(b, CLQ_BOUND_SQNR)) *error = pow(10, -limit[CLQ_BOUND_SQNR] / 10);
+    if (clq_budget_has(b, CLQ_BOUND_COSINE)) *error = fmin(*error, 1 / (limit[CLQ_BOUND_COSINE] * limit[CLQ_BOUND_COSINE]) - 1);
+    if (clq_budget_has(b, CLQ_BOUND_DROP)) *error = fmin(*error, 1); /* labels judge, not energies */
+    if (j->q->reference_us > 0) {
+        r->margin[CLQ_AXIS_TIME] = 1.02; /* the proof's interval has to keep it */
+        if (clq_budget_has(b, CLQ_BOUND_LATENCY)) *time = limit[CLQ_BOUND_LATENCY] * 1e3;
+        if (clq_budget_has(b, CLQ_BOUND_SPEEDUP)) *time = fmin(*time, j->q->reference_us / limit[CLQ_BOUND_SPEEDUP]);
+    }
+    double layers = (j->params - j->fixed) * 4, weights = file_counts(b) ? j->q->reference_bytes - layers : j->fixed * 4;
+    r->base[CLQ_AXIS_BYTES] = fmax(weights, 0);
+    if (clq_budget_has(b, CLQ_BOUND_SIZE)) *bytes = limit[CLQ_BOUND_SIZE];
+    else if (clq_budget_has(b, CLQ_BOUND_BITS)) *bytes = limit[CLQ_BOUND_BITS] / 8 * j->params;
+}
+
+static void take_best(struct clq_choice *out, const struct clq_refined *best, const struct judge *j)
+{
+    out->measured = j->seen[best->measurement];
+    out->values = j->values[best->measurement];
+    out->score = j->scores[best->measurement];
+    out->feasible = best->feasible;
+    out->rounds = best->rounds;
+    out->layers_us = best->time_us;
+    out->predicted_noise = best->predicted[CLQ_AXIS_ERROR];
+    out->predicted_us = j->q->reference_us > 0 ? best->predicted[CLQ_AXIS_TIME] : 0;
+    if (isnan(out->values.value[CLQ_BOUND_LATENCY]) && out->predicted_us > 0) {
+        out->values.value[CLQ_BOUND_LATENCY] = out->predicted_us * 1e-3;
+        out->values.value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / out->predicted_us;
+    }
+    clq_context_log(j->s->ctx, "%d rounds: predicted %.2f dB, measured %.2f dB: %s budget", best->rounds,
+                    out->predicted_noise > 0 ? -10 * log10(out->predicted_noise) : (double)INFINITY, out->measured.sqnr_db,
+                    best->feasible ? "within the" : "over the");
+}
+
+clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *q, struct clq_error *err)
 {
     size_t n = (size_t)s->units.n_units + 1;
-    struct network w = {.problem = {.n_domains = DOMAINS, .objective = CLQ_AXIS_TIME}};
+    struct network w = {.problem = {.n_domains = DOMAINS, .objective = q->budget->objective}};
+    struct judge j = {.s = s, .w = &w, .q = q};
+    struct clq_refine_request r = {.problem = &w.problem, .policy = q->policy, .rounds = q->rounds ? q->rounds : ROUNDS, .measure = measure_whole, .state = &j};
+    struct clq_refined best;
     int *choice = clq_arena_array(&s->arena, n, sizeof *choice);
-    bool *on = clq_arena_array(&s->arena, n, sizeof *on), *dev = clq_arena_array(&s->arena, n, sizeof *dev);
-    *out = (struct clq_choice){.on_codes = clq_arena_array(&s->arena, n, sizeof *on), .on_device = clq_arena_array(&s->arena, n, sizeof *dev)};
-    if (!choice || !on || !dev || !out->on_codes || !out->on_device) return no_memory(err);
+    j.on = clq_arena_array(&s->arena, n, sizeof *j.on);
+    j.dev = clq_arena_array(&s->arena, n, sizeof *j.dev);
+    j.seen = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.seen);
+    j.values = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.values);
+    j.scores = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.scores);
+    *out = (struct clq_choice){.on_codes = clq_arena_array(&s->arena, n, sizeof(bool)), .on_device = clq_arena_array(&s->arena, n, sizeof(bool))};
+    if (!choice || !j.on || !j.dev || !j.seen || !j.values || !j.scores || !out->on_codes || !out->on_device) return no_memory(err);
     CLQ_TRY(build_layers(&w, s, err));
     CLQ_TRY(build_tensors(&w, s, err));
-    out->float_us = out->predicted_us = float_time(s);
-    out->measured = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
-    out->feasible = true; /* everything in float always is */
-    if (w.problem.n_layers == 0) return CLQ_OK;
-    double limit = budget->noise, factor = 1;
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) w.problem.bound[a] = INFINITY;
-    for (int round = 0; round < ROUNDS; round++) {
-        struct clq_solution sol;
-        struct clq_comparison c;
-        if (!clq_context_progress(s->ctx, "solving", (double)round / ROUNDS)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        w.problem.bound[CLQ_AXIS_ERROR] = limit / factor;
-        CLQ_TRY(clq_solve(&sol, choice, &w.problem, NULL, err));
-        apply(&w, choice, s, on, dev);
-        CLQ_TRY(measure(&c, s, on, err));
-        out->rounds = round + 1;
-        double predicted = sol.totals.axis[CLQ_AXIS_ERROR], time = sol.totals.axis[CLQ_AXIS_TIME];
-        bool ok = clq_search_within(&c, budget);
-        log_round(s->ctx, round + 1, predicted * factor, time, &c, ok);
-        if (ok && time < out->predicted_us) {
-            memcpy(out->on_codes, on, n * sizeof *on);
-            memcpy(out->on_device, dev, n * sizeof *dev);
-            out->measured = c;
-            out->predicted_noise = predicted * factor;
-            out->predicted_us = time;
-        }
-        if (predicted <= 0) break;
-        double now = c.noise * MARGIN / predicted;
-        if (ok && (c.noise * MARGIN > 0.85 * budget->noise || fabs(now / factor - 1) < 0.03)) break;
-        factor = ok ? now : now > factor ? now * 1.02 : factor * 1.15;
-        if (!ok && c.noise * MARGIN <= budget->noise) limit *= 0.7; /* the labels' bound was missed */
+    for (int i = 0; i < s->units.n_units; i++) {
+        j.params += s->units.units[i].params;
+        if (w.layer_of[i] < 0) j.fixed += s->units.units[i].params;
     }
+    set_bounds(&r, &j);
+    CLQ_TRY(fit_time(&r, &w, q, err));
+    CLQ_TRY(clq_refine(&best, choice, &r, err));
+    apply(&w, choice, s, out->on_codes, out->on_device);
+    take_best(out, &best, &j);
     clq_context_progress(s->ctx, "solving", 1);
     return CLQ_OK;
 }

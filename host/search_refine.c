@@ -20,7 +20,7 @@ struct plan {
 
 struct refiner {
     struct clq_search *s;
-    const struct clq_budget *budget;
+    const struct clq_choose_request *q;
     clq_tensor *in;
     struct plan best;
     bool *trial, *seen;
@@ -112,7 +112,7 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
         memcpy(r->seen, choice.on_codes, (size_t)s->units.n_units * sizeof *r->seen);
         CLQ_TRY(consider(r, choice.on_codes, &choice.measured, &ratio, err));
         if (k + 1 == SOLVES || !correct_conversions(s, choice.on_codes, ratio)) break;
-        CLQ_TRY(clq_search_choose(&choice, s, r->budget, err));
+        CLQ_TRY(clq_search_choose(&choice, s, r->q, err));
     }
     return CLQ_OK;
 }
@@ -125,7 +125,7 @@ static clq_status try_uniform(struct refiner *r, struct clq_error *err)
     for (int i = 0; i < s->units.n_units; i++) r->trial[i] = s->records[i].capable;
     if (!any(s, r->trial) || same(s, r->trial, r->best.on)) return CLQ_OK;
     CLQ_TRY(compare(&c, s, r->trial, err));
-    return clq_search_within(&c, r->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
+    return clq_search_within(&c, r->q->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
 }
 
 /* ---- Groups ---- */
@@ -137,6 +137,8 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     clq_pair_timing t;
     struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
     *taken = false;
+    for (int i = 0; i < s->units.n_units; i++)
+        if (s->records[i].rule && s->records[i].capable && !r->trial[i]) r->trial[i] = true; /* the user's word holds */
     if (same(s, r->trial, r->best.on) || r->trials >= TRIALS) return CLQ_OK;
     if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
@@ -144,7 +146,7 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     CLQ_TRY(time_plan(&t, s, r->in, r->trial, any(s, r->best.on) ? r->best.on : NULL, err));
     if (!(t.speedup > LEAST_GAIN && t.speedup_lo > 1)) return CLQ_OK;
     CLQ_TRY(compare(&c, s, r->trial, err));
-    if (!clq_search_within(&c, r->budget)) return CLQ_OK;
+    if (!clq_search_within(&c, r->q->budget)) return CLQ_OK;
     memcpy(r->best.on, r->trial, (size_t)s->units.n_units * sizeof *r->trial);
     r->best.measured = c;
     r->best.ratio /= t.speedup;
@@ -257,15 +259,16 @@ static void conclude(struct clq_choice *choice, const struct refiner *r)
     memcpy(choice->on_codes, r->best.on, (size_t)s->units.n_units * sizeof *choice->on_codes);
     choice->measured = r->best.measured;
     choice->predicted_noise = sum_of_noise(s, r->best.on) * interaction;
-    choice->predicted_us = choice->float_us * r->best.ratio;
+    choice->predicted_us = r->q->reference_us * r->best.ratio;
+    clq_search_values(&choice->values, &r->best.measured);
     choice->feasible = true;
     clq_context_log(s->ctx, "whole plans: the best of %d runs at %.3f x the time of float", r->trials, r->best.ratio);
 }
 
-clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err)
+clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_choose_request *q, struct clq_error *err)
 {
     size_t n = (size_t)s->units.n_units + 1;
-    struct refiner r = {.s = s, .budget = budget, .best = {.ratio = 1, .measured = {.sqnr_db = INFINITY, .cosine = 1}}};
+    struct refiner r = {.s = s, .q = q, .best = {.ratio = 1, .measured = {.sqnr_db = INFINITY, .cosine = 1}}};
     r.best.on = clq_arena_array(&s->arena, n, sizeof(bool));
     r.trial = clq_arena_array(&s->arena, n, sizeof(bool));
     r.seen = clq_arena_array(&s->arena, n, sizeof(bool));

@@ -14,6 +14,6 @@ double clq_runtime_predict(const struct clq_search *s, const bool *on_codes, dou
 
 /* Times whole plans: solves again with conversions as they turned out, tries uniform int8, and then switches groups of units
  * to and fro while that makes the model faster and keeps it within the budget. Writes the best into choice. */
-clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_budget *budget, struct clq_error *err);
+clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
 
 #endif

@@ -107,13 +107,21 @@ struct clq_plan_device {
     const char *runtime; /* whose times and outputs the numbers are: "onnxruntime 1.32.0"; "" or NULL: our own kernels' */
 };
 
+struct clq_plan_bound {
+    const char *name; /* "min-sqnr", "max-latency", ... */
+    double value;     /* in its unit */
+};
+
 struct clq_plan_options {
     const char *target, *calibrator;
-    const char *budget;  /* "min-sqnr", "max-drop", ..., "uniform", or "none" */
+    const char *budget;  /* the first bound: "min-sqnr", "max-drop", ..., "uniform", or "none" */
     double budget_value; /* in its unit; NAN: none */
     int64_t seed;
     const char *const *candidates; /* the modes that were allowed */
     size_t n_candidates;
+    const char *objective;         /* "" for the time; "error" or "bytes" */
+    struct clq_plan_bound *bounds; /* all of them where there are several */
+    size_t n_bounds;
 };
 
 /* What was measured in the end. NAN stands for "not measured" and is null in the text. */

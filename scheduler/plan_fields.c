@@ -121,12 +121,21 @@ static const struct clq_field device_rows[] = {
 };
 static const struct clq_record_table device_table = TABLE(device, device_rows);
 
+typedef struct clq_plan_bound bound;
+static const struct clq_field bound_rows[] = {
+    TEXT(bound, name, 1, 64),
+    REAL(bound, value, -BIG, BIG),
+};
+static const struct clq_record_table bound_table = TABLE(bound, bound_rows);
+
 typedef struct clq_plan_options options;
 static const struct clq_field options_rows[] = {
     TEXT(options, target, 0, 64),
     TEXT(options, calibrator, 0, 64),
     TEXT(options, budget, 0, 64),
     MAYBE(options, budget_value, -BIG, BIG),
+    {"objective", CLQ_FIELD_TEXT, true, AT(options, objective), .hi = 64},
+    {"bounds", CLQ_FIELD_RECORDS, true, COUNTED(options, bounds, n_bounds), .hi = 64, .table = &bound_table},
     INT64(options, seed),
     {"candidates", CLQ_FIELD_TEXTS, COUNTED(options, candidates, n_candidates), .hi = 1024},
 };

@@ -244,14 +244,14 @@ static clq_status measured(int *choice, const struct clq_problem *problem, struc
 }
 
 static const struct clq_policy table[] = {
-    {"uniform-f32", "every layer in float32", uniform_f32},
-    {"uniform-int8", "every layer in INT8 where there is one", uniform_int8},
-    {"uniform-int4", "every layer in INT4 where there is one", uniform_int4},
-    {"first-last-float", "INT8, with the first and the last layer in float32", first_last_float},
-    {"greedy-by-sensitivity", "INT8 from the least sensitive layer on, until the error budget is used up", greedy_by_sensitivity},
-    {"bits-only", "an integer program that minimizes weight bits under the error budget", bits_only},
-    {"ops-only", "an integer program that minimizes bit operations under the error budget", ops_only},
-    {"measured", "clquant: measured error and measured time, boundaries included", measured},
+    {"uniform-f32", "every layer in float32", false, uniform_f32},
+    {"uniform-int8", "every layer in INT8 where there is one", false, uniform_int8},
+    {"uniform-int4", "every layer in INT4 where there is one", false, uniform_int4},
+    {"first-last-float", "INT8, with the first and the last layer in float32", false, first_last_float},
+    {"greedy-by-sensitivity", "INT8 from the least sensitive layer on, until the error budget is used up", true, greedy_by_sensitivity},
+    {"bits-only", "an integer program that minimizes weight bits under the error budget", true, bits_only},
+    {"ops-only", "an integer program that minimizes bit operations under the error budget", true, ops_only},
+    {"measured", "clquant: measured error and measured time, boundaries included", true, measured},
 };
 
 const struct clq_policy *clq_policies(size_t *count)

@@ -10,6 +10,7 @@
 struct clq_policy {
     const char *name;
     const char *summary; /* one sentence for reports */
+    bool looks_at_bounds; /* false: it has one answer, whatever the bounds */
     clq_status (*choose)(int *choice, const struct clq_problem *problem, struct clq_error *err);
 };
 

@@ -54,7 +54,8 @@ static void sample_plan(struct clq_plan_data *p)
     p->model = (struct clq_plan_model){"model.onnx", sha, 123456789012};
     p->data = (struct clq_plan_dataset){files, 1, 256, 64, sha, false};
     p->device = (struct clq_plan_device){"cpu", "avx512_vnni", 2, "", "2.6.3", "onnxruntime 1.32.0"};
-    p->options = (struct clq_plan_options){"ort", "auto", "min-sqnr", 20.5, 42, modes, 2};
+    static struct clq_plan_bound bounds[] = {{"min-sqnr", 20.5}, {"max-latency", 3.25}};
+    p->options = (struct clq_plan_options){"ort", "auto", "min-sqnr", 20.5, 42, modes, 2, "error", bounds, 2};
     p->layers = layers;
     p->n_layers = 3;
     p->tensors = tensors;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli.h"
 
@@ -91,6 +92,23 @@ static int bad_value(struct cli *cli, const struct cli_option *o, const char *te
     return cli_usage(cli, "option --%s: expected a number from %g to %g, got '%s'", o->name, o->least, o->most, text);
 }
 
+static bool read_bytes(double *out, const char *text)
+{
+    static const struct {
+        const char *unit;
+        double bytes;
+    } units[] = {{"", 1}, {"B", 1}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}};
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || !isfinite(v)) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcasecmp(end, units[i].unit) != 0) continue;
+        *out = v * units[i].bytes;
+        return true;
+    }
+    return false;
+}
+
 static int store(struct cli *cli, const struct cli_option *o, void *target, const char *text)
 {
     void *at = (char *)target + o->at;
@@ -122,6 +140,10 @@ static int store(struct cli *cli, const struct cli_option *o, void *target, cons
         *(long long *)at = v;
         return CLI_GO_ON;
     }
+    case CLI_BYTES:
+        if (!read_bytes(at, text) || *(double *)at < o->least || *(double *)at > o->most)
+            return cli_usage(cli, "option --%s: expected a size such as 300kB or 2.5MB, got '%s'", o->name, text);
+        return CLI_GO_ON;
     case CLI_REAL: break;
     }
     double v = strtod(text, &end);

@@ -15,7 +15,8 @@ enum cli_kind {
     CLI_CHOICE, /* const char *, one of the words in value: "a|b|c" */
     CLI_LIST,   /* const char *, some of the words in value, separated by commas */
     CLI_WHOLE,  /* long long, least to most */
-    CLI_REAL    /* double, least to most */
+    CLI_REAL,   /* double, least to most */
+    CLI_BYTES   /* double, least to most: a number with B, kB, MB, GB (powers of 1000), KiB, MiB or GiB, or without */
 };
 
 struct cli_texts {

@@ -13,7 +13,9 @@
 
 struct arguments {
     const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure;
-    double min_sqnr, max_drop;
+    const char *objective, *eval_cmd;
+    double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout;
+    struct cli_texts layers, excluded;
     long long batch, limit, seed, pairs, tuning;
     bool remeasure, strict, no_bias_correction, no_weight_clipping;
 };
@@ -25,8 +27,19 @@ static const struct cli_option options[] = {
     {"output", 'o', CLI_TEXT, AT(output), "OUT.onnx", 0, 0, "the model that is written; its plan goes to OUT.onnx.plan.json"},
     {"val-data", 0, CLI_TEXT, AT(val_data), "DATA", 0, 0, "samples that judge the result (default: a quarter of --data that does not calibrate); of more than 128, with --labels 1024, a draw by --seed judges"},
     {"labels", 0, CLI_TEXT, AT(labels), "LABELS.npy", 0, 0, "the class of every sample of --val-data, or of --data without it"},
-    {"min-sqnr", 0, CLI_REAL, AT(min_sqnr), "DB", 0.1, 199, "lowest output SQNR in dB on unseen samples (default 20, unless --max-drop is given)"},
-    {"max-drop", 0, CLI_REAL, AT(max_drop), "POINTS", 0.001, 100, "most top-1 points that may be lost; needs --labels"},
+    {"min-sqnr", 0, CLI_REAL, AT(min_sqnr), "DB", 0.1, 199, "lowest output SQNR in dB on unseen samples (default 20 where nothing else bounds the error)"},
+    {"min-cosine", 0, CLI_REAL, AT(min_cosine), "COSINE", 0.01, 1, "lowest cosine between the outputs and those in float32"},
+    {"max-drop", 0, CLI_REAL, AT(max_drop), "POINTS", 1e-6, 1e9, "most points that may be lost: of top-1, with --labels, or of the score of --eval-cmd"},
+    {"max-latency", 0, CLI_REAL, AT(max_latency), "MS", 1e-6, 1e9, "longest run on one input, in milliseconds"},
+    {"min-speedup", 0, CLI_REAL, AT(min_speedup), "FACTOR", 0.01, 1000, "least speed-up over float32"},
+    {"max-size", 0, CLI_BYTES, AT(max_size), "SIZE", 1, 1e18, "largest file: 300kB, 2.5MB, ..."},
+    {"target-bits", 0, CLI_REAL, AT(target_bits), "BITS", 1, 32, "most bits per weight, on average over the model"},
+    {"max-memory", 0, CLI_BYTES, AT(max_memory), "SIZE", 1, 1e18, "most memory while it runs: file, activations and scratch"},
+    {"objective", 0, CLI_CHOICE, AT(objective), "time|error|size", 0, 0, "what is made least within the bounds (default time; error if only time, size or memory are bounded)"},
+    {"eval-cmd", 0, CLI_TEXT, AT(eval_cmd), "CMD", 0, 0, "a program that scores candidates, higher is better: 'score.py {model}'; its last line is the number; no shell runs"},
+    {"eval-timeout", 0, CLI_REAL, AT(eval_timeout), "SECONDS", 0.01, 1e6, "how long --eval-cmd may take (default 600)"},
+    {"layer", 0, CLI_TEXTS, AT(layers), "NAME=MODE", 0, 0, "gives a layer its precision; 're:REGEX=MODE' all that match; the last rule that matches holds"},
+    {"exclude", 0, CLI_TEXTS, AT(excluded), "NAME", 0, 0, "leaves a layer, or all that match re:REGEX, in float32"},
     {"target", 0, CLI_CHOICE, AT(target), "generic|ort|tensorrt|openvino", 0, 0, "whom the file is written for (default generic)"},
     {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto: what has the least error at the output)"},
     {"candidates", 0, CLI_LIST, AT(candidates), "f32|int8", 0, 0, "precisions that the scheduler may use, separated by commas (default all)"},
@@ -70,6 +83,8 @@ struct job {
     const struct arguments *a;
     const char *path;
     char *plan_path, *profile_path, *worker;
+    char *rules[2 * sizeof ((struct cli_texts *)0)->item / sizeof(char *)];
+    int n_rules;
     clq_model *model;
     clq_data *data, *val_data;
     int64_t *labels;
@@ -84,7 +99,10 @@ static int check_arguments(struct cli *cli, const struct arguments *a)
         return cli_usage(cli, "--data is missing: samples to calibrate with, as .npz (arrays by input name, first axis: samples), .npy or a "
                               "folder of either; --data synthetic:32 makes noise, good for timing alone");
     if (!a->output) return cli_usage(cli, "-o is missing: the file to write");
-    if (a->max_drop > 0 && !a->labels) return cli_usage(cli, "--max-drop needs --labels: the class of every sample");
+    if (a->max_drop > 0 && !a->labels && !a->eval_cmd)
+        return cli_usage(cli, "--max-drop needs --labels, the class of every sample, or --eval-cmd");
+    if (a->eval_cmd && !(a->max_drop > 0)) return cli_usage(cli, "--eval-cmd needs --max-drop: how much of its score may be lost");
+    if (a->plan && (a->layers.n || a->excluded.n)) return cli_usage(cli, "--plan says what every layer is: --layer and --exclude do not go with it");
     if (a->uniform && a->plan) return cli_usage(cli, "--uniform and --plan exclude each other");
     if (a->uniform && a->candidates) return cli_usage(cli, "--uniform and --candidates exclude each other");
     return CLI_GO_ON;
@@ -129,13 +147,31 @@ static int open_inputs(struct cli *cli, struct job *q)
     return code;
 }
 
+/* What is excluded stays in float32, whatever other rules say. */
+static void make_rules(struct job *q)
+{
+    for (int i = 0; i < q->a->layers.n; i++) q->rules[q->n_rules++] = cli_print("%s", q->a->layers.item[i]);
+    for (int i = 0; i < q->a->excluded.n; i++) q->rules[q->n_rules++] = cli_print("%s=f32", q->a->excluded.item[i]);
+}
+
 /* ---- The work ---- */
 static clq_status quantize(struct cli *cli, struct job *q)
 {
     const struct arguments *a = q->a;
     clq_quantize_options opt = {
         .min_sqnr_db = a->min_sqnr,
+        .min_cosine = a->min_cosine,
         .max_drop = a->max_drop,
+        .max_latency_ms = a->max_latency,
+        .min_speedup = a->min_speedup,
+        .max_bytes = a->max_size,
+        .target_bits = a->target_bits,
+        .max_memory_bytes = a->max_memory,
+        .objective = a->objective,
+        .eval_command = a->eval_cmd,
+        .eval_timeout_s = a->eval_timeout,
+        .layer_rules = (const char *const *)q->rules,
+        .n_layer_rules = (size_t)q->n_rules,
         .target = a->target,
         .calibrator = a->calibrator,
         .uniform = a->uniform,
@@ -169,10 +205,11 @@ static int write_outputs(struct cli *cli, struct job *q)
 
 static int verdict(const struct arguments *a, const clq_summary *m)
 {
-    bool missed = !m->budget_met && !m->kept_float;
-    bool asked = (a->min_sqnr > 0 || a->max_drop > 0) && !a->uniform && !a->plan;
-    if (missed && asked) return CLI_FAILED;
-    return a->strict && (missed || m->kept_float || m->slower_than_float) ? CLI_FAILED : CLI_DONE;
+    const double bounds[] = {a->min_sqnr, a->min_cosine, a->max_drop, a->max_latency, a->min_speedup, a->max_size, a->target_bits, a->max_memory};
+    bool asked = false;
+    for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) asked = asked || bounds[i] > 0;
+    if (!m->budget_met && asked && !a->uniform && !a->plan) return CLI_FAILED;
+    return a->strict && (!m->budget_met || m->kept_float || m->slower_than_float) ? CLI_FAILED : CLI_DONE;
 }
 
 static int work(struct cli *cli, struct job *q)
@@ -197,6 +234,7 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     if (code == CLI_GO_ON) code = check_outputs(cli, &q);
     if (code == CLI_GO_ON) {
         q.worker = cli_own_path();
+        make_rules(&q);
         code = open_inputs(cli, &q);
     }
     if (code == CLI_GO_ON) find_profile(cli, &q);
@@ -209,5 +247,6 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     free(q.plan_path);
     free(q.profile_path);
     free(q.worker);
+    for (int i = 0; i < q.n_rules; i++) free(q.rules[i]);
     return code;
 }

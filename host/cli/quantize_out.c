@@ -104,6 +104,12 @@ static void print_comparison(const clq_summary *m)
         cell_percent(&t, m->top1);
         cli_cell(&t, "%+.2f points", m->top1 - m->top1_reference);
     }
+    if (!isnan(m->score)) {
+        cli_cell(&t, "score");
+        cli_cell(&t, "%g", m->score_reference);
+        cli_cell(&t, "%g", m->score);
+        cli_cell(&t, "%+g", m->score - m->score_reference);
+    }
     cli_table_print(&t, 2);
     if (m->uniform_speedup > 0) {
         char *db = cli_decibel(m->uniform_sqnr_db);
@@ -163,7 +169,7 @@ void cli_quantize_text(const struct cli_quantized *q)
     print_sensitive(q->result);
     printf("\ndecision: %s\n", reason);
     if (m->slower_than_float) printf("warning: this model is slower than float32\n");
-    if (!m->budget_met) printf("warning: the requested bound is not met\n");
+    if (!m->budget_met) printf("warning: the requested bound is not met: %s\n", m->binding);
     if (m->synthetic) printf("warning: calibrated on synthetic data, good for timing alone\n");
     printf("calibrator %s, %zu calibration samples, %.1f s, peak memory %s\n", m->calibrator, m->calibration_samples, m->seconds, rss);
     free(model);
@@ -225,6 +231,10 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_bool(j, "kept_float", m->kept_float);
     cli_json_bool(j, "slower_than_float", m->slower_than_float);
     cli_json_bool(j, "budget_met", m->budget_met);
+    cli_json_text(j, "binding", m->binding[0] ? m->binding : NULL);
+    cli_json_real(j, "predicted_sqnr_db", m->predicted_sqnr_db);
+    cli_json_real(j, "score", m->score);
+    cli_json_real(j, "score_reference", m->score_reference);
     cli_json_bool(j, "synthetic", m->synthetic);
     cli_json_text(j, "reason", m->reason);
     cli_json_text(j, "calibrator", m->calibrator);

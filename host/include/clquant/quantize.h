@@ -29,8 +29,23 @@ typedef struct clq_result clq_result;
 
 /* A zeroed struct means the defaults. */
 typedef struct clq_quantize_options {
-    double min_sqnr_db;      /* lowest output SQNR in dB on the validation samples; 0: CLQ_DEFAULT_MIN_SQNR_DB */
-    double max_drop;         /* most top-1 points that may be lost, needs labels; 0: no such bound. Replaces the default SQNR bound */
+    /* Bounds: any of them at once, 0: none. Without one on the error, and unless the error is the objective, the SQNR has to
+     * reach CLQ_DEFAULT_MIN_SQNR_DB. What cannot be kept together gives the closest plan, and summary.budget_met is false. */
+    double min_sqnr_db;      /* lowest output SQNR in dB on the validation samples */
+    double min_cosine;       /* lowest cosine of the outputs, up to 1 */
+    double max_drop;         /* most points that may be lost: of top-1, needs labels; or of the command's score */
+    double max_latency_ms;   /* longest run of the model on one input */
+    double min_speedup;      /* over float32 */
+    double max_bytes;        /* of the file */
+    double target_bits;      /* most bits per weight on average, up to 32 */
+    double max_memory_bytes; /* while it runs: file, activations, scratch */
+    const char *objective;   /* "time", "error" or "size": what is made least within the bounds. NULL: the error if time, size or
+                              * memory are bounded and the error is not, otherwise the time */
+    const char *eval_command;/* a program that scores a model, higher is better: "CMD {model}"; the last line of its output is the number.
+                              * Split into words with quotes as a shell does; no shell runs. NULL: none */
+    double eval_timeout_s;   /* 0: 600 */
+    const char *const *layer_rules; /* "NAME=MODE" or "re:REGEX=MODE"; of several that match a layer the last one holds */
+    size_t n_layer_rules;
     const char *target;      /* NULL or "generic", "ort", "tensorrt", "openvino": placement rules of the written file */
     const char *calibrator;  /* NULL or "auto", "minmax", "percentile", "entropy", "mse" */
     const char *uniform;     /* NULL, or "f32" or "int8": forces one precision wherever it is supported */
@@ -80,6 +95,9 @@ typedef struct clq_summary {
     bool kept_float;         /* the float model is handed out unchanged */
     bool slower_than_float;  /* only where a precision was forced */
     bool budget_met;
+    char binding[16];        /* the bound that is missed by the largest part, as options spell it ("max-latency"); "": none */
+    double score, score_reference; /* of eval_command, NaN without one */
+    double predicted_sqnr_db; /* what the search expected of the plan; NaN where nothing was searched, +inf: no error */
     bool synthetic;          /* calibrated on noise: good for timing alone */
     char reason[256];        /* the decision in one sentence */
     char calibrator[64];

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounds, objectives, the user's scoring program and rules by name, seen from outside. No test depends on who wins a timing.
+
+Arguments: the command, the example, the source tree."""
+import json
+import os
+import sys
+import unittest
+
+from test_cli import CALIB, MODEL, Case, content
+
+
+class Quantizing(Case):
+    def quantize(self, *args, expect=0, limit="24"):
+        return self.json("quantize", MODEL, "--data", CALIB, "--limit", limit, "--pairs", "20", "--calibrator", "minmax", "--force", "-o",
+                         self.path("o.onnx"), *args, expect=expect)
+
+    def plan(self):
+        return json.loads(content(self.path("o.onnx.plan.json")))
+
+
+class Budget(Quantizing):
+    def test_bounds_out_of_reach(self):
+        """The closest plan, the bound that is missed, exit code 1."""
+        for bound in (["--max-size", "10kB"], ["--target-bits", "2"], ["--max-memory", "1kB"], ["--min-speedup", "1000"], ["--max-latency", "0.00001"]):
+            d = self.quantize(*bound, expect=1)
+            self.assertEqual((d["budget_met"], d["binding"]), (False, bound[0][2:]), d)
+            self.assertIn(bound[0][2:], d["reason"])
+            self.assertTrue(os.path.exists(self.path("o.onnx")))
+        self.assertEqual(self.plan()["options"]["budget"], "max-latency")
+        d = self.quantize("--max-size", "170kB", "--min-sqnr", "80", expect=1)
+        self.assertIn(d["binding"], ("max-size", "min-sqnr"))
+        self.assertEqual([b["name"] for b in self.plan()["options"]["bounds"]], ["min-sqnr", "max-size"])
+
+    def test_bounds_that_are_kept(self):
+        d = self.quantize("--max-size", "200kB")
+        self.assertLessEqual(os.path.getsize(self.path("o.onnx")), 200000)
+        self.assertTrue(d["budget_met"] and not d["kept_float"] and d["binding"] is None)
+        self.assertEqual(self.plan()["options"]["objective"], "error")
+        fewer = self.quantize("--target-bits", "20")
+        self.assertTrue(fewer["budget_met"])
+        smallest = self.quantize("--objective", "size", "--min-sqnr", "25")
+        self.assertLess(smallest["model_bytes"], d["model_bytes"])
+        self.assertGreaterEqual(smallest["sqnr_db"], 25)
+        self.assertGreater(fewer["sqnr_db"], smallest["sqnr_db"])
+        self.assertGreater(fewer["model_bytes"], smallest["model_bytes"])
+        self.assertGreaterEqual(self.quantize("--min-cosine", "0.9999", "--objective", "size")["cosine"], 0.9999)
+        self.quantize("--max-memory", "10MB", "--min-sqnr", "20", "--max-size", "1MB")
+
+    def test_prediction_of_the_error(self):
+        d = self.quantize("--min-sqnr", "40", "--objective", "size", limit="200")
+        self.assertLess(abs(d["predicted_sqnr_db"] - d["sqnr_db"]), 1)
+
+    def test_values(self):
+        self.fails(2, r"--max-size: expected a size such as .*, got '3 apples'", "quantize", "m", "--max-size", "3 apples")
+        self.fails(2, r"--objective: expected one of time\|error\|size", "quantize", "m", "--objective", "bits")
+        for size, most in (("0.2MB", 200000), ("200KiB", 204800), ("200000", 200000)):
+            self.assertLessEqual(self.quantize("--max-size", size)["model_bytes"], most)
+
+
+class Command(Quantizing):
+    def score(self, name="a score.py", text="import os, sys\nprint('words')\nprint(sys.argv[2] == '$HOME;`ls`')\nprint(1 if os.path.getsize(sys.argv[1]) else 0)\n"):
+        with open(self.path(name), "w") as f:
+            f.write(text)
+        return "'%s' '%s' {model}" % (sys.executable, self.path(name))
+
+    def test_score(self):
+        d = self.quantize("--eval-cmd", self.score() + " '$HOME;`ls`'", "--max-drop", "0.5")
+        self.assertEqual((d["score_reference"], d["budget_met"]), (1, True))
+        self.assertIn(d["score"], (1, None))
+        self.assertEqual([f for f in self.files() if f.startswith("clquant-")], [])
+
+    def test_a_score_that_refuses(self):
+        """Whatever is not the float file is much worse: float is kept, though int8 would do for the default."""
+        size = os.path.getsize(MODEL)
+        text = "import os, sys\nprint(0 if os.path.getsize(sys.argv[1]) < %d else 50)\n" % (size * 0.95)
+        d = self.quantize("--eval-cmd", self.score(text=text), "--max-drop", "10")
+        self.assertTrue(d["kept_float"] or d["score"] == 50)
+        self.assertTrue(d["budget_met"])
+
+    def fails_with(self, pattern, command, *more):
+        self.fails(2, pattern, "quantize", MODEL, "--data", CALIB, "--limit", "24", "-o", self.path("o.onnx"), "--eval-cmd", command, "--max-drop", "1", *more)
+        self.assertEqual([f for f in self.files() if f.startswith(("clquant-", "o.onnx"))], [])
+
+    def test_failures(self):
+        self.fails_with(r"eval command 'no-such-program': No such file", "no-such-program {model}")
+        self.fails_with(r"failed with exit code 3: too bad", self.score(text="import sys\nprint('too bad', file=sys.stderr)\nsys.exit(3)\n"))
+        self.fails_with(r"its last line is 'nan', expected a number", self.score(text="print('nan')\n"))
+        self.fails_with(r"its last line is '', expected a number", self.score(text="\n"))
+        self.fails_with(r"not done after 0.3 s", self.score(text="import time\ntime.sleep(60)\n"), "--eval-timeout", "0.3")
+        self.fails_with(r"does not contain \{model\}", "ls")
+        self.fails_with(r"a quote ' is not closed", "ls '{model}")
+        self.fails(2, r"--eval-cmd needs --max-drop", "quantize", MODEL, "--data", CALIB, "-o", self.path("o"), "--eval-cmd", "ls {model}")
+
+
+class Rules(Quantizing):
+    def precisions(self, d):
+        return {l["name"]: l["precision"] for l in d["layers"]}
+
+    def test_rules(self):
+        every = self.precisions(self.quantize("--uniform", "int8"))
+        name = next(n for n, p in every.items() if p == "int8" and n.endswith("Conv"))
+        p = self.precisions(self.quantize("--layer", "re:.=f32", "--layer", name + "=int8"))
+        self.assertEqual([n for n in p if p[n] == "int8"], [name])
+        p = self.precisions(self.quantize("--uniform", "int8", "--exclude", "re:Conv$"))
+        self.assertEqual({p[n] for n in p if n.endswith("Conv")}, {"f32"})
+        self.assertIn("int8", p.values())
+        p = self.precisions(self.quantize("--uniform", "int8", "--layer", name + "=int8", "--exclude", name))
+        self.assertEqual(p[name], "f32")
+        self.assertIn("rule", next(l["reason"] for l in self.plan()["layers"] if l["name"] == name))
+
+    def test_rules_that_do_not_hold(self):
+        base = ["quantize", MODEL, "--data", CALIB, "--limit", "24", "-o", self.path("o.onnx")]
+        self.fails(2, r"layer rule 'none=int8' matches none of the \d+ layers", *base, "--layer", "none=int8")
+        self.fails(2, r"layer rule 're:none\$=f32' matches none", *base, "--exclude", "re:none$")
+        self.fails(2, r"layer rule 're:\(=int8': ", *base, "--layer", "re:(=int8")
+        self.fails(2, r"layer rule 'Conv': expected NAME=MODE", *base, "--layer", "Conv")
+        self.fails(3, r"mode 'int3', this version knows", *base, "--layer", "re:.=int3")
+        self.fails(2, r"layer rule 're:\.=int8': .*int8 is not among the allowed modes", *base, "--layer", "re:.=int8", "--candidates", "f32")
+        self.assertEqual(self.files(), [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)
