@@ -131,6 +131,7 @@ static void reader_start(struct clq_onnx_reader *r, struct clq_model *model, str
     clq_map_start(&r->node_names, &r->scratch);
     clq_map_start(&r->texts, &r->scratch);
     clq_map_start(&r->external_files, &r->scratch);
+    clq_map_start(&r->external_names, &r->scratch);
 }
 
 static void reader_end(struct clq_onnx_reader *r)
@@ -146,9 +147,11 @@ static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const 
     struct clq_onnx_reader r;
     *out = (struct clq_model){0};
     reader_start(&r, out, &out->arena, base_path, err);
+    out->external_links = allow_links;
     r.allow_links = allow_links;
     r.hash = hash;
     clq_status status = build(&r, proto);
+    out->external_bytes = r.external_room;
     reader_end(&r);
     onnx__model_proto__free_unpacked(proto, NULL);
     if (status != CLQ_OK) clq_model_release(out);

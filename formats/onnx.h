@@ -45,6 +45,17 @@ struct clq_onnx_write_options {
 clq_status clq_onnx_write_with(const char *path, const struct clq_model *model,
                                const struct clq_onnx_write_options *options, struct clq_error *err);
 
+/* Copies the files that model was read from: to gets the bytes of model->path, and every file of external data the same
+ * relative name beside to. One that is the same file, or has the same bytes already, is left. Each file appears only when
+ * it is complete, the model last; what a failure left behind is removed. CLQ_ERR_INVALID_ARGUMENT: external data
+ * would replace another file without options->force, go through a link, or has the name of to. CLQ_ERR_IO: a file was changed
+ * after it was read, or the target of one is in options->inputs. options->external means nothing. */
+clq_status clq_onnx_copy(const char *to, const struct clq_model *model, const struct clq_onnx_write_options *options, struct clq_error *err);
+
+/* The identities of the files that model was read from, and of the same external data beside another model file (or
+ * NULL), as many as exist: what an output must not replace. At most 2 * model->n_external + 1. */
+size_t clq_onnx_files(struct clq_file_id *out, size_t capacity, const struct clq_model *model, const char *beside_too);
+
 /* One TensorProto, as ONNX's test data has them. Name and data are arena's. A SequenceProto or OptionalProto is
  * CLQ_ERR_UNSUPPORTED where it can be told apart. */
 clq_status clq_tensor_pb_read(struct clq_const *out, struct clq_arena *arena, const char *path, struct clq_error *err);

@@ -31,7 +31,8 @@ struct clq_onnx_reader {
     const char *external_name;
     bool allow_links;
     uint64_t external_bytes, external_room; /* of all tensors, and of the distinct files behind them */
-    struct clq_map external_files;
+    struct clq_map external_files, external_names; /* by file identity, and by location */
+    int external_capacity;
     uint64_t *hash; /* of the file set, or NULL */
     struct clq_map functions, node_names, texts; /* texts: initializers of type STRING */
     struct clq_onnx_todo *todo, *done;

@@ -227,6 +227,25 @@ void clq_onnx_close_external(struct clq_onnx_reader *r)
     r->external_name = NULL;
 }
 
+/* The model remembers which files it needs. */
+static clq_status note_external(struct clq_onnx_reader *r, const char *location)
+{
+    struct clq_model *m = r->model;
+    if (clq_map_get(&r->external_names, location) >= 0) return CLQ_OK;
+    if (m->n_external == r->external_capacity) {
+        int capacity = m->n_external * 2 + 4;
+        const char **grown = clq_arena_array(r->arena, (size_t)capacity, sizeof *grown);
+        if (!grown) return clq_onnx_no_memory(r->err);
+        if (m->n_external) memcpy(grown, m->external, (size_t)m->n_external * sizeof *grown);
+        m->external = grown;
+        r->external_capacity = capacity;
+    }
+    const char *name = clq_arena_string(r->arena, location);
+    if (!name || !clq_map_set(&r->external_names, name, 0)) return clq_onnx_no_memory(r->err);
+    m->external[m->n_external++] = name;
+    return CLQ_OK;
+}
+
 static clq_status open_external(struct clq_onnx_reader *r, const char *location)
 {
     if (r->external_name && strcmp(r->external_name, location) == 0) return CLQ_OK;
@@ -236,6 +255,7 @@ static clq_status open_external(struct clq_onnx_reader *r, const char *location)
     CLQ_TRY(clq_file_open_below(&r->external, r->base_path, location, strlen(location),
                                 r->allow_links ? CLQ_BELOW_LINKS : 0u, r->err));
     r->external_name = name;
+    CLQ_TRY(note_external(r, location));
     const char *id = clq_arena_printf(&r->scratch, "%llx %llx", (unsigned long long)r->external.id.device,
                                       (unsigned long long)r->external.id.inode);
     if (!id) return clq_onnx_no_memory(r->err);
@@ -276,7 +296,6 @@ static clq_status from_file(struct clq_onnx_reader *r, struct clq_const *c, Onnx
     CLQ_TRY(clq_file_pread(&r->external, data, c->bytes, e.offset, r->err));
     if (r->hash) clq_fnv128(r->hash, data, c->bytes);
     c->data = data;
-    r->model->has_external_data = true;
     return tidy(r, c, t, data, elements);
 }
 

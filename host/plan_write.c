@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <clquant/version.h>
 
@@ -294,38 +293,26 @@ clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_
 
 /* ---- Files ---- */
 
-size_t clq_result_input(struct clq_file_id *out, const struct clq_result *r)
+clq_status clq_result_output(struct clq_writer_options *out, clq_result *r, bool force, struct clq_error *err)
 {
-    struct stat st;
-    if (!r->source->path || stat(r->source->path, &st) != 0) return 0;
-    *out = (struct clq_file_id){(uint64_t)st.st_dev, (uint64_t)st.st_ino};
-    return 1;
-}
-
-/* The float model byte for byte, if its file is still the one that was read. */
-static clq_status copy_source(const struct clq_model *source, const char *to, const struct clq_writer_options *o, struct clq_error *err)
-{
-    struct clq_blob blob;
-    char hash[65];
-    CLQ_TRY(clq_file_read(&blob, source->path, 0, err));
-    clq_sha256_hex(hash, blob.data, blob.bytes);
-    clq_status st = strcmp(hash, source->sha256) == 0 ? clq_file_write(to, blob.data, blob.bytes, o, err)
-                                                      : clq_fail(err, CLQ_ERR_IO, "'%s' was changed while it was being quantized", source->path);
-    free(blob.data);
-    return st;
+    const size_t most = 2 * (size_t)r->source->n_external + 1;
+    struct clq_file_id *ids = clq_arena_array(&r->search.arena, most, sizeof *ids);
+    if (!ids) return no_memory(err);
+    *out = (struct clq_writer_options){.force = force, .inputs = ids, .n_inputs = clq_onnx_files(ids, most, r->source, r->copied_to)};
+    return CLQ_OK;
 }
 
 clq_status clq_result_write(clq_result *r, const char *model_path, bool force)
 {
     if (!r || !model_path) return CLQ_ERR_INVALID_ARGUMENT;
     struct clq_error *err = &r->ctx->error;
-    struct clq_file_id input;
-    size_t n = clq_result_input(&input, r);
-    struct clq_writer_options o = {.force = force, .inputs = &input, .n_inputs = n};
+    struct clq_writer_options o;
+    CLQ_TRY(clq_result_output(&o, r, force, err));
     if (!r->summary.kept_float) return clq_file_write(model_path, r->bytes, r->n_bytes, &o, err);
-    if (r->source->path && !r->source->has_external_data) return copy_source(r->source, model_path, &o, err);
-    struct clq_onnx_write_options w = {.force = force, .inputs = &input, .n_inputs = n};
-    return clq_onnx_write_with(model_path, r->source, &w, err);
+    struct clq_onnx_write_options w = {.force = force, .inputs = o.inputs, .n_inputs = o.n_inputs};
+    if (!r->source->path) return clq_onnx_write_with(model_path, r->source, &w, err);
+    r->copied_to = clq_arena_string(&r->search.arena, model_path);
+    return r->copied_to ? clq_onnx_copy(model_path, r->source, &w, err) : no_memory(err);
 }
 
 clq_status clq_result_write_plan(clq_result *r, const char *plan_path, bool force)
@@ -334,10 +321,10 @@ clq_status clq_result_write_plan(clq_result *r, const char *plan_path, bool forc
     char *text;
     size_t n;
     struct clq_error *err = &r->ctx->error;
-    struct clq_file_id input;
+    struct clq_writer_options o;
     fill_results(r);
+    CLQ_TRY(clq_result_output(&o, r, force, err));
     CLQ_TRY(clq_plan_text(&text, &n, &r->plan, err));
-    struct clq_writer_options o = {.force = force, .inputs = &input, .n_inputs = clq_result_input(&input, r)};
     clq_status st = clq_file_write(plan_path, text, n, &o, err);
     free(text);
     return st;

@@ -378,8 +378,8 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
 static clq_status reference_bytes(struct clq_result *r, struct clq_error *err)
 {
     unsigned char *bytes;
-    if (r->source->file_bytes && !r->source->has_external_data) {
-        r->summary.reference_bytes = r->source->file_bytes;
+    if (r->source->file_bytes) {
+        r->summary.reference_bytes = r->source->file_bytes + (size_t)r->source->external_bytes;
         return CLQ_OK;
     }
     CLQ_TRY(clq_onnx_encode(&bytes, &r->summary.reference_bytes, &r->search.model, err));

@@ -248,8 +248,8 @@ clq_status clq_result_write_report(clq_result *r, const char *html_path, bool fo
     clq_status st = build(&page, &scratch, r, err);
     uselocale(old);
     freelocale(plain);
-    struct clq_file_id input;
-    struct clq_writer_options o = {.force = force, .inputs = &input, .n_inputs = clq_result_input(&input, r)};
+    struct clq_writer_options o;
+    if (st == CLQ_OK) st = clq_result_output(&o, r, force, err);
     if (st == CLQ_OK) st = clq_file_write(html_path, page.text, page.used, &o, err);
     clq_arena_free(&scratch);
     free(page.text);

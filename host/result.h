@@ -21,6 +21,7 @@ struct clq_result {
     struct clq_plan_data replay;  /* the plan that was given, if any */
     struct clq_plan_data plan;
     unsigned char *bytes;         /* the file that will be written */
+    const char *copied_to;        /* where a kept float model went, NULL before */
     size_t n_bytes;
 };
 
@@ -35,7 +36,7 @@ clq_status clq_plan_model_hash(char out[65], const struct clq_model *model, stru
 /* In place of calibration and search: target, precisions, parameters, corrections and numbers from options->plan_path, into
  * result->replay and the search (plan_replay.c). CLQ_ERR_INVALID_ARGUMENT: the plan does not fit the model. */
 clq_status clq_result_replay(struct clq_result *r, bool *on_codes, bool *on_device, const struct clq_quantize_options *options, struct clq_error *err);
-/* The file that the model was read from, which no output may replace; 0 where it has gone. */
-size_t clq_result_input(struct clq_file_id *out, const struct clq_result *r);
+/* How an output is written: never over a file that the model was read from, or that a kept float model was copied to. */
+clq_status clq_result_output(struct clq_writer_options *out, struct clq_result *r, bool force, struct clq_error *err);
 
 #endif

@@ -20,7 +20,7 @@ static void identify(struct clq_model *m, const struct clq_blob *file)
     unsigned char digest[32];
     clq_sha256_start(&sha);
     clq_sha256_add(&sha, file->data, file->bytes);
-    if (m->has_external_data) clq_sha256_add(&sha, m->hash, sizeof m->hash);
+    if (m->n_external) clq_sha256_add(&sha, m->hash, sizeof m->hash);
     clq_sha256_finish(&sha, digest);
     clq_hex(m->sha256, digest, sizeof digest);
 }

@@ -74,12 +74,13 @@ class Case(unittest.TestCase):
         consts = [tensor("w0", F32, [8, 8], w[:64]), tensor("w1", F32, [8, 4], w[64:])]
         return write(self.path(name), model(nodes, [value("x", F32, ["n", 8])], [value("y", F32, ["n", 4])], consts))
 
-    def external(self):
+    def external(self, location="w.bin"):
         """x [n, 8] -> MatMul -> y [n, 8], with the weights in a file beside the model."""
         w = [((i * 37) % 101 - 50) / 64 for i in range(64)]
-        write(self.path("w.bin"), struct.pack("<64f", *w))
+        os.makedirs(os.path.dirname(self.path(location)), exist_ok=True)
+        write(self.path(location), struct.pack("<64f", *w))
         entry = lambda k, v: block(13, block(1, k) + block(2, v))
-        external = whole(1, 8) + whole(1, 8) + whole(2, F32) + block(8, "w") + entry("location", "w.bin") + whole(14, 1)
+        external = whole(1, 8) + whole(1, 8) + whole(2, F32) + block(8, "w") + entry("location", location) + whole(14, 1)
         return write(self.path("m.onnx"), model([node("MatMul", ["x", "w"], ["y"], name="product")], [value("x", F32, ["n", 8])],
                                              [value("y", F32, ["n", 8])], [external]))
 
@@ -347,7 +348,7 @@ class Quantize(Case):
         self.json("quantize", m, "--data", data, "--pairs", "20", "--remeasure", "-o", self.path("c.onnx"))
 
     def test_external_data(self):
-        """The constants lie in a file beside the model; what is written is whole, quantized or kept."""
+        """The constants lie in a file beside the model. A quantized model is one file; a kept one is the same files elsewhere."""
         m = self.external()
         os.mkdir(self.path("out"))
         for args, precision in ((["--uniform", "int8"], "int8"), (["--candidates", "f32"], "f32")):
@@ -355,10 +356,52 @@ class Quantize(Case):
             self.assertEqual(d["layers"][0]["precision"], precision)
             e = self.json("eval", self.path("out/" + precision + ".onnx"), "--data", self.two_data(), "--reference", m)
             self.assertTrue(e["identical"] if precision == "f32" else e["sqnr_db"] > 20)
+        self.assertEqual(d["model_bytes"], os.path.getsize(m) + os.path.getsize(self.path("w.bin")))
+        self.assertEqual(content(self.path("out/f32.onnx")), content(m))
+        self.assertEqual(content(self.path("out/w.bin")), content(self.path("w.bin")))
         os.rename(self.path("w.bin"), self.path("far.bin"))
         os.symlink(self.path("far.bin"), self.path("w.bin"))
         self.fails(2, "w.bin.*--follow-links", "inspect", m)
         self.run_command("inspect", m, "--follow-links")
+
+    def keep(self, m, out, *more, **expect):
+        return self.run_command("quantize", m, "--data", self.two_data(), "--candidates", "f32", "-o", out, *more, **expect)
+
+    def test_kept_external_data_replaces_nothing(self):
+        m, data = self.external(), content(self.path("w.bin"))
+        self.keep(m, self.path("beside.onnx"))  # the same folder: both models share the file
+        self.assertEqual((content(self.path("beside.onnx")), content(self.path("w.bin"))), (content(m), data))
+        os.mkdir(self.path("out"))
+        foreign, out = write(self.path("out/w.bin"), b"keep me"), self.path("out/o.onnx")
+        r = self.keep(m, out, expect=2)
+        self.assertRegex(r.err, "out/w.bin.*exists")
+        self.assertEqual((os.listdir(self.path("out")), content(foreign)), (["w.bin"], b"keep me"))
+        self.keep(m, out, "--force")
+        self.assertEqual((content(out), content(foreign)), (content(m), data))
+        before = os.stat(foreign).st_ino
+        os.unlink(out)
+        os.unlink(out + ".plan.json")
+        self.keep(m, out)  # the same bytes are there already, as after a run that was cut off
+        self.assertEqual((content(out), os.stat(foreign).st_ino), (content(m), before))
+        for name in ("w.bin", "out/w.bin"):
+            r = self.keep(m, self.path(name), "--force", expect=2)
+            self.assertRegex(r.err, "w.bin")
+            self.assertEqual(content(self.path(name)), data)
+
+    def test_kept_external_data_in_a_folder(self):
+        m, out = self.external("weights/a/w.bin"), self.path("out/o.onnx")
+        os.makedirs(self.path("out"))
+        os.makedirs(self.path("elsewhere"))
+        os.symlink(self.path("elsewhere"), self.path("out/weights"))
+        self.assertIn("out/weights", self.keep(m, out, "--force", expect=2).err)  # not through a link
+        self.assertEqual((os.listdir(self.path("elsewhere")), os.listdir(self.path("out"))), ([], ["weights"]))
+        os.unlink(self.path("out/weights"))
+        self.keep(m, out)
+        self.assertEqual(content(self.path("out/weights/a/w.bin")), content(self.path("weights/a/w.bin")))
+        self.assertTrue(self.json("eval", out, "--data", self.two_data(), "--reference", m)["identical"])
+        m = self.external("p.onnx.plan.json")  # the plan may not replace what the model needs
+        self.assertIn("p.onnx.plan.json", self.keep(m, self.path("out/p.onnx"), "--force", expect=4).err)
+        self.assertEqual(content(self.path("out/p.onnx.plan.json")), content(self.path("p.onnx.plan.json")))
 
     def test_a_plan_of_other_external_data(self):
         m, bin_path = self.external(), self.path("w.bin")

@@ -109,7 +109,10 @@ struct clq_model {
     uint64_t hash[2];  /* FNV-1a 128 of the file's bytes, for plans and profiles; 0 for a rewritten model */
     void *mapping;     /* the file's bytes, released by clq_model_release */
     size_t mapping_bytes;
-    bool has_external_data;
+    int n_external; /* files of external data */
+    const char **external; /* [n_external]: their locations as the file says them, each once */
+    uint64_t external_bytes; /* of those files */
+    bool external_links;   /* they may lie behind links */
     const char *path;  /* of the file it was loaded from, or NULL */
     char sha256[65];   /* of that file's bytes, "" when unknown */
     size_t file_bytes;
