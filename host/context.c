@@ -66,7 +66,7 @@ static clq_status open_cl(struct clq_context *ctx, int index, struct clq_error *
     if (st == CLQ_OK && index < 0)
         for (int i = 0; i < n && index < 0; i++)
             if (!list[i].is_cpu) index = list[i].index;
-    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu};
+    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu, .timeout_ms = ctx->device_timeout_ms};
     char prefer[CLQ_TUNE_PREFER];
     if (st == CLQ_OK && index >= 0 && index < n) st = clq_tune_apply(&o, prefer, ctx, &list[index], ctx->tuning_path, err);
     free(list);
@@ -116,6 +116,7 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
     ctx->cancel = opt->cancel;
     ctx->user = opt->user;
     ctx->require_device = opt->require_device;
+    ctx->device_timeout_ms = opt->device_timeout_ms;
     if (opt->threads < 0 || opt->threads > 1024)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "threads: expected 0 to 1024, got %d", opt->threads);
     ctx->threads = opt->threads ? opt->threads : clq_parallel_limit();
@@ -245,7 +246,7 @@ static void judge(struct clq_context *ctx, const struct clq_cl_info *info, clq_d
 {
     struct clq_error err = {0};
     struct clq_cl *cl = NULL;
-    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu};
+    struct clq_cl_options o = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu, .timeout_ms = ctx->device_timeout_ms};
     char prefer[CLQ_TUNE_PREFER];
     int passed = 0, offered = 0;
     d->usable = false;

@@ -26,6 +26,7 @@ struct clq_context {
     bool cl_dead;             /* it failed: the rest runs on the CPU */
     char device_note[256];    /* why a fallback happened, "" when none did */
     bool require_device;
+    unsigned device_timeout_ms;
     clq_log_fn *log;
     clq_progress_fn *progress;
     clq_cancel_fn *cancel;

@@ -62,7 +62,7 @@ static inline void fill_bytes(void *p, size_t n)
 static inline void add_target(const char *isa, int threads, const char *device)
 {
     struct target *t = &targets[n_targets];
-    clq_context_options o = {.isa = isa, .threads = threads, .device = device, .require_device = true};
+    clq_context_options o = {.isa = isa, .threads = threads, .device = device, .require_device = true, .device_timeout_ms = 300000};
     if (clq_context_create(&t->ctx, &o) != CLQ_OK) return;
     snprintf(t->name, sizeof t->name, "%s, %d threads, %s", device ? device : "cpu", threads, isa ? isa : "best");
     if (device) have_opencl = true;

@@ -84,7 +84,7 @@ static clq_context *faulty(uint64_t n, bool require)
 {
     clq_context *ctx = NULL;
     struct clq_error err;
-    struct clq_cl_options o = {.fail_at = n, .skip_selftest = true};
+    struct clq_cl_options o = {.fail_at = n, .skip_selftest = true, .timeout_ms = 300000};
     if (clq_context_create(&ctx, &(clq_context_options){.threads = 2}) != CLQ_OK) fail_msg("no context");
     ctx->require_device = require;
     if (clq_cl_open(&ctx->cl, 0, &o, &err) != CLQ_OK) fail_msg("%s", err.text);

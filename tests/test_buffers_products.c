@@ -338,7 +338,7 @@ static void test_device_cannot(void **state)
         skip();
     }
     OK(ref, clq_quantize_array(ref, y_ref, x, &p));
-    assert_int_equal(clq_context_create(&ctx, &(clq_context_options){.device = "opencl"}), CLQ_OK);
+    assert_int_equal(clq_context_create(&ctx, &(clq_context_options){.device = "opencl", .device_timeout_ms = 300000}), CLQ_OK);
     assert_string_equal(clq_context_fallback(ctx), "");
     OK(ctx, clq_quantize_array(ctx, y, x, &p));
     assert_memory_equal(y, y_ref, sizeof y);

@@ -46,7 +46,7 @@ static void on_log(void *user, const char *line)
 static clq_context *open_context(struct watch *w, const char *device)
 {
     clq_context *ctx = NULL;
-    const clq_context_options o = {.threads = 1, .device = device, .require_device = true, .tuning_path = path, .log = on_log,
+    const clq_context_options o = {.threads = 1, .device = device, .require_device = true, .device_timeout_ms = 300000, .tuning_path = path, .log = on_log,
                                    .progress = on_progress, .cancel = on_cancel, .user = w};
     logged[0] = 0;
     assert_int_equal(clq_context_create(&ctx, &o), CLQ_OK);
@@ -154,14 +154,14 @@ static void test_few_rows(void **state)
     struct clq_cl *cl = NULL;
     (void)state;
     if (!have_device()) skip();
-    const struct clq_cl_tune_options o = {.device = {.only = "generic blocked gemv_plain_16 gemv_plain_64"}};
+    const struct clq_cl_tune_options o = {.device = {.only = "generic blocked gemv_plain_16 gemv_plain_64", .timeout_ms = 300000}};
     if (clq_cl_tune(&tuned, 0, &o, &err) != CLQ_OK) fail_msg("%s", err.text);
     assert_in_range(tuned.tuning.few_rows, 0, 16);
     size_t gemv = 0;
     for (size_t i = 0; i < tuned.n; i++) gemv += tuned.candidate[i].family == CLQ_CL_GEMV && tuned.candidate[i].passed;
     assert_int_equal(gemv, 2);
     free(tuned.candidate);
-    const struct clq_cl_options prefer = {.only = "generic gemv_plain_16 gemv_plain_64", .prefer = "gemv_u8s8=gemv_plain_64"};
+    const struct clq_cl_options prefer = {.only = "generic gemv_plain_16 gemv_plain_64", .prefer = "gemv_u8s8=gemv_plain_64", .timeout_ms = 300000};
     if (clq_cl_open(&cl, 0, &prefer, &err) != CLQ_OK || clq_cl_ready(cl, CLQ_CL_GEMV, &err) != CLQ_OK) fail_msg("%s", err.text);
     assert_string_equal(clq_cl_variant(cl, CLQ_CL_GEMV), "gemv_plain_64");
     clq_cl_close(cl);
