@@ -157,7 +157,9 @@ static clq_status start(struct clq_data *d, const clq_model *model, const clq_da
         clq_model_input(&d->inputs[i], model, i);
         d->inputs[i].name = clq_arena_string(&d->arena, d->inputs[i].name);
         if (!d->inputs[i].name) return no_memory(d);
-        if (d->batch > 1 && (d->inputs[i].rank < 1 || (d->inputs[i].shape[0] >= 0 && d->inputs[i].shape[0] != (int64_t)d->batch)))
+        if (d->batch > 1 && d->inputs[i].rank < 0)
+            return clq_fail(&d->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "batch %zu: the model does not tell the rank of input '%s'", d->batch, d->inputs[i].name);
+        if (d->batch > 1 && d->inputs[i].rank > 0 && d->inputs[i].shape[0] >= 0 && d->inputs[i].shape[0] != (int64_t)d->batch)
             return clq_fail(&d->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "batch %zu: input '%s' has a fixed first dimension", d->batch, d->inputs[i].name);
     }
     return CLQ_OK;
@@ -312,6 +314,19 @@ static clq_status read_row(struct clq_data *d, const struct file *f, size_t row,
     return clq_arrays_rows(f->arrays, (size_t)f->array[i], (int64_t)row, (int64_t)row + 1, (char *)d->buffer[i] + slot * bytes, &d->ctx->error);
 }
 
+/* A scalar has no axis to stack along: all samples of a batch share one value. */
+static clq_status check_scalars(const struct clq_data *d, size_t first, size_t slot, const clq_tensor *inputs)
+{
+    for (int i = 0; i < d->n_inputs; i++) {
+        size_t bytes;
+        const char *all = d->buffer[i];
+        if (d->inputs[i].rank != 0 || clq_tensor_bytes(&bytes, &inputs[i]) != CLQ_OK || memcmp(all, all + slot * bytes, bytes) == 0) continue;
+        return clq_fail(&d->ctx->error, CLQ_ERR_INVALID_ARGUMENT,
+                        "batch %zu: input '%s' is a scalar, which is not batched; samples %zu and %zu differ in it", d->batch, d->inputs[i].name, first, first + slot);
+    }
+    return CLQ_OK;
+}
+
 clq_status clq_data_get(clq_data *d, size_t index, clq_tensor *inputs)
 {
     if (!d || !inputs || index >= clq_data_count(d)) return CLQ_ERR_INVALID_ARGUMENT;
@@ -320,6 +335,7 @@ clq_status clq_data_get(clq_data *d, size_t index, clq_tensor *inputs)
         size_t row = index * d->batch + slot, f = 0;
         while (row >= d->files[f].samples) row -= d->files[f++].samples;
         for (int i = 0; i < d->n_inputs; i++) CLQ_TRY(read_row(d, &d->files[f], row, i, slot, &inputs[i]));
+        CLQ_TRY(check_scalars(d, index * d->batch, slot, inputs));
     }
     return CLQ_OK;
 }

@@ -7,6 +7,7 @@
 
 #include <clquant/quantize.h>
 
+#include "classes.h"
 #include "context.h"
 #include "data.h"
 #include "runner.h"
@@ -24,14 +25,6 @@ static size_t elements(const clq_tensor *t)
     return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
 }
 
-static size_t argmax(const float *x, size_t n)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
-    return best;
-}
-
 static void add_errors(struct sums *s, const clq_tensor *y, const clq_tensor *r)
 {
     if (y->dtype != CLQ_DTYPE_F32 || r->dtype != CLQ_DTYPE_F32) return;
@@ -47,21 +40,19 @@ static void add_errors(struct sums *s, const clq_tensor *y, const clq_tensor *r)
     }
 }
 
-/* Rows of the first output are samples with classes on the last axis. */
 static clq_status add_classes(struct sums *s, const clq_tensor *y, const clq_tensor *r, const int64_t *labels, size_t n_labels, struct clq_error *err)
 {
-    size_t classes = y->dtype == CLQ_DTYPE_F32 && y->rank >= 2 ? (size_t)y->shape[y->rank - 1] : 0;
-    size_t rows = classes > 1 ? elements(y) / classes : 0;
-    for (size_t i = 0; i < rows; i++) {
-        size_t at = s->rows + i, got = argmax((const float *)y->data + i * classes, classes);
-        size_t want = r ? argmax((const float *)r->data + i * classes, classes) : 0;
+    const struct clq_classes c = clq_classes_of(y);
+    if (labels) CLQ_TRY(clq_classes_fit_labels(&c, y, n_labels - s->rows, n_labels, err));
+    for (size_t i = 0; i < c.rows; i++) {
+        size_t got = clq_argmax((const float *)y->data + i * c.classes, c.classes);
+        size_t want = r ? clq_argmax((const float *)r->data + i * c.classes, c.classes) : 0;
         if (r) s->agree += got == want;
         if (!labels) continue;
-        if (at >= n_labels) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given, the data has more samples", n_labels);
-        s->correct += (int64_t)got == labels[at];
-        s->correct_reference += r && (int64_t)want == labels[at];
+        s->correct += (int64_t)got == labels[s->rows + i];
+        s->correct_reference += r && (int64_t)want == labels[s->rows + i];
     }
-    s->rows += rows;
+    s->rows += c.rows;
     return CLQ_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "classes.h"
 #include "scheduler/error.h"
 #include "profile_use.h"
 #include "scheduler/stats.h"
@@ -32,7 +33,7 @@ struct outputs {
     clq_tensor *in, *out;
     float *values;
     size_t capacity, count;
-    size_t first_rows, first_classes; /* of the first output, 0 when it has no classes */
+    struct clq_classes classes; /* of the first output */
 };
 
 static clq_status outputs_start(struct outputs *o, struct clq_search *s, struct clq_error *err)
@@ -64,10 +65,37 @@ static clq_status outputs_run(struct outputs *o, struct clq_search *s, const str
         memcpy(o->values + at, o->out[k].data, elements(&o->out[k]) * sizeof(float));
         at += elements(&o->out[k]);
     }
-    const clq_tensor *y = &o->out[0];
-    o->first_classes = y->dtype == CLQ_DTYPE_F32 && y->rank >= 2 ? (size_t)y->shape[y->rank - 1] : 0;
-    o->first_rows = o->first_classes > 1 ? elements(y) / o->first_classes : 0;
+    o->classes = clq_classes_of(&o->out[0]);
     return CLQ_OK;
+}
+
+/* The first value of a run that holds a NaN. */
+struct origin {
+    const char *name;
+    size_t element;
+};
+
+static clq_status find_nan(void *state, const struct clq_value *v, struct clq_error *err)
+{
+    struct origin *o = state;
+    const float *x = v->t.data;
+    size_t n = v->t.dtype == CLQ_DTYPE_F32 ? elements(&v->t) : 0;
+    (void)err;
+    for (size_t i = 0; i < n && !o->name; i++)
+        if (isnan(x[i])) *o = (struct origin){v->name ? v->name : "", i};
+    return CLQ_OK;
+}
+
+/* Inputs are finite, and calibration has seen none inside; a NaN on other samples is told where it arises. */
+static clq_status check_outputs(const struct outputs *o, struct clq_search *s, const struct clq_probe *probe, size_t i, struct clq_error *err)
+{
+    size_t at = 0;
+    struct origin origin = {0};
+    while (at < o->count && !isnan(o->values[at])) at++;
+    if (at == o->count) return CLQ_OK;
+    CLQ_TRY(clq_runner_run(&s->reference, o->in, o->out, find_nan, &origin, err));
+    return clq_fail(err, CLQ_ERR_NUMERIC, "tensor '%s': element %zu of sample %zu is NaN", origin.name ? origin.name : s->model.graph.outputs[0].name,
+                    origin.name ? origin.element : at, probe->source.index[i]);
 }
 
 clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, struct clq_error *err)
@@ -83,6 +111,7 @@ clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, s
     for (size_t i = 0; i < n && st == CLQ_OK; i++) {
         if (!clq_context_progress(s->ctx, "float reference", (double)i / (double)n)) st = canceled(err);
         if (st == CLQ_OK) st = outputs_run(&o, s, probe, &s->reference, i, err);
+        if (st == CLQ_OK) st = check_outputs(&o, s, probe, i, err);
         if (st != CLQ_OK) break;
         probe->outputs[i] = clq_arena_array(&s->arena, o.count + 1, sizeof(float));
         probe->output_count[i] = o.count;
@@ -97,21 +126,13 @@ clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, s
     return st;
 }
 
-static size_t argmax(const float *x, size_t n)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
-    return best;
-}
-
 static clq_status compare_classes(struct clq_comparison *c, const struct clq_probe *probe, const struct outputs *o, const float *ref, size_t first_label,
                                   struct clq_error *err)
 {
-    if (probe->labels && o->first_rows > probe->n_labels - first_label)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "labels: %zu are given for samples that judge, the first output has more rows", probe->n_labels);
-    for (size_t r = 0; r < o->first_rows; r++) {
-        size_t a = argmax(ref + r * o->first_classes, o->first_classes), b = argmax(o->values + r * o->first_classes, o->first_classes);
+    const size_t n = o->classes.classes;
+    if (probe->labels) CLQ_TRY(clq_classes_fit_labels(&o->classes, &o->out[0], probe->n_labels - first_label, probe->n_labels, err));
+    for (size_t r = 0; r < o->classes.rows; r++) {
+        size_t a = clq_argmax(ref + r * n, n), b = clq_argmax(o->values + r * n, n);
         c->samples++;
         c->agree += a == b;
         if (probe->labels) {
@@ -171,7 +192,7 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
         }
         add_sample(&samples[i], energy, probe->outputs[i], o.values, o.count);
         st = compare_classes(&c, probe, &o, probe->outputs[i], rows, err);
-        rows += o.first_rows;
+        rows += o.classes.rows;
     }
     clq_runner_free(&r);
     free(o.values);

@@ -588,6 +588,62 @@ class Edges(Case):
                              expect=2)
         self.assertRegex(r.err, r"tensor '\w+': element \d+ of sample 20 is (NaN|infinite)")
 
+    def test_nan_that_arises_inside(self):
+        """On samples that judge: no input has it, and calibration never saw it."""
+        m = write(self.path("log.onnx"), model([node("MatMul", ["x", "w"], ["h"], name="first"), node("Log", ["h"], ["l"], name="log"),
+                                                node("MatMul", ["l", "w"], ["y"], name="second")],
+                                               [value("x", F32, ["n", 8])], [value("y", F32, ["n", 8])],
+                                               [tensor("w", F32, [8, 8], [1.0 if i % 9 == 0 else 0.0 for i in range(64)])]))
+        x = [1 + i % 7 for i in range(64 * 8)]
+        write_npz(self.path("good.npz"), {"x": ("f4", (64, 8), x)})
+        x[5 * 8 + 3] = -1
+        write_npz(self.path("bad.npz"), {"x": ("f4", (64, 8), x)})
+        r = self.fails(2, r"tensor 'l': element 3 of sample 5 is NaN", "quantize", m, "--data", self.path("good.npz"), "--val-data", self.path("bad.npz"),
+                       "-o", self.path("o.onnx"))
+        self.assertEqual(len(r.err.strip().split("\n")), 1, r.err)
+        self.assertFalse(os.path.exists(self.path("o.onnx")))
+
+    def test_a_batch_with_a_scalar(self):
+        """A scalar is not batched: the samples of a batch share it, or are told that they do not."""
+        w = [((i * 37) % 101 - 50) / 64 for i in range(64)]
+        m = write(self.path("m.onnx"), model([node("Mul", ["x", "k"], ["s"], name="scale"), node("MatMul", ["s", "w"], ["y"], name="product")],
+                                             [value("x", F32, ["n", 8]), value("k", F32, [])], [value("y", F32, ["n", 8])],
+                                             [tensor("w", F32, [8, 8], w)]))
+        x = [((i * 7919) % 257 - 128) / 64 for i in range(512)]
+        write_npz(self.path("same.npz"), {"x": ("f4", (64, 8), x), "k": ("f4", (64,), [2.0 + i // 32 for i in range(64)])})
+        d = self.json("quantize", m, "--data", self.path("same.npz"), "--batch", "4", "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"))
+        self.assertEqual({layer["precision"] for layer in d["layers"]}, {"int8"})
+        one, four = (self.json("eval", self.path("o.onnx"), "--reference", m, "--data", self.path("same.npz"), "--batch", n) for n in "14")
+        self.assertEqual((one["samples"], four["samples"]), (64, 64))
+        self.assertAlmostEqual(one["sqnr_db"], four["sqnr_db"], delta=0.1)
+        write_npz(self.path("other.npz"), {"x": ("f4", (64, 8), x), "k": ("f4", (64,), [5.0 if i == 42 else 2.0 for i in range(64)])})
+        self.fails(2, "input 'k' is a scalar, which is not batched; samples 40 and 42 differ", "eval", m, "--reference", m, "--data",
+                   self.path("other.npz"), "--batch", "4")
+        for command in ("quantize", "eval", "bench model"):
+            self.assertIn("a scalar input is not batched", self.run_command(*command.split(), "--help").out)
+
+    def test_agreement_is_of_classes(self):
+        """Of [samples, classes] and [samples, positions, classes]; the largest of a map's last axis means nothing."""
+        w = [((i * 37) % 101 - 50) / 64 for i in range(32)]
+        sequence = write(self.path("s.onnx"), model([node("MatMul", ["x", "w"], ["y"], name="product")], [value("x", F32, ["n", 5, 8])],
+                                                    [value("y", F32, ["n", 5, 4])], [tensor("w", F32, [8, 4], w)]))
+        x = [((i * 7919) % 257 - 128) / 64 for i in range(40 * 64)]
+        write_npz(self.path("s.npz"), {"x": ("f4", (40, 5, 8), x[:1600])})
+        d = self.json("eval", sequence, "--reference", sequence, "--data", self.path("s.npz"))
+        self.assertEqual((d["samples"], d["agreement"]), (200, 1))
+        area = write(self.path("a.onnx"), model([node("Conv", ["x", "w"], ["y"], name="conv")], [value("x", F32, ["n", 4, 4, 4])],
+                                                [value("y", F32, ["n", 8, 4, 4])], [tensor("w", F32, [8, 4, 1, 1], w)]))
+        write_npz(self.path("a.npz"), {"x": ("f4", (40, 4, 4, 4), x)})
+        args = ["--data", self.path("a.npz"), "--pairs", "20", "--uniform", "int8", "-o", self.path("o.onnx"), "--force"]
+        d = self.json("quantize", area, *args)
+        self.assertEqual((d["agreement"], d["top1"]), (None, None))
+        self.assertGreater(d["sqnr_db"], 20)
+        self.assertNotIn("agreement", self.run_command("quantize", area, *args).out)
+        self.assertIsNone(self.json("eval", area, "--reference", area, "--data", self.path("a.npz"))["agreement"])
+        write_npy(self.path("l.npy"), "i8", (40,), [0] * 40)
+        for command in (["quantize", area, *args, "--max-drop", "1"], ["eval", area, "--data", self.path("a.npz")]):
+            self.fails(2, r"labels: the first output has rank 4, expected \[samples, classes\]", *command, "--labels", self.path("l.npy"))
+
     def test_masks_set_no_range(self):
         """A mask that is added before a softmax, as an input: the layer stays float, the products around it are quantized well."""
         w = [((i * 37) % 101 - 50) / 64 for i in range(96)]

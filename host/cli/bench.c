@@ -26,7 +26,7 @@ static const struct cli_option options[] = {
     {"reference", 0, CLI_TEXT, offsetof(struct arguments, reference), "MODEL", 0, 0, "the model to compare with, timed in turn with the first"},
     {"data", 0, CLI_TEXT, offsetof(struct arguments, data), "DATA", 0, 0, "where the sample comes from: .npz, .npy, a folder (default synthetic:1)"},
     {"index", 0, CLI_WHOLE, offsetof(struct arguments, index), "N", 0, 1e12, "which sample (default 0)"},
-    {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1)"},
+    {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
     {"pairs", 0, CLI_WHOLE, offsetof(struct arguments, pairs), "N", 1, 1000000, "timed pairs (default: as many as fit into 20 s, 21 to 200)"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
     CLI_MEASURE(struct arguments),

@@ -20,7 +20,7 @@ static const struct cli_option options[] = {
     {"labels", 0, CLI_TEXT, offsetof(struct arguments, labels), "LABELS.npy", 0, 0, "the class of every sample"},
     {"reference", 0, CLI_TEXT, offsetof(struct arguments, reference), "MODEL", 0, 0, "the model whose outputs are right, usually the float one"},
     CLI_MEASURE(struct arguments),
-    {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1)"},
+    {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
     {"limit", 0, CLI_WHOLE, offsetof(struct arguments, limit), "N", 1, 1e12, "at most so many samples"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
@@ -32,7 +32,8 @@ static const struct cli_spec spec = {
     .name = "eval",
     .arguments = "MODEL --data DATA [--labels LABELS.npy] [--reference MODEL]",
     .summary = "Runs a model on samples and prints how good it is: top-1 accuracy when labels are given; agreement, signal to\n"
-               "quantization noise ratio (over all outputs and samples together) and cosine when a reference is given.\n",
+               "quantization noise ratio (over all outputs and samples together) and cosine when a reference is given. Top-1 and\n"
+               "agreement are of a first output [samples, classes] or [samples, positions, classes]; of maps (rank 4) there is none.\n",
     .options = options,
     .least = 1,
     .most = 1,

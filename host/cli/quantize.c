@@ -50,7 +50,7 @@ static const struct cli_option options[] = {
     {"strict", 0, CLI_FLAG, AT(strict), NULL, 0, 0, "exit code 1 when float is kept, the result is slower than float, or a bound is missed"},
     {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
     {"pairs", 0, CLI_WHOLE, AT(pairs), "N", 10, 100000, "timed pairs of the final comparison (default 200)"},
-    {"batch", 0, CLI_WHOLE, AT(batch), "N", 1, 65536, "samples per run (default 1)"},
+    {"batch", 0, CLI_WHOLE, AT(batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
     {"limit", 0, CLI_WHOLE, AT(limit), "N", 1, 1e12, "at most so many samples of --data"},
     {"tuning-samples", 0, CLI_WHOLE, AT(tuning), "N", 1, 100000, "samples for the error of each layer (default 8)"},
     {"seed", 0, CLI_WHOLE, AT(seed), "N", 0, 9e15, "of the split and of synthetic data (default 0)"},

@@ -23,7 +23,7 @@ typedef struct clq_data clq_data;
 typedef struct clq_bundle clq_bundle;
 
 typedef struct clq_data_options {
-    size_t batch;      /* samples that are stacked into one input, 0 or 1: none */
+    size_t batch;      /* samples that are stacked into one input, 0 or 1: none; a scalar input is not, they must agree in it */
     size_t limit;      /* at most so many samples, 0: all */
     uint64_t seed;     /* of synthetic data */
 } clq_data_options;

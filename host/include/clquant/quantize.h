@@ -84,7 +84,8 @@ typedef struct clq_summary {
     double sqnr_db;          /* measured on the validation samples; +inf: no error at all */
     double sqnr_db_lower;    /* what unseen samples reach at 95 %; NaN: float was kept, or too few validation samples to say */
     double cosine;
-    double agreement;        /* part of the rows with the same argmax; < 0: the output has no classes */
+    double agreement;        /* part of the rows with the same argmax; < 0: the first output is not [samples, classes] or
+                              * [samples, positions, classes] */
     double top1, top1_reference; /* points; < 0: no labels */
     double uniform_sqnr_db;  /* of every layer in int8 */
     double speedup, speedup_lo, speedup_hi; /* reference / result, median of paired ratios with its 95 % interval */
@@ -122,7 +123,7 @@ CLQ_API clq_status clq_result_write_report(clq_result *result, const char *html_
 typedef struct clq_evaluation {
     size_t samples;
     double top1, top1_reference; /* points; < 0: no labels or no reference */
-    double agreement;            /* part with the same argmax as the reference; < 0: no reference */
+    double agreement;            /* part with the same argmax as the reference; < 0: no reference, or no classes (as in clq_summary) */
     double sqnr_db, cosine;      /* against the reference; NaN without one, +inf when identical */
     bool identical;
 } clq_evaluation;
