@@ -26,7 +26,8 @@ ort_object *clq_ort_handle(void *session);
 
 clq_status clq_ort_profile(struct clq_runtime *runtime, const struct clq_model *model, const clq_tensor *inputs, int runs, clq_node_time_fn *visit,
                            void *state, struct clq_error *err);
-/* Reads a profile's text: visits every node with the mean of the faster three quarters of its times. */
+/* Reads a profile's text: visits every node, in the order of their first runs, with the mean of the faster three quarters of
+ * its times. */
 clq_status clq_ort_read_profile(const char *path, int runs, clq_node_time_fn *visit, void *state, struct clq_error *err);
 
 #endif

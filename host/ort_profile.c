@@ -17,6 +17,12 @@ struct event {
     const char *name; /* the node's, without the profiler's suffix; n bytes */
     size_t n;
     double us;
+    size_t order;
+};
+
+/* All events of one name. */
+struct node {
+    size_t first, last, order; /* first .. last - 1; order of the earliest */
 };
 
 static int by_name(const void *a, const void *b)
@@ -24,7 +30,29 @@ static int by_name(const void *a, const void *b)
     const struct event *x = a, *y = b;
     size_t n = x->n < y->n ? x->n : y->n;
     int c = memcmp(x->name, y->name, n);
-    return c ? c : x->n < y->n ? -1 : x->n > y->n;
+    if (c == 0) c = x->n < y->n ? -1 : x->n > y->n;
+    return c;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct node *x = a, *y = b;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* Groups events, sorted by name, into nodes in the order of their first runs. */
+static size_t group(struct node *nodes, const struct event *events, size_t n)
+{
+    size_t count = 0;
+    for (size_t first = 0, last; first < n; first = last) {
+        struct node *o = &nodes[count++];
+        *o = (struct node){first, first, events[first].order};
+        for (last = first; last < n && by_name(&events[first], &events[last]) == 0; last++)
+            if (events[last].order < o->order) o->order = events[last].order;
+        o->last = last;
+    }
+    qsort(nodes, count, sizeof *nodes, by_order);
+    return count;
 }
 
 /* One node's events: the mean of the faster three quarters, as whole microseconds leave little to a median. A name that
@@ -53,7 +81,8 @@ static size_t read_events(struct event *out, const clq_json *doc)
         double us = clq_json_as_real(clq_json_get(e, "dur"), -1);
         if (strcmp(clq_json_as_string(clq_json_get(e, "cat"), ""), "Node") != 0 || us < 0) continue;
         if (len <= tail || strcmp(name + len - tail, suffix) != 0) continue;
-        out[n++] = (struct event){name, len - tail, us};
+        out[n] = (struct event){name, len - tail, us, n};
+        n++;
     }
     return n;
 }
@@ -64,17 +93,16 @@ clq_status clq_ort_read_profile(const char *path, int runs, clq_node_time_fn *vi
     CLQ_TRY(clq_json_read(&doc, path, MOST_BYTES, err));
     size_t most = clq_json_size(doc);
     struct event *events = calloc(most + 1, sizeof *events);
+    struct node *nodes = calloc(most + 1, sizeof *nodes);
     double *us = calloc(most + 1, sizeof *us);
-    clq_status st = events && us ? CLQ_OK : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_status st = events && nodes && us ? CLQ_OK : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     size_t n = st == CLQ_OK ? read_events(events, doc) : 0;
     if (st == CLQ_OK && n == 0) st = clq_fail(err, CLQ_ERR_UNSUPPORTED, "onnxruntime's profile names no node: this build of it does not profile");
     if (st == CLQ_OK) qsort(events, n, sizeof *events, by_name);
-    for (size_t first = 0, last; st == CLQ_OK && first < n; first = last) {
-        last = first + 1;
-        while (last < n && by_name(&events[first], &events[last]) == 0) last++;
-        visit_node(&events[first], last - first, runs, us, visit, state);
-    }
+    size_t count = st == CLQ_OK ? group(nodes, events, n) : 0;
+    for (size_t i = 0; i < count; i++) visit_node(&events[nodes[i].first], nodes[i].last - nodes[i].first, runs, us, visit, state);
     free(us);
+    free(nodes);
     free(events);
     clq_json_free(doc);
     return st;

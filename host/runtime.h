@@ -19,7 +19,8 @@ struct clq_runtime {
     /* As clq_program_run: an output's data, when not NULL, receives the result; otherwise it stays valid until the next run. */
     clq_status (*run)(void *session, const clq_tensor *inputs, clq_tensor *outputs, struct clq_error *err);
     void (*close)(void *session); /* NULL is allowed */
-    /* Runs the model so many times and visits every node of it that the runtime says a time for. */
+    /* Runs the model so many times and visits every node of it that the runtime says a time for, in the order in which
+     * they run. */
     clq_status (*profile)(struct clq_runtime *runtime, const struct clq_model *model, const clq_tensor *inputs, int runs,
                           clq_node_time_fn *visit, void *state, struct clq_error *err);
     void (*free)(struct clq_runtime *runtime);

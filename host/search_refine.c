@@ -8,8 +8,10 @@
 
 #include "search_runtime.h"
 
-enum { PAIRS = 31, SOLVES = 3, TRIALS = 48, PARTS = 8 };
+enum { PAIRS = 31, LOOK = 7, SOLVES = 3, TRIALS = 48, PARTS = 8 };
 static const double LEAST_GAIN = 1.01; /* below that a switch is not worth the trial's noise */
+static const double LOOK_GAIN = 0.98;  /* what a first look has to show for a second one */
+static const double MOST_SECONDS = 120; /* for all switches */
 
 /* The best plan so far. */
 struct plan {
@@ -25,6 +27,7 @@ struct refiner {
     struct plan best;
     bool *trial, *seen;
     int trials;
+    double start; /* of the switches */
 };
 
 static clq_status no_memory(struct clq_error *err)
@@ -33,7 +36,8 @@ static clq_status no_memory(struct clq_error *err)
 }
 
 /* base NULL: against the float model. */
-static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const bool *on, const bool *base, struct clq_error *err)
+static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const bool *on, const bool *base, size_t pairs,
+                            struct clq_error *err)
 {
     struct clq_model m, b;
     CLQ_TRY(clq_search_model(&m, s, on, err));
@@ -41,7 +45,7 @@ static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_
     if (st == CLQ_OK) {
         clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
         s->ctx->progress = NULL;
-        st = clq_time_pair(t, s->ctx, &m, base ? &b : &s->model, in, PAIRS, NULL);
+        st = clq_time_pair(t, s->ctx, &m, base ? &b : &s->model, in, pairs, NULL);
         s->ctx->progress = progress;
         if (base) clq_model_release(&b);
     }
@@ -75,7 +79,7 @@ static clq_status consider(struct refiner *r, const bool *on, const struct clq_c
 {
     struct clq_search *s = r->s;
     clq_pair_timing t;
-    CLQ_TRY(time_plan(&t, s, r->in, on, NULL, err));
+    CLQ_TRY(time_plan(&t, s, r->in, on, NULL, PAIRS, err));
     *ratio = t.speedup > 0 ? 1 / t.speedup : 1;
     if (*ratio >= r->best.ratio) return CLQ_OK;
     memcpy(r->best.on, on, (size_t)s->units.n_units * sizeof *on);
@@ -139,11 +143,14 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     *taken = false;
     for (int i = 0; i < s->units.n_units; i++)
         if (s->records[i].rule && s->records[i].capable && !r->trial[i]) r->trial[i] = true; /* the user's word holds */
-    if (same(s, r->trial, r->best.on) || r->trials >= TRIALS) return CLQ_OK;
+    if (same(s, r->trial, r->best.on) || r->trials >= TRIALS || clq_now() - r->start > MOST_SECONDS) return CLQ_OK;
     if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
     r->trials++;
-    CLQ_TRY(time_plan(&t, s, r->in, r->trial, any(s, r->best.on) ? r->best.on : NULL, err));
+    const bool *base = any(s, r->best.on) ? r->best.on : NULL;
+    CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, LOOK, err));
+    if (!(t.speedup > LOOK_GAIN)) return CLQ_OK;
+    CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, PAIRS, err));
     if (!(t.speedup > LEAST_GAIN && t.speedup_lo > 1)) return CLQ_OK;
     CLQ_TRY(compare(&c, s, r->trial, err));
     if (!clq_search_within(&c, r->q->budget)) return CLQ_OK;
@@ -235,6 +242,7 @@ static clq_status switch_stretches(bool *any_taken, struct refiner *r, struct cl
 static clq_status switch_groups(struct refiner *r, struct clq_error *err)
 {
     bool taken = true;
+    r->start = clq_now();
     while (taken && r->trials < TRIALS) {
         taken = false;
         CLQ_TRY(switch_operators(&taken, r, err));

@@ -22,7 +22,8 @@ struct profile {
     bool *on;
     double *unit, *spread;  /* [units] us */
     double *convert[2];     /* [tensors] us: to codes, to float */
-    double other, all;      /* nodes without a mark; everything */
+    double other, all;      /* what no node with a mark came after; everything */
+    double pending;         /* nodes without a mark since the last one with one */
 };
 
 static clq_status no_memory(struct clq_error *err)
@@ -100,6 +101,8 @@ static clq_status mark_nodes(struct clq_model *m, const struct clq_search *s, st
     return mark_values(m, err);
 }
 
+/* Nodes without a mark (layouts for what follows, the body of an operator that the runtime spells out) belong to the next one
+ * with a mark. */
 static void take_node(void *state, const char *node, double us, double spread)
 {
     struct profile *p = state;
@@ -107,7 +110,12 @@ static void take_node(void *state, const char *node, double us, double spread)
     char kind = 'o';
     int n = -1;
     p->all += us;
-    if (mark && sscanf(mark, "clq_%c%d_", &kind, &n) != 2) kind = 'o';
+    if (!mark || sscanf(mark, "clq_%c%d_", &kind, &n) != 2) {
+        p->pending += us;
+        return;
+    }
+    us += p->pending;
+    p->pending = 0;
     if (kind == 'u' && n >= 0 && n < p->s->units.n_units) {
         p->unit[n] += us;
         p->spread[n] += spread;
@@ -189,6 +197,7 @@ static clq_status profile_plan(struct profile *p, struct clq_search *s, const cl
     clq_status st = mark_nodes(&m, s, err);
     if (st == CLQ_OK) st = time_whole(&whole, &runs, s, &m, in, err);
     if (st == CLQ_OK) st = s->ctx->runtime->profile(s->ctx->runtime, &m, in, runs, take_node, p, err);
+    p->other += p->pending;
     if (st == CLQ_OK) rescale(p, whole);
     clq_model_release(&m);
     return st;
@@ -241,6 +250,25 @@ static void fill_boundaries(struct clq_search *s, double known[2][2])
     }
 }
 
+/* A unit that the runtime does not run on codes keeps its conversions: a Q or DQ that stays between two units on codes is part
+ * of its unit, the Q of the one that makes the tensor and the DQ of those that read it. */
+static void charge_unfused(const struct clq_search *s, struct profile *p)
+{
+    for (int t = 0; t < s->units.n_tensors; t++) {
+        int producer = s->units.tensors[t].producer, readers = 0;
+        if (producer < 0 || !p->on[producer]) continue;
+        p->unit[producer] += p->convert[0][t];
+        if (crossing(s, p->on, t) >= 0) continue;
+        for (int pass = 0; pass < 2; pass++)
+            for (int i = 0; i < s->units.n_units; i++)
+                for (int k = 0; k < s->units.units[i].n_in; k++) {
+                    if (s->units.units[i].in[k] != t) continue;
+                    if (pass == 0) readers++;
+                    else p->unit[i] += p->convert[1][t] / readers;
+                }
+    }
+}
+
 static clq_status take_times(struct clq_search *s, struct profile *p, struct clq_error *err)
 {
     double known[2][2] = {{0}};
@@ -249,6 +277,7 @@ static clq_status take_times(struct clq_search *s, struct profile *p, struct clq
         if (!s->convert_us[d]) return no_memory(err);
         for (int t = 0; t < s->units.n_tensors; t++) s->convert_us[d][t] = -1;
     }
+    charge_unfused(s, &p[PLAN_INT8]);
     for (int i = 0; i < s->units.n_units; i++) {
         struct clq_unit_record *r = &s->records[i];
         r->f32_us = p[PLAN_F32].unit[i];
