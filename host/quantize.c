@@ -169,6 +169,22 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     return CLQ_OK;
 }
 
+/* The frontier, and the plan of the point that was picked. */
+static clq_status take_point(struct clq_result *r, const clq_quantize_options *o, const struct clq_choose_request *q, struct decision *d, struct clq_error *err)
+{
+    size_t n = (size_t)r->search.units.n_units;
+    CLQ_TRY(clq_result_frontier(r, o, q, err));
+    d->uniform_ok = false;
+    d->choice.feasible = true;
+    for (size_t i = 0; o->pick && i < r->n_points; i++) {
+        if (strcmp(r->points[i].public.id, o->pick) != 0) continue;
+        memcpy(d->on_codes, r->points[i].on_codes, n * sizeof(bool));
+        d->choice.on_device = r->points[i].on_device;
+        return CLQ_OK;
+    }
+    return o->pick ? clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "point '%s': there is none of this id", o->pick) : CLQ_OK;
+}
+
 static clq_status search_plan(struct clq_result *r, const clq_quantize_options *o, int calibrator, struct decision *d, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -189,6 +205,7 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
     struct clq_choose_request q = {.budget = &d->budget, .reference_us = d->uniform_speed.reference * 1e6, .uniform_us = d->uniform_speed.candidate * 1e6,
                                    .reference_bytes = (double)r->summary.reference_bytes, .eval_command = o->eval_command,
                                    .eval_timeout_s = eval_timeout(o), .reference_score = d->score_reference};
+    if (o->frontier_db) return take_point(r, o, &q, d, err);
     CLQ_TRY(clq_search_choose(&d->choice, s, &q, err));
     if (s->ctx->runtime && !clq_budget_delivers(&d->budget) && d->budget.objective == CLQ_AXIS_TIME && !o->eval_command)
         CLQ_TRY(clq_runtime_refine(&d->choice, s, &q, err));
@@ -398,7 +415,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     if (o->eval_command) CLQ_TRY(clq_eval_command_score(&d.score_reference, r->ctx, o->eval_command, eval_timeout(o), r->source, err));
     d.on_codes = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
     if (!d.on_codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    bool forced = o->uniform || o->plan_path;
+    bool forced = o->uniform || o->plan_path || o->pick;
     r->summary.synthetic = clq_data_is_synthetic(data);
     CLQ_TRY(clq_search_reference(s, &s->validation, err));
     if (o->plan_path) {

@@ -3,11 +3,17 @@
 #ifndef CLQ_RESULT_H
 #define CLQ_RESULT_H
 
-#include <clquant/quantize.h>
+#include <clquant/frontier.h>
 
 #include "base/file.h"
 #include "scheduler/plan.h"
 #include "search.h"
+
+/* A plan of the frontier. */
+struct clq_point {
+    clq_plan_point public;
+    bool *on_codes, *on_device; /* [units] */
+};
 
 struct clq_result {
     struct clq_context *ctx;
@@ -23,7 +29,12 @@ struct clq_result {
     unsigned char *bytes;         /* the file that will be written */
     const char *copied_to;        /* where a kept float model went, NULL before */
     size_t n_bytes;
+    struct clq_point *points;     /* of a frontier */
+    size_t n_points;
 };
+
+/* The points of options->frontier_db into the result (frontier.c). request: of the plain search. */
+clq_status clq_result_frontier(struct clq_result *r, const clq_quantize_options *options, const struct clq_choose_request *request, struct clq_error *err);
 
 /* Fills result->plan from the search (plan_write.c). */
 clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const struct clq_quantize_options *options, struct clq_error *err);

@@ -114,6 +114,15 @@ struct clq_choose_request {
     const char *eval_command;             /* or NULL */
     double eval_timeout_s, reference_score;
     int rounds;                           /* 0: a handful */
+    struct clq_compared *compared;        /* plans that were compared already, shared between searches; NULL: none are kept */
+};
+/* Comparisons on the validation samples by plan. */
+struct clq_compared {
+    struct {
+        bool *on_codes;
+        struct clq_comparison c;
+    } *item;
+    int n, room;
 };
 struct clq_choice {
     bool *on_codes, *on_device;      /* [units] */

@@ -283,11 +283,31 @@ static double bits_per_weight(const struct judge *j, const int *choice)
     return j->params > 0 ? 8 * bytes / j->params : 32;
 }
 
+/* A comparison costs a pass over all samples, and searches meet in the same plans. */
+static clq_status compare_once(struct clq_comparison *c, const struct judge *j, const struct clq_model *m, struct clq_error *err)
+{
+    struct clq_compared *known = j->q->compared;
+    size_t bytes = (size_t)j->s->units.n_units * sizeof(bool);
+    for (int i = 0; known && i < known->n; i++)
+        if (memcmp(known->item[i].on_codes, j->on, bytes) == 0) {
+            *c = known->item[i].c;
+            return CLQ_OK;
+        }
+    CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, NULL, err));
+    if (!known || known->n == known->room) return CLQ_OK;
+    bool *copy = clq_arena_alloc(&j->s->arena, bytes + 1);
+    if (!copy) return no_memory(err);
+    memcpy(copy, j->on, bytes);
+    known->item[known->n].on_codes = copy;
+    known->item[known->n++].c = *c;
+    return CLQ_OK;
+}
+
 static clq_status measure_rewritten(const struct judge *j, const struct clq_model *m, struct clq_comparison *c, double *score, double *us,
                                     size_t *bytes, double *memory, struct clq_error *err)
 {
     const struct clq_budget *b = j->q->budget;
-    CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, NULL, err));
+    CLQ_TRY(compare_once(c, j, m, err));
     if (file_counts(b) || clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(encoded_bytes(bytes, m, err));
     if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(memory, j->s, m, *bytes, err));
     if (j->q->eval_command) CLQ_TRY(clq_eval_command_score(score, j->s->ctx, j->q->eval_command, j->q->eval_timeout_s, m, err));

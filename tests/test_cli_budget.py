@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import unittest
+import xml.etree.ElementTree
 
 from test_cli import CALIB, MODEL, Case, content
 
@@ -118,6 +119,51 @@ class Rules(Quantizing):
         self.fails(3, r"mode 'int3', this version knows", *base, "--layer", "re:.=int3")
         self.fails(2, r"layer rule 're:\.=int8': .*int8 is not among the allowed modes", *base, "--layer", "re:.=int8", "--candidates", "f32")
         self.assertEqual(self.files(), [])
+
+
+class Frontier(Case):
+    def plan(self, *args):
+        return self.json("plan", MODEL, "--data", CALIB, "--limit", "24", "--calibrator", "minmax", "--budgets", "25,40", *args)
+
+    def test_points(self):
+        d = self.plan("--pareto", "--csv", self.path("f.csv"), "--svg", self.path("f.svg"), "--save-all", self.path("all"))
+        points = {p["id"]: p for p in d["points"]}
+        for policy in ("greedy-by-sensitivity", "bits-only", "ops-only", "measured"):
+            for db in (25, 40):
+                p = points["%s@%d" % (policy, db)]
+                self.assertTrue(p["budget_met"])
+                self.assertTrue(p["identical"] or p["sqnr_db"] >= db)
+        for name in ("uniform-f32", "uniform-int8", "first-last-float"):
+            self.assertIsNone(points[name]["budget_db"])
+        as_good = lambda a, b: (a["sqnr_db"] or 1e9) >= (b["sqnr_db"] or 1e9) and a["speedup"] >= b["speedup"] and a["bytes"] <= b["bytes"]
+        for p in d["points"]:
+            beaten = any(as_good(o, p) and not as_good(p, o) for o in d["points"])
+            self.assertEqual(p["on_frontier"], not beaten, p["id"])
+            self.assertAlmostEqual(os.path.getsize(self.path("all/%s.onnx" % p["id"])), p["bytes"], delta=100 if p["identical"] else 0)
+            if not p["identical"]:
+                e = self.json("eval", self.path("all/%s.onnx" % p["id"]), "--data", CALIB, "--limit", "4", "--reference", MODEL)
+                self.assertGreater(e["sqnr_db"], 15)
+        rows = content(self.path("f.csv")).decode().strip().split("\n")
+        self.assertEqual([r.split(",")[0] for r in rows[1:]], [p["id"] for p in d["points"]])
+        root = xml.etree.ElementTree.fromstring(content(self.path("f.svg")))
+        self.assertTrue(root.tag.endswith("svg"))
+        self.assertIn("measured@40", content(self.path("f.svg")).decode())
+
+    def test_pick(self):
+        d = self.plan("--pick", "first-last-float", "-o", self.path("o.onnx"))
+        p = next(p for p in d["points"] if p["id"] == "first-last-float")
+        layers = json.loads(content(self.path("o.onnx.plan.json")))["layers"]
+        self.assertEqual(sum(l["candidates"][l["choice"]]["scheme"]["mode"] == "int8" for l in layers), p["int8_layers"])
+        self.assertEqual(os.path.getsize(self.path("o.onnx")), p["bytes"])
+        d = self.plan("--pick", "bits-only@33", "-o", self.path("b.onnx"))
+        self.assertIn("bits-only@33", [p["id"] for p in d["points"]])
+
+    def test_usage(self):
+        base = ["plan", MODEL, "--data", CALIB, "--limit", "24"]
+        self.fails(2, r"--pareto, or --pick ID, is missing", *base)
+        self.fails(2, r"--pick and -o go together", *base, "--pick", "uniform-int8")
+        self.fails(2, r"--budgets: expected .* got '20,x'", *base, "--pareto", "--budgets", "20,x")
+        self.fails(2, r"point 'nobody': there is none", *base, "--pick", "nobody", "-o", self.path("o.onnx"), "--calibrator", "minmax")
 
 
 if __name__ == "__main__":

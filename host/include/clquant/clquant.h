@@ -24,6 +24,7 @@
 #include <clquant/data.h>
 #include <clquant/int4.h>
 #include <clquant/model.h>
+#include <clquant/frontier.h>
 #include <clquant/plan.h>
 #include <clquant/quantize.h>
 #include <clquant/status.h>

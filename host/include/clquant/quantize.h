@@ -46,6 +46,9 @@ typedef struct clq_quantize_options {
     double eval_timeout_s;   /* 0: 600 */
     const char *const *layer_rules; /* "NAME=MODE" or "re:REGEX=MODE"; of several that match a layer the last one holds */
     size_t n_layer_rules;
+    const double *frontier_db; /* plans of all policies at these SQNR budgets become points (clquant/frontier.h); NULL: one plan */
+    size_t n_frontier_db;
+    const char *pick;        /* with frontier_db: the point that is handed out, by its id; NULL: float32 is, and the points are the result */
     const char *target;      /* NULL or "generic", "ort", "tensorrt", "openvino": placement rules of the written file */
     const char *calibrator;  /* NULL or "auto", "minmax", "percentile", "entropy", "mse" */
     const char *uniform;     /* NULL, or "f32" or "int8": forces one precision wherever it is supported */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Plans of all policies at several budgets, measured alike: see clquant/frontier.h. */
+#include <clquant/frontier.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/onnx.h"
+#include "profile_use.h"
+#include "result.h"
+#include "scheduler/policies.h"
+
+enum { PAIRS = 40 };
+
+static clq_status no_memory(struct clq_error *err)
+{
+    return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+}
+
+static bool any(const struct clq_result *r, const bool *on)
+{
+    for (int i = 0; i < r->search.units.n_units; i++)
+        if (on[i]) return true;
+    return false;
+}
+
+/* Size and time of a plan. */
+static clq_status measure(struct clq_result *r, struct clq_point *p, const struct clq_choose_request *q, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    struct clq_model m;
+    struct clq_accept_verdict v;
+    unsigned char *bytes;
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    if (!in) return no_memory(err);
+    p->public.bytes = r->summary.reference_bytes;
+    p->public.speedup = p->public.speedup_lo = p->public.speedup_hi = 1;
+    p->public.median_ms = q->reference_us * 1e-3;
+    if (!any(r, p->on_codes)) return CLQ_OK;
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    CLQ_TRY(clq_search_model(&m, s, p->on_codes, err));
+    clq_status st = clq_onnx_encode(&bytes, &p->public.bytes, &m, err);
+    if (st == CLQ_OK) free(bytes);
+    struct clq_proof_request proof = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = PAIRS, .phase = "timing the points"};
+    if (st == CLQ_OK) st = clq_profile_prove(&v, s->profile, &proof, err);
+    clq_model_release(&m);
+    CLQ_TRY(st);
+    p->public.speedup = v.speedup;
+    p->public.speedup_lo = v.speedup_lo;
+    p->public.speedup_hi = v.speedup_hi;
+    p->public.median_ms = q->reference_us * 1e-3 / v.speedup;
+    return CLQ_OK;
+}
+
+static clq_status make_point(struct clq_result *r, const struct clq_policy *policy, double db, const struct clq_choose_request *plain, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    struct clq_point *p = &r->points[r->n_points];
+    struct clq_budget budget = {.objective = CLQ_AXIS_TIME};
+    struct clq_choose_request q = *plain;
+    struct clq_choice choice;
+    for (int k = 0; k < CLQ_BOUND_COUNT; k++) budget.limit[k] = NAN;
+    if (policy->looks_at_bounds) budget.limit[CLQ_BOUND_SQNR] = db;
+    q.budget = &budget;
+    q.policy = strcmp(policy->name, "measured") == 0 ? NULL : policy;
+    q.eval_command = NULL;
+    CLQ_TRY(clq_search_choose(&choice, s, &q, err));
+    p->on_codes = choice.on_codes;
+    p->on_device = choice.on_device;
+    const char *id = policy->looks_at_bounds ? clq_arena_printf(&s->arena, "%s@%g", policy->name, db) : policy->name;
+    p->public = (clq_plan_point){.id = id, .policy = policy->name, .summary = policy->summary, .budget_db = policy->looks_at_bounds ? db : (double)NAN,
+                                 .budget_met = choice.feasible, .sqnr_db = choice.measured.sqnr_db, .cosine = choice.measured.cosine,
+                                 .predicted_sqnr_db = choice.predicted_noise > 0 ? -10 * log10(choice.predicted_noise) : INFINITY,
+                                 .predicted_ms = choice.predicted_us * 1e-3, .same_as = (int)r->n_points};
+    if (!id) return no_memory(err);
+    for (int i = 0; i < s->units.n_units; i++) p->public.int8_layers += p->on_codes[i];
+    for (size_t i = 0; i < r->n_points; i++) {
+        const struct clq_point *o = &r->points[i];
+        if (memcmp(o->on_codes, p->on_codes, (size_t)s->units.n_units * sizeof(bool)) != 0) continue;
+        p->public.same_as = (int)i;
+        p->public.bytes = o->public.bytes;
+        p->public.median_ms = o->public.median_ms;
+        p->public.speedup = o->public.speedup;
+        p->public.speedup_lo = o->public.speedup_lo;
+        p->public.speedup_hi = o->public.speedup_hi;
+        break;
+    }
+    if (p->public.same_as == (int)r->n_points) CLQ_TRY(measure(r, p, plain, err));
+    r->n_points++;
+    return CLQ_OK;
+}
+
+static bool beats(const clq_plan_point *a, const clq_plan_point *b)
+{
+    bool as_good = a->sqnr_db >= b->sqnr_db && a->speedup >= b->speedup && a->bytes <= b->bytes;
+    return as_good && (a->sqnr_db > b->sqnr_db || a->speedup > b->speedup || a->bytes < b->bytes);
+}
+
+clq_status clq_result_frontier(struct clq_result *r, const clq_quantize_options *o, const struct clq_choose_request *q, struct clq_error *err)
+{
+    size_t n;
+    struct clq_choose_request shared = *q;
+    const struct clq_policy *policies = clq_policies(&n);
+    struct clq_compared compared = {.room = 512};
+    compared.item = clq_arena_array(&r->search.arena, (size_t)compared.room, sizeof *compared.item);
+    r->points = clq_arena_array(&r->search.arena, n * (o->n_frontier_db + 1), sizeof *r->points);
+    if (!compared.item || !r->points) return no_memory(err);
+    shared.compared = &compared;
+    for (size_t k = 0; k < n; k++) {
+        size_t budgets = policies[k].looks_at_bounds ? o->n_frontier_db : 1;
+        for (size_t b = 0; b < budgets; b++) {
+            if (!clq_context_progress(r->ctx, "making the points", (double)k / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+            CLQ_TRY(make_point(r, &policies[k], o->frontier_db[b], &shared, err));
+        }
+    }
+    for (size_t i = 0; i < r->n_points; i++) {
+        r->points[i].public.on_frontier = true;
+        for (size_t k = 0; k < r->n_points; k++)
+            if (beats(&r->points[k].public, &r->points[i].public)) r->points[i].public.on_frontier = false;
+    }
+    return CLQ_OK;
+}
+
+size_t clq_result_point_count(const clq_result *r)
+{
+    return r->n_points;
+}
+
+const clq_plan_point *clq_result_point(const clq_result *r, size_t index)
+{
+    return index < r->n_points ? &r->points[index].public : NULL;
+}
+
+clq_status clq_result_write_point(clq_result *r, size_t index, const char *model_path, bool force)
+{
+    if (!r || index >= r->n_points || !model_path) return CLQ_ERR_INVALID_ARGUMENT;
+    struct clq_error *err = &r->ctx->error;
+    struct clq_file_id input;
+    struct clq_model m;
+    struct clq_onnx_write_options w = {.force = force, .inputs = &input, .n_inputs = clq_result_input(&input, r)};
+    if (!any(r, r->points[index].on_codes)) return clq_onnx_write_with(model_path, r->source, &w, err);
+    CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].on_codes, err));
+    clq_status st = clq_onnx_write_with(model_path, &m, &w, err);
+    clq_model_release(&m);
+    return st;
+}
