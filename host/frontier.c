@@ -136,10 +136,12 @@ clq_status clq_result_write_point(clq_result *r, size_t index, const char *model
 {
     if (!r || index >= r->n_points || !model_path) return CLQ_ERR_INVALID_ARGUMENT;
     struct clq_error *err = &r->ctx->error;
-    struct clq_file_id input;
+    struct clq_writer_options o;
     struct clq_model m;
-    struct clq_onnx_write_options w = {.force = force, .inputs = &input, .n_inputs = clq_result_input(&input, r)};
-    if (!any(r, r->points[index].on_codes)) return clq_onnx_write_with(model_path, r->source, &w, err);
+    CLQ_TRY(clq_result_output(&o, r, force, err));
+    struct clq_onnx_write_options w = {.force = force, .inputs = o.inputs, .n_inputs = o.n_inputs};
+    if (!any(r, r->points[index].on_codes))
+        return r->source->path ? clq_onnx_copy(model_path, r->source, &w, err) : clq_onnx_write_with(model_path, r->source, &w, err);
     CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].on_codes, err));
     clq_status st = clq_onnx_write_with(model_path, &m, &w, err);
     clq_model_release(&m);
