@@ -6,7 +6,7 @@
  *            bias        int32 [groups][columns]   bias - zero_point_a * sum(w), modulo 2^32
  *            multiplier  float [groups][columns]
  *            shift       float [groups][columns]   -2^23 * multiplier, for the short epilogue
- *            data        int8  [groups][panel][k4][width][4]
+ *            data        int8  [groups][panel][k4][width][4]   uint8, weight + 128, where rows of int8 are read as they are
  *            pairs       uint8 [groups][columns / 16]   1: a u8 pair times any weight pair (2i, 2i + 1) fits 16 bits
  *
  * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a
@@ -89,7 +89,8 @@ struct clq_panels_source {
     const int32_t *bias;
     const float *multiplier;
     size_t groups, n, segments, segment; /* segment: elements */
-    int32_t zero_point_a;                /* 0..255, of the activations as the kernel sees them */
+    int32_t zero_point_a;                /* of the activations as the kernel sees them */
+    int32_t offset;                      /* added to every stored weight: 0, or 128 for rows of int8 */
     bool relu;    /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
     bool doubles; /* the tiles know doubled columns */
 };
@@ -108,7 +109,7 @@ static inline void clq_panels_pack_column(const struct clq_panels *p, const stru
     int pair = 0, largest = 0;
     for (size_t i = 0; i < s->segments; i++, data += steps * 4 * width) {
         for (size_t j = 0; j < s->segment; j++, w++) {
-            data[j / 4 * 4 * width + j % 4] = *w;
+            data[j / 4 * 4 * width + j % 4] = (int8_t)(*w + s->offset);
             sum += *w;
             pair = (j % 2 ? pair : 0) + (*w < 0 ? -*w : *w);
             if (pair > largest) largest = pair;
@@ -196,6 +197,7 @@ struct clq_strip {
     size_t lda, rows;
     const size_t *offset;
     size_t segments, steps; /* steps of 4 bytes per segment */
+    const int32_t *row_bias; /* [rows], added to the sums of a row of int8, weights being weight + 128; NULL: u8 rows */
     const struct clq_panels *packed;
     size_t group, panel;
     void *y; /* row 0, column 0 of the group */

@@ -2,9 +2,11 @@
  * Plan, pack and run of the integer product on packed panels, for every CPU version: an ISA file passes its strip
  * function and, where its products are narrower, its own packing. Static inline, so each ISA folder compiles its own.
  *
- * Signed activations are unsigned ones with the top bit flipped and a zero point that is 128 larger; their rows are
- * flipped into scratch once per unit, which costs K bytes per row. Rows whose K is no multiple of 4 are copied there
- * as well, so tiles read whole steps and nothing outside the rows. */
+ * Signed activations, where the ISA multiplies unsigned by signed bytes only in the other order of operands, are unsigned
+ * ones with the top bit flipped and a zero point that is 128 larger; their rows are flipped into scratch once per unit.
+ * Where the tiles take either order, weights are packed as w + 128, rows are read as they are, and a unit only sums them:
+ * the sum of a * (w + 128) is too large by 128 times the sum of the row. Rows whose K is no multiple of 4 are copied in
+ * any case, so tiles read whole steps and nothing outside the rows. */
 #ifndef CLQ_KERNELS_PRODUCT_H
 #define CLQ_KERNELS_PRODUCT_H
 
@@ -12,9 +14,31 @@
 
 typedef void clq_strip_fn(const struct clq_strip *strip);
 
-static inline bool clq_product_copies(const struct clq_gemm_args *g, bool is_signed)
+/* -128 times the sums of rows of k signed bytes, at the distance lda; row_bias has space for whole groups of 4 rows. */
+typedef void clq_row_bias_fn(const int8_t *a, size_t lda, size_t rows, size_t k, int32_t *row_bias);
+
+/* How an ISA runs a product. */
+struct clq_product_way {
+    clq_strip_fn *strip;
+    bool is_signed;
+    bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */
+    clq_row_bias_fn *row_bias; /* signed rows are read as they are; NULL: they are flipped */
+};
+
+static inline bool clq_product_flips(const struct clq_product_way *way)
 {
-    return is_signed || g->k % 4 != 0;
+    return way->is_signed && way->row_bias == NULL;
+}
+
+static inline bool clq_product_copies(const struct clq_gemm_args *g, const struct clq_product_way *way)
+{
+    return clq_product_flips(way) || g->k % 4 != 0;
+}
+
+/* Scratch begins with the row biases. */
+static inline size_t clq_product_row_bias_bytes(const struct clq_grid *grid, const struct clq_product_way *way)
+{
+    return way->is_signed && way->row_bias ? (4 * grid->rows + 63) / 64 * 64 : 0;
 }
 
 static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g)
@@ -23,19 +47,19 @@ static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g)
 }
 
 /* False where the sum does not provably fit 32 bits: then the reference plans. */
-static inline bool clq_product_plan(struct clq_gemm_args *g, bool is_signed)
+static inline bool clq_product_plan(struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     if (g->bound > INT32_MAX) return false;
     const size_t k4 = (g->k + 3) / 4;
     const struct clq_grid grid = clq_product_grid(g);
     g->packed_bytes = clq_panels_bytes(1, g->n, k4);
-    g->scratch_bytes = clq_product_copies(g, is_signed) ? grid.rows * k4 * 4 : 0;
+    g->scratch_bytes = clq_product_row_bias_bytes(&grid, way) + (clq_product_copies(g, way) ? grid.rows * k4 * 4 : 0);
     g->units = grid.blocks * grid.ranges;
     return true;
 }
 
-/* wide: the tiles are those of AVX512-VNNI, which know the short epilogue and doubled columns. */
-static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g, bool is_signed, bool wide)
+static inline struct clq_panels_source clq_product_source(const struct clq_gemm_args *g,
+                                                          const struct clq_product_way *way)
 {
     return (struct clq_panels_source){
         .weight = g->weight,
@@ -45,9 +69,10 @@ static inline struct clq_panels_source clq_product_source(const struct clq_gemm_
         .n = g->n,
         .segments = 1,
         .segment = g->k,
-        .zero_point_a = g->zero_point_a + (is_signed ? 128 : 0),
-        .relu = wide && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
-        .doubles = wide,
+        .zero_point_a = g->zero_point_a + (clq_product_flips(way) ? 128 : 0),
+        .offset = way->is_signed && way->row_bias ? 128 : 0,
+        .relu = way->wide && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
+        .doubles = way->wide,
     };
 }
 
@@ -69,35 +94,35 @@ static inline void clq_product_copy_row(uint8_t *restrict to, const uint8_t *res
     for (; i < k; i++) to[i] = from[i] ^ (uint8_t)flip;
 }
 
-static inline void clq_product_pack(const struct clq_gemm_args *g, bool is_signed, bool wide)
+static inline void clq_product_pack(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     if (g->packed_bytes == 0) return;
-    const struct clq_panels_source source = clq_product_source(g, is_signed, wide);
+    const struct clq_panels_source source = clq_product_source(g, way);
     clq_panels_pack(g->packed, &source);
 }
 
 /* Rows first .. first + rows - 1 into scratch, 4 * k4 bytes each. The padding meets weights of 0. */
-static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first, size_t rows, bool is_signed)
+static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first, size_t rows, uint8_t *to, bool flips)
 {
     const size_t ld = (g->k + 3) / 4 * 4;
-    const uint64_t flip = is_signed ? 0x8080808080808080u : 0;
-    for (size_t r = 0; r < rows; r++) {
+    const uint64_t flip = flips ? 0x8080808080808080u : 0;
+    for (size_t r = 0; r < rows; r++, to += ld) {
         const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
-        uint8_t *to = (uint8_t *)g->scratch + r * ld;
         clq_product_copy_row(to, from, g->k, flip);
         for (size_t k = g->k; k < ld; k++) to[k] = 0;
     }
 }
 
-static inline void clq_product_run(const struct clq_gemm_args *g, clq_strip_fn *strip, bool is_signed)
+static inline void clq_product_run(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     static const size_t start[1] = {0};
     const struct clq_grid grid = clq_product_grid(g);
     const struct clq_panels *packed = g->packed;
-    const bool copies = clq_product_copies(g, is_signed);
+    const bool copies = clq_product_copies(g, way), sums = way->is_signed && way->row_bias;
+    uint8_t *space = (uint8_t *)g->scratch + clq_product_row_bias_bytes(&grid, way);
     const size_t count = clq_panels_count(packed->columns),
                  bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
-    size_t copied = SIZE_MAX;
+    size_t ready = SIZE_MAX; /* the block whose rows are in scratch */
     for (size_t u = g->unit_begin; u < g->unit_end; u++) {
         const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
         struct clq_strip s = {
@@ -115,13 +140,17 @@ static inline void clq_product_run(const struct clq_gemm_args *g, clq_strip_fn *
             .lo = g->lo,
             .hi = g->hi,
         };
+        if (sums) {
+            if (ready != block) way->row_bias((const int8_t *)s.a, s.lda, s.rows, g->k, g->scratch);
+            s.row_bias = g->scratch;
+        }
         if (copies) {
-            if (copied != block) clq_product_copy(g, row, s.rows, is_signed);
-            copied = block;
-            s.a = g->scratch;
+            if (ready != block) clq_product_copy(g, row, s.rows, space, clq_product_flips(way));
+            s.a = space;
             s.lda = 4 * packed->k4;
         }
-        for (s.panel = panel; s.panel < panel + grid.panels && s.panel < count; s.panel++) strip(&s);
+        ready = block;
+        for (s.panel = panel; s.panel < panel + grid.panels && s.panel < count; s.panel++) way->strip(&s);
     }
 }
 

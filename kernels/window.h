@@ -309,7 +309,7 @@ static inline bool clq_conv_plan(struct clq_conv_args *c, const struct clq_conv_
     if (c->bound > INT32_MAX) return false;
     if (clq_conv_is_product(c)) {
         struct clq_gemm_args g = clq_conv_product(c);
-        clq_product_plan(&g, false);
+        clq_product_plan(&g, &(struct clq_product_way){.strip = way->strip});
         c->packed_bytes = g.packed_bytes;
         c->scratch_bytes = g.scratch_bytes;
         c->units = g.units;
@@ -336,7 +336,7 @@ static inline void clq_conv_run(const struct clq_conv_args *c, const struct clq_
 {
     if (clq_conv_is_product(c)) {
         const struct clq_gemm_args g = clq_conv_product(c);
-        clq_product_run(&g, way->strip, false);
+        clq_product_run(&g, &(struct clq_product_way){.strip = way->strip});
     } else if (clq_conv_is_depthwise(c)) {
         way->depthwise_run(c);
     } else {

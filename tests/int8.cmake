@@ -10,7 +10,7 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE MATCHES "Rel"
              COMMAND sh ${int8_dir}/tree/no_spill.sh ${least} $<FILTER:$<TARGET_OBJECTS:${target}>,INCLUDE,/${stem}\\.c\\.>)
     set_tests_properties(no_spill_${stem} PROPERTIES LABELS "quick" SKIP_RETURN_CODE 77)
   endfunction()
-  clq_no_spill(clq_kernels_avx512 gemm_vnni 74)
+  clq_no_spill(clq_kernels_avx512 gemm_vnni 148)
   clq_no_spill(clq_kernels_avx512 gemm_u4_vnni 9)
   clq_no_spill(clq_kernels_avx512 dwconv_quads 12)
   clq_no_spill(clq_kernels_avx512 dwconv 2)

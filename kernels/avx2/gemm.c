@@ -4,14 +4,19 @@
 #include "kernels/functions.h"
 #include "kernels/product.h"
 
+static const struct clq_product_way u8_avx2 = {.strip = clq_strip_avx2};
+static const struct clq_product_way s8_avx2 = {.strip = clq_strip_avx2, .is_signed = true};
+static const struct clq_product_way u8_avx_vnni = {.strip = clq_strip_avx_vnni};
+static const struct clq_product_way s8_avx_vnni = {.strip = clq_strip_avx_vnni, .is_signed = true};
+
 void clq_gemm_u8s8_plan_avx2(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, false)) clq_gemm_u8s8_plan_ref(g);
+    if (!clq_product_plan(g, &u8_avx2)) clq_gemm_u8s8_plan_ref(g);
 }
 
 void clq_gemm_u8s8_pack_avx2(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, false, false);
+    clq_product_pack(g, &u8_avx2);
 }
 
 void clq_gemm_u8s8_avx2(struct clq_gemm_args *g)
@@ -19,17 +24,17 @@ void clq_gemm_u8s8_avx2(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_u8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx2, false);
+        clq_product_run(g, &u8_avx2);
 }
 
 void clq_gemm_s8s8_plan_avx2(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, true)) clq_gemm_s8s8_plan_ref(g);
+    if (!clq_product_plan(g, &s8_avx2)) clq_gemm_s8s8_plan_ref(g);
 }
 
 void clq_gemm_s8s8_pack_avx2(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, true, false);
+    clq_product_pack(g, &s8_avx2);
 }
 
 void clq_gemm_s8s8_avx2(struct clq_gemm_args *g)
@@ -37,7 +42,7 @@ void clq_gemm_s8s8_avx2(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_s8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx2, true);
+        clq_product_run(g, &s8_avx2);
 }
 
 void clq_gemm_u8s8_avx_vnni(struct clq_gemm_args *g)
@@ -45,7 +50,7 @@ void clq_gemm_u8s8_avx_vnni(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_u8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx_vnni, false);
+        clq_product_run(g, &u8_avx_vnni);
 }
 
 void clq_gemm_s8s8_avx_vnni(struct clq_gemm_args *g)
@@ -53,5 +58,5 @@ void clq_gemm_s8s8_avx_vnni(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_s8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx_vnni, true);
+        clq_product_run(g, &s8_avx_vnni);
 }

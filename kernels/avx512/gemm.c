@@ -6,14 +6,21 @@
 #include "kernels/functions.h"
 #include "kernels/product.h"
 
+static const struct clq_product_way u8_avx512 = {.strip = clq_strip_avx512};
+static const struct clq_product_way s8_avx512 = {.strip = clq_strip_avx512, .is_signed = true};
+static const struct clq_product_way u8_vnni = {.strip = clq_strip_vnni, .wide = true};
+static const struct clq_product_way s8_vnni = {.strip = clq_strip_vnni, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
+static const struct clq_product_way u8_amx = {.strip = clq_strip_amx, .wide = true};
+static const struct clq_product_way s8_amx = {.strip = clq_strip_amx, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
+
 void clq_gemm_u8s8_plan_avx512(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, false)) clq_gemm_u8s8_plan_ref(g);
+    if (!clq_product_plan(g, &u8_avx512)) clq_gemm_u8s8_plan_ref(g);
 }
 
 void clq_gemm_u8s8_pack_avx512(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, false, false);
+    clq_product_pack(g, &u8_avx512);
 }
 
 void clq_gemm_u8s8_avx512(struct clq_gemm_args *g)
@@ -21,17 +28,17 @@ void clq_gemm_u8s8_avx512(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_u8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx512, false);
+        clq_product_run(g, &u8_avx512);
 }
 
 void clq_gemm_s8s8_plan_avx512(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, true)) clq_gemm_s8s8_plan_ref(g);
+    if (!clq_product_plan(g, &s8_avx512)) clq_gemm_s8s8_plan_ref(g);
 }
 
 void clq_gemm_s8s8_pack_avx512(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, true, false);
+    clq_product_pack(g, &s8_avx512);
 }
 
 void clq_gemm_s8s8_avx512(struct clq_gemm_args *g)
@@ -39,17 +46,17 @@ void clq_gemm_s8s8_avx512(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_s8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_avx512, true);
+        clq_product_run(g, &s8_avx512);
 }
 
 void clq_gemm_u8s8_plan_avx512_vnni(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, false)) clq_gemm_u8s8_plan_ref(g);
+    if (!clq_product_plan(g, &u8_vnni)) clq_gemm_u8s8_plan_ref(g);
 }
 
 void clq_gemm_u8s8_pack_avx512_vnni(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, false, true);
+    clq_product_pack(g, &u8_vnni);
 }
 
 void clq_gemm_u8s8_avx512_vnni(struct clq_gemm_args *g)
@@ -57,17 +64,17 @@ void clq_gemm_u8s8_avx512_vnni(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_u8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_vnni, false);
+        clq_product_run(g, &u8_vnni);
 }
 
 void clq_gemm_s8s8_plan_avx512_vnni(struct clq_gemm_args *g)
 {
-    if (!clq_product_plan(g, true)) clq_gemm_s8s8_plan_ref(g);
+    if (!clq_product_plan(g, &s8_vnni)) clq_gemm_s8s8_plan_ref(g);
 }
 
 void clq_gemm_s8s8_pack_avx512_vnni(struct clq_gemm_args *g)
 {
-    clq_product_pack(g, true, true);
+    clq_product_pack(g, &s8_vnni);
 }
 
 void clq_gemm_s8s8_avx512_vnni(struct clq_gemm_args *g)
@@ -75,7 +82,7 @@ void clq_gemm_s8s8_avx512_vnni(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_s8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_vnni, true);
+        clq_product_run(g, &s8_vnni);
 }
 
 /* AMX has the panels of AVX512-VNNI. */
@@ -84,7 +91,7 @@ void clq_gemm_u8s8_amx(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_u8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_amx, false);
+        clq_product_run(g, &u8_amx);
 }
 
 void clq_gemm_s8s8_amx(struct clq_gemm_args *g)
@@ -92,5 +99,5 @@ void clq_gemm_s8s8_amx(struct clq_gemm_args *g)
     if (g->packed_bytes == 0)
         clq_gemm_s8s8_ref(g);
     else
-        clq_product_run(g, clq_strip_amx, true);
+        clq_product_run(g, &s8_amx);
 }

@@ -32,7 +32,13 @@ static void configure(size_t rows, size_t depth)
 #define ZERO(t) __asm__ volatile("tilezero %%tmm" #t : :)
 #define LOAD(t, from, distance) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(from), "r"(distance) : "memory")
 #define STORE(t, to) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(to), "r"((size_t)(4 * MOST_COLUMNS)) : "memory")
-#define DOT(sum, row, column) __asm__ volatile("tdpbusd %%tmm" #column ", %%tmm" #row ", %%tmm" #sum : :)
+#define DOT_AS(name, sum, row, column) __asm__ volatile(name " %%tmm" #column ", %%tmm" #row ", %%tmm" #sum : :)
+/* Rows of int8 meet weights of uint8, the others weights of int8. */
+#define DOT(sum, row, column) \
+    do { \
+        if (signed_rows) DOT_AS("tdpbsud", sum, row, column); \
+        else DOT_AS("tdpbusd", sum, row, column); \
+    } while (0)
 
 struct block {
     const uint8_t *a; /* the first of its rows */
@@ -45,7 +51,7 @@ struct block {
 /* Rows whose sums are there and whose results are not. Vector instructions run beside those of the tiles: a few rows are
  * finished in every step of the next block. */
 struct unfinished {
-    const int32_t *sums;
+    const int32_t *sums, *row_bias; /* row_bias: NULL with rows of uint8 */
     uint8_t *y;
     size_t rows, per_step;
 };
@@ -60,8 +66,10 @@ CLQ_INLINE void finish_some(const struct clq_tile *t, struct unfinished *u, cons
         {
             const int32_t *sums = u->sums + MOST_COLUMNS * i + TILE * j;
             c[i * nv + j] = _mm512_add_epi32(_mm512_loadu_si512(sums), _mm512_loadu_si512(t->bias + TILE * j));
+            if (u->row_bias) c[i * nv + j] = _mm512_add_epi32(c[i * nv + j], _mm512_set1_epi32(u->row_bias[i]));
         }
     }
+    if (u->row_bias) u->row_bias += mr;
     if (t->finish == CLQ_FINISH_SHORT)
         clq_tile_codes(t, c, u->y, mr, nv, CLQ_FINISH_SHORT);
     else if (t->finish == CLQ_FINISH_CODES)
@@ -90,7 +98,7 @@ CLQ_INLINE void finish_all(const struct clq_tile *t, struct unfinished *u, const
 
 /* Sums of one block of one or two tiles in each direction. */
 CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
-                          const bool two_rows, const bool two_columns, const int nv)
+                          const bool two_rows, const bool two_columns, const int nv, const bool signed_rows)
 {
     const int8_t *b = k->b;
     ZERO(0);
@@ -122,16 +130,16 @@ CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, cons
 
 /* All columns of up to 32 rows, and the rest of the rows before. */
 CLQ_INLINE void sum_rows(const struct clq_strip *s, struct block k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
-                         const bool two_rows, const int nv)
+                         const bool two_rows, const int nv, const bool signed_rows)
 {
-    sum_block(s, &k, t, u, sums, two_rows, nv > 1, nv);
+    sum_block(s, &k, t, u, sums, two_rows, nv > 1, nv, signed_rows);
     k.b += 128;
-    if (nv > 2) sum_block(s, &k, t, u, sums + 2 * TILE, two_rows, nv > 3, nv);
+    if (nv > 2) sum_block(s, &k, t, u, sums + 2 * TILE, two_rows, nv > 3, nv, signed_rows);
     finish_all(t, u, nv);
 }
 
 /* A last tile begins as early as it must to be full: some rows are computed twice. */
-CLQ_INLINE void run_strip(const struct clq_strip *s, size_t depth, size_t tile, const int nv)
+CLQ_INLINE void run_strip(const struct clq_strip *s, size_t depth, size_t tile, const int nv, const bool signed_rows)
 {
     _Alignas(64) int32_t sums[2][MOST_ROWS * MOST_COLUMNS];
     const struct clq_tile t = clq_tile_make(s, (size_t)nv, false); /* the second half of a doubled vector is not stored */
@@ -142,24 +150,24 @@ CLQ_INLINE void run_strip(const struct clq_strip *s, size_t depth, size_t tile, 
         const size_t left = s->rows - row, rows = left < MOST_ROWS ? left : MOST_ROWS;
         const size_t upper = rows <= tile ? s->rows - tile : row;
         const struct block k = {.a = s->a + upper * s->lda, .b = t.data, .width = 64 * (size_t)nv, .depth = depth, .lower = rows - tile};
-        if (rows > tile) sum_rows(s, k, &t, &u, sums[turn], true, nv);
-        else sum_rows(s, k, &t, &u, sums[turn], false, nv);
+        if (rows > tile) sum_rows(s, k, &t, &u, sums[turn], true, nv, signed_rows);
+        else sum_rows(s, k, &t, &u, sums[turn], false, nv, signed_rows);
         u.sums = sums[turn];
+        if (signed_rows) u.row_bias = s->row_bias + upper;
         u.y = y + upper * t.ldy;
         u.rows = rows > tile ? rows : tile;
     }
     finish_all(&t, &u, nv);
 }
 
-#define RUN(nv) \
-    static __attribute__((noinline)) void run_##nv(const struct clq_strip *s, size_t depth, size_t tile) \
+#define RUN(name, nv, signed_rows) \
+    static __attribute__((noinline)) void name##_##nv(const struct clq_strip *s, size_t depth, size_t tile) \
     { \
-        run_strip(s, depth, tile, nv); \
+        run_strip(s, depth, tile, nv, signed_rows); \
     }
-RUN(1)
-RUN(2)
-RUN(3)
-RUN(4)
+#define RUNS(name, signed_rows) RUN(name, 1, signed_rows) RUN(name, 2, signed_rows) RUN(name, 3, signed_rows) RUN(name, 4, signed_rows)
+RUNS(run, false)
+RUNS(run_s8, true)
 
 static size_t depth_of(size_t steps)
 {
@@ -170,7 +178,8 @@ static size_t depth_of(size_t steps)
 
 void clq_strip_amx(const struct clq_strip *s)
 {
-    static void (*const run[])(const struct clq_strip *s, size_t depth, size_t tile) = {run_1, run_2, run_3, run_4};
+    static void (*const run[2][4])(const struct clq_strip *s, size_t depth, size_t tile) = {
+        {run_1, run_2, run_3, run_4}, {run_s8_1, run_s8_2, run_s8_3, run_s8_4}};
     const size_t depth = s->steps ? depth_of(s->steps) : 0, columns = s->packed->columns;
     if (s->rows < LEAST_ROWS || depth < LEAST_DEPTH || s->segments * s->steps < LEAST_STEPS) {
         clq_strip_vnni(s);
@@ -179,6 +188,6 @@ void clq_strip_amx(const struct clq_strip *s)
     const size_t nv = (clq_panels_start(columns, s->panel + 1) - clq_panels_start(columns, s->panel)) / TILE;
     const size_t tile = s->rows < TILE ? s->rows : TILE;
     configure(tile, depth);
-    run[nv - 1](s, depth, tile);
+    run[s->row_bias != NULL][nv - 1](s, depth, tile);
     __asm__ volatile("tilerelease" : :);
 }

@@ -72,8 +72,8 @@ CLQ_INLINE void clq_double_finish(const struct clq_tile *t, const __m512i *c, co
 }
 
 /* As clq_tile_run, nv full vectors and one doubled. The second row of an odd last pair is the first again. */
-CLQ_INLINE void clq_double_run(const struct clq_tile *t, const uint8_t *a, uint8_t *y, size_t tiles, const int mr,
-                               const int nv)
+CLQ_INLINE void clq_double_run(const struct clq_tile *t, const uint8_t *a, uint8_t *y, const int32_t *row_bias,
+                               size_t tiles, const int mr, const int nv, const bool signed_rows)
 {
     const size_t lda = t->lda;
     for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
@@ -81,6 +81,18 @@ CLQ_INLINE void clq_double_run(const struct clq_tile *t, const uint8_t *a, uint8
         const int8_t *b = t->data;
         CLQ_UNROLL for (int i = 0; i < mr * nv; i++) c[i] = _mm512_loadu_si512(t->bias + 16 * (i % nv));
         CLQ_UNROLL for (int i = 0; i < (mr + 1) / 2; i++) d[i] = _mm512_loadu_si512(t->bias + 16 * nv);
+        if (signed_rows) {
+            CLQ_UNROLL for (int i = 0; i < mr * nv; i++)
+            {
+                c[i] = _mm512_add_epi32(c[i], _mm512_set1_epi32(row_bias[i / nv]));
+            }
+            CLQ_UNROLL for (int i = 0; i < mr; i++)
+            {
+                const __mmask16 half = i % 2 ? 0xff00 : i + 1 < mr ? 0x00ff : 0xffff;
+                d[i / 2] = _mm512_mask_add_epi32(d[i / 2], half, d[i / 2], _mm512_set1_epi32(row_bias[i]));
+            }
+            row_bias += mr;
+        }
         for (size_t s = 0; s < t->segments; s++) {
             const uint8_t *p[6];
             CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] = a + t->offset[s] + (size_t)i * lda;
@@ -96,11 +108,11 @@ CLQ_INLINE void clq_double_run(const struct clq_tile *t, const uint8_t *a, uint8
                     x[i % 2] = _mm512_set1_epi32(*(const clq_dword *)(p[i / 3] + (size_t)(i % 3) * lda));
                     CLQ_UNROLL for (int j = 0; j < nv; j++)
                     {
-                        c[i * nv + j] = clq_dot_vnni_shared(c[i * nv + j], x[i % 2], w[j]);
+                        c[i * nv + j] = clq_tile_dot(c[i * nv + j], x[i % 2], w[j], signed_rows);
                     }
                     if (i % 2 == 0 && i + 1 < mr) continue;
                     const __m512i both = i % 2 ? _mm512_mask_blend_epi32(0xff00, x[0], x[1]) : x[0];
-                    d[i / 2] = clq_dot_vnni_shared(d[i / 2], both, w[nv]);
+                    d[i / 2] = clq_tile_dot(d[i / 2], both, w[nv], signed_rows);
                 }
                 CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 4;
             }

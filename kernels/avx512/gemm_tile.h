@@ -175,9 +175,15 @@ CLQ_INLINE void clq_tile_words(const struct clq_tile *t, const __m512i *c, uint8
     }
 }
 
-/* The row loop is inside, so a short K does not pay for calls. */
-CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t *y, size_t tiles, const int mr,
-                             const int nv)
+/* One dot of a tile: the rows are the unsigned operand, or, rows of int8, the weights are. */
+CLQ_INLINE __m512i clq_tile_dot(__m512i acc, __m512i row, __m512i w, const bool signed_rows)
+{
+    return signed_rows ? clq_dot_vnni_shared(acc, w, row) : clq_dot_vnni_shared(acc, row, w);
+}
+
+/* The row loop is inside, so a short K does not pay for calls. row_bias is read with signed rows. */
+CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t *y, const int32_t *row_bias,
+                             size_t tiles, const int mr, const int nv, const bool signed_rows)
 {
     const size_t lda = t->lda;
     const int ahead = mr <= 4 ? 4096 : 1024; /* few rows only stream the weights */
@@ -185,6 +191,13 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
         __m512i c[28];
         const int8_t *b = t->data;
         CLQ_UNROLL for (int i = 0; i < mr * nv; i++) c[i] = _mm512_loadu_si512(t->bias + 16 * (i % nv));
+        if (signed_rows) {
+            CLQ_UNROLL for (int i = 0; i < mr * nv; i++)
+            {
+                c[i] = _mm512_add_epi32(c[i], _mm512_set1_epi32(row_bias[i / nv]));
+            }
+            row_bias += mr;
+        }
         for (size_t s = 0; s < t->segments; s++) {
             const uint8_t *p[6]; /* one pointer for 3 rows: p, p + lda, p + 2 * lda */
             CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] = a + t->offset[s] + (size_t)i * lda;
@@ -200,7 +213,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
                     const __m512i x = _mm512_set1_epi32(*(const clq_dword *)(p[i / 3] + (size_t)(i % 3) * lda));
                     CLQ_UNROLL for (int j = 0; j < nv; j++)
                     {
-                        c[i * nv + j] = clq_dot_vnni_shared(c[i * nv + j], x, w[j]);
+                        c[i * nv + j] = clq_tile_dot(c[i * nv + j], x, w[j], signed_rows);
                     }
                 }
                 CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] += 4;
