@@ -21,12 +21,13 @@ struct worker {
 };
 
 struct clq_pool {
-    int workers;
+    int workers, workers_wanted;
     struct worker *list;
     _Atomic uint64_t ticket;
     _Atomic uint32_t chunks, done; /* what is claimed: runs of consecutive units */
     size_t units;
     _Atomic int allowed, sleeping;
+    _Atomic int core; /* where the caller published; -1: unknown */
     _Atomic bool stop;
     clq_parallel_body *body; /* of the current job; published by ticket */
     void *state;
@@ -82,14 +83,68 @@ static uint32_t next_job(struct clq_pool *p, uint32_t seen)
     return current(p);
 }
 
+/* The system may wake a worker on the core of the caller, who is busy with the job, and leave it there for many
+ * milliseconds while another core idles. A worker that finds itself there moves, and stays away from that core. */
+#if defined(__linux__)
+struct cores {
+    cpu_set_t set;
+    bool known;
+};
+
+static int core_here(void)
+{
+    return sched_getcpu();
+}
+
+/* Nothing to choose from where threads outnumber cores. */
+static void find_cores(struct cores *c, int workers)
+{
+    c->known = sched_getaffinity(0, sizeof c->set, &c->set) == 0 && CPU_COUNT(&c->set) > workers;
+}
+
+static void leave_core(const struct cores *c, int core)
+{
+    if (!c->known || core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &c->set)) return;
+    cpu_set_t others = c->set;
+    CPU_CLR(core, &others);
+    sched_setaffinity(0, sizeof others, &others); /* refused: it stays where it is, which is only slower */
+}
+#else
+struct cores {
+    bool known;
+};
+
+static int core_here(void)
+{
+    return -1;
+}
+
+static void find_cores(struct cores *c, int workers)
+{
+    (void)workers;
+    c->known = false;
+}
+
+static void leave_core(const struct cores *c, int core)
+{
+    (void)c;
+    (void)core;
+}
+#endif
+
 static void *worker_main(void *argument)
 {
     struct worker *w = argument;
+    struct cores cores;
     uint32_t seen = 0;
+    find_cores(&cores, w->pool->workers_wanted);
+    leave_core(&cores, atomic_load(&w->pool->core));
     for (;;) {
         uint32_t job = next_job(w->pool, seen);
         if (atomic_load(&w->pool->stop)) return NULL;
         seen = job;
+        const int core = atomic_load_explicit(&w->pool->core, memory_order_relaxed);
+        if (core >= 0 && core == core_here()) leave_core(&cores, core);
         if (w->number < atomic_load_explicit(&w->pool->allowed, memory_order_relaxed)) work(w->pool, job, w->number);
     }
 }
@@ -105,6 +160,8 @@ struct clq_pool *clq_pool_create(int threads)
         return NULL;
     }
     pthread_cond_init(&p->wake, NULL);
+    p->workers_wanted = threads - 1;
+    atomic_store(&p->core, core_here());
     for (int i = 1; i < threads; i++) {
         struct worker *w = &p->list[p->workers];
         *w = (struct worker){.pool = p, .number = p->workers + 1};
@@ -153,6 +210,7 @@ void clq_pool_for(struct clq_pool *p, int threads, size_t units, clq_parallel_bo
     atomic_store_explicit(&p->chunks, chunks, memory_order_relaxed);
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     atomic_store_explicit(&p->allowed, threads, memory_order_relaxed);
+    atomic_store_explicit(&p->core, core_here(), memory_order_relaxed);
     atomic_store(&p->ticket, (uint64_t)job << 32);
     if (atomic_load(&p->sleeping) > 0) {
         pthread_mutex_lock(&p->lock);
