@@ -149,13 +149,25 @@ struct clq_narrow_ladder {
     clq_narrow_fn *row[9];
 };
 
-/* All rows of a strip times the columns first .. first + ladder->columns - 1 of its panel. */
-static inline void clq_narrow_columns(const struct clq_strip *s, const struct clq_narrow_ladder *ladder, size_t panel,
-                                      size_t first, const struct clq_narrow_finish *finish)
+/* Columns of a panel: their weights of step 0, and the bytes from one step to the next. */
+struct clq_narrow_weights {
+    const int8_t *b;
+    size_t step;
+};
+
+static inline struct clq_narrow_weights clq_narrow_weights_of(const struct clq_strip *s, size_t panel, size_t first)
 {
     const struct clq_panels *p = s->packed;
     const size_t start = clq_panels_start(p->columns, panel), end = clq_panels_start(p->columns, panel + 1);
-    const int8_t *b = clq_panels_data(p, s->group, start) + 4 * (first - start);
+    return (struct clq_narrow_weights){clq_panels_data(p, s->group, start) + 4 * (first - start), 4 * (end - start)};
+}
+
+/* All rows of a strip times the columns first .. first + ladder->columns - 1. */
+static inline void clq_narrow_columns(const struct clq_strip *s, const struct clq_narrow_ladder *ladder,
+                                      const struct clq_narrow_weights *w, size_t first,
+                                      const struct clq_narrow_finish *finish)
+{
+    const struct clq_panels *p = s->packed;
     const int32_t *bias = clq_panels_bias(p, s->group) + first;
     const float *multiplier = clq_panels_multiplier(p, s->group) + first;
     const size_t bytes = s->out == CLQ_OUT_F32 || s->out == CLQ_OUT_S32 ? 4 : 1;
@@ -164,7 +176,7 @@ static inline void clq_narrow_columns(const struct clq_strip *s, const struct cl
     size_t row = 0;
     for (size_t t = 0; t < tiles; t++) {
         const size_t rows = s->rows * (t + 1) / tiles - row; /* even tiles */
-        ladder->row[rows](s, s->a + row * s->lda, b, 4 * (end - start), bias, sums);
+        ladder->row[rows](s, s->a + row * s->lda, w->b, w->step, bias, sums);
         for (size_t r = 0; r < rows; r++, row++) {
             uint8_t *y = (uint8_t *)s->y + (row * s->ldy + first) * bytes;
             for (size_t c = 0; c < ladder->columns && first + c < p->n; c += 16) {

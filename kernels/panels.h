@@ -197,6 +197,8 @@ struct clq_strip {
     size_t lda, rows;
     const size_t *offset;
     size_t segments, steps; /* steps of 4 bytes per segment */
+    const int16_t *wide_rows; /* the rows again, in 16 bits: even elements of each row, then odd ones; NULL: only a */
+    int16_t *wide_columns;    /* [steps][2][16][2], space for 16 columns of weights in 16 bits; with wide_rows */
     const int32_t *row_bias; /* [rows], added to the sums of a row of int8, weights being weight + 128; NULL: u8 rows */
     const struct clq_panels *packed;
     size_t group, panel;

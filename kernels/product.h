@@ -17,12 +17,16 @@ typedef void clq_strip_fn(const struct clq_strip *strip);
 /* -128 times the sums of rows of k signed bytes, at the distance lda; row_bias has space for whole groups of 4 rows. */
 typedef void clq_row_bias_fn(const int8_t *a, size_t lda, size_t rows, size_t k, int32_t *row_bias);
 
+/* Rows of `steps` dwords of bytes to 16 bits: 2 * steps even elements, then 2 * steps odd ones. */
+typedef void clq_widen_rows_fn(const uint8_t *a, size_t lda, size_t rows, size_t steps, int16_t *to);
+
 /* How an ISA runs a product. */
 struct clq_product_way {
     clq_strip_fn *strip;
     bool is_signed;
     bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */
     clq_row_bias_fn *row_bias; /* signed rows are read as they are; NULL: they are flipped */
+    clq_widen_rows_fn *widen;  /* where weights need 16 bits, enough rows are widened once per unit; NULL: in the tiles */
 };
 
 static inline bool clq_product_flips(const struct clq_product_way *way)
@@ -33,6 +37,11 @@ static inline bool clq_product_flips(const struct clq_product_way *way)
 static inline bool clq_product_copies(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     return clq_product_flips(way) || g->k % 4 != 0;
+}
+
+static inline size_t clq_product_copy_bytes(size_t rows, size_t steps)
+{
+    return (4 * rows * steps + 63) / 64 * 64;
 }
 
 /* Scratch begins with the row biases. */
@@ -46,6 +55,20 @@ static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g)
     return clq_grid_make(g->m, clq_panels_columns(g->n), (g->k + 3) / 4);
 }
 
+/* Fewer rows do not repay the copy. */
+enum { CLQ_PRODUCT_LEAST_WIDE = 8 };
+
+/* Scratch ends with the wide rows and 16 wide columns. */
+static inline size_t clq_product_wide_bytes(size_t rows, size_t steps, const struct clq_product_way *way)
+{
+    return way->widen && rows >= CLQ_PRODUCT_LEAST_WIDE ? 8 * steps * (rows + 16) : 0;
+}
+
+static inline bool clq_product_all_pairs(const struct clq_panels *p)
+{
+    return memchr(clq_panels_pairs(p, 0), 0, p->columns / 16) == NULL;
+}
+
 /* False where the sum does not provably fit 32 bits: then the reference plans. */
 static inline bool clq_product_plan(struct clq_gemm_args *g, const struct clq_product_way *way)
 {
@@ -53,7 +76,8 @@ static inline bool clq_product_plan(struct clq_gemm_args *g, const struct clq_pr
     const size_t k4 = (g->k + 3) / 4;
     const struct clq_grid grid = clq_product_grid(g);
     g->packed_bytes = clq_panels_bytes(1, g->n, k4);
-    g->scratch_bytes = clq_product_row_bias_bytes(&grid, way) + (clq_product_copies(g, way) ? grid.rows * k4 * 4 : 0);
+    g->scratch_bytes = clq_product_row_bias_bytes(&grid, way) + (clq_product_copies(g, way) ? clq_product_copy_bytes(grid.rows, k4) : 0) +
+                       clq_product_wide_bytes(grid.rows, k4, way);
     g->units = grid.blocks * grid.ranges;
     return true;
 }
@@ -78,13 +102,9 @@ static inline struct clq_panels_source clq_product_source(const struct clq_gemm_
 
 static inline void clq_product_copy_row(uint8_t *restrict to, const uint8_t *restrict from, size_t k, uint64_t flip)
 {
+    typedef uint64_t quad __attribute__((vector_size(32), may_alias, aligned(1)));
     size_t i = 0;
-    for (; i + 64 <= k; i += 64) {
-        uint64_t v[8];
-        memcpy(v, from + i, 64);
-        for (int j = 0; j < 8; j++) v[j] ^= flip;
-        memcpy(to + i, v, 64);
-    }
+    for (; i + 32 <= k; i += 32) *(quad *)(to + i) = *(const quad *)(from + i) ^ flip;
     for (; i + 8 <= k; i += 8) {
         uint64_t v;
         memcpy(&v, from + i, 8);
@@ -122,6 +142,7 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
     uint8_t *space = (uint8_t *)g->scratch + clq_product_row_bias_bytes(&grid, way);
     const size_t count = clq_panels_count(packed->columns),
                  bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
+    const bool wide = way->widen && !clq_product_all_pairs(packed);
     size_t ready = SIZE_MAX; /* the block whose rows are in scratch */
     for (size_t u = g->unit_begin; u < g->unit_end; u++) {
         const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
@@ -148,6 +169,12 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
             if (ready != block) clq_product_copy(g, row, s.rows, space, clq_product_flips(way));
             s.a = space;
             s.lda = 4 * packed->k4;
+        }
+        if (wide && s.rows >= CLQ_PRODUCT_LEAST_WIDE) {
+            int16_t *to = (int16_t *)(space + (copies ? clq_product_copy_bytes(grid.rows, packed->k4) : 0));
+            s.wide_columns = to;
+            s.wide_rows = to + 64 * packed->k4;
+            if (ready != block) way->widen(s.a, s.lda, s.rows, packed->k4, to + 64 * packed->k4);
         }
         ready = block;
         for (s.panel = panel; s.panel < panel + grid.panels && s.panel < count; s.panel++) way->strip(&s);

@@ -296,8 +296,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *s
 
 /* Plan, pack and run of any convolution; an ISA passes its strip function and its depthwise calls. */
 struct clq_conv_way {
-    clq_strip_fn *strip;
-    bool wide; /* the tiles are those of AVX512-VNNI, which know the short epilogue and doubled columns */
+    struct clq_product_way product; /* of rows of uint8; its strip runs everything that is not depthwise */
     void (*depthwise_plan)(struct clq_conv_args *c);
     void (*depthwise_pack)(struct clq_conv_args *c);
     void (*depthwise_run)(const struct clq_conv_args *c);
@@ -309,7 +308,7 @@ static inline bool clq_conv_plan(struct clq_conv_args *c, const struct clq_conv_
     if (c->bound > INT32_MAX) return false;
     if (clq_conv_is_product(c)) {
         struct clq_gemm_args g = clq_conv_product(c);
-        clq_product_plan(&g, &(struct clq_product_way){.strip = way->strip});
+        clq_product_plan(&g, &way->product);
         c->packed_bytes = g.packed_bytes;
         c->scratch_bytes = g.scratch_bytes;
         c->units = g.units;
@@ -327,7 +326,7 @@ static inline void clq_conv_pack(struct clq_conv_args *c, const struct clq_conv_
     if (clq_conv_is_depthwise(c)) {
         way->depthwise_pack(c);
     } else {
-        const struct clq_panels_source source = clq_window_source(c, way->wide);
+        const struct clq_panels_source source = clq_window_source(c, way->product.wide);
         clq_panels_pack(c->packed, &source);
     }
 }
@@ -336,11 +335,11 @@ static inline void clq_conv_run(const struct clq_conv_args *c, const struct clq_
 {
     if (clq_conv_is_product(c)) {
         const struct clq_gemm_args g = clq_conv_product(c);
-        clq_product_run(&g, &(struct clq_product_way){.strip = way->strip});
+        clq_product_run(&g, &way->product);
     } else if (clq_conv_is_depthwise(c)) {
         way->depthwise_run(c);
     } else {
-        clq_window_run(c, way->strip);
+        clq_window_run(c, way->product.strip);
     }
 }
 

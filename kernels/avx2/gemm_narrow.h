@@ -8,4 +8,7 @@
 void clq_strip_avx2(const struct clq_strip *strip);
 void clq_strip_avx_vnni(const struct clq_strip *strip);
 
+/* A clq_widen_rows_fn of product.h. */
+void clq_widen_rows_avx2(const uint8_t *a, size_t lda, size_t rows, size_t steps, int16_t *to);
+
 #endif

@@ -8,11 +8,11 @@
 #include "kernels/functions.h"
 #include "kernels/window.h"
 
-static const struct clq_conv_way way_avx512 = {clq_strip_avx512, false, clq_dwconv_plan_avx512, clq_dwconv_pack_avx512,
+static const struct clq_conv_way way_avx512 = {{.strip = clq_strip_avx512}, clq_dwconv_plan_avx512, clq_dwconv_pack_avx512,
                                                clq_dwconv_run_avx512};
-static const struct clq_conv_way way_avx512_vnni = {clq_strip_vnni, true, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
+static const struct clq_conv_way way_avx512_vnni = {{.strip = clq_strip_vnni, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
                                                     clq_dwconv_run_vnni};
-static const struct clq_conv_way way_amx = {clq_strip_amx, true, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
+static const struct clq_conv_way way_amx = {{.strip = clq_strip_amx, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
                                             clq_dwconv_run_vnni};
 
 void clq_conv_u8s8_plan_avx512(struct clq_conv_args *c)

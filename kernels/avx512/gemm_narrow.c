@@ -41,6 +41,7 @@ void clq_strip_avx512(const struct clq_strip *s)
     for (size_t c = clq_panels_start(p->columns, s->panel), width; c < end; c += width) {
         width = end - c >= 32 ? 32 : 16;
         const bool pairs_fit = fits[c / 16] && fits[(c + width - 1) / 16];
-        clq_narrow_columns(s, &ladders[width == 32][pairs_fit], s->panel, c, &finish);
+        const struct clq_narrow_weights w = clq_narrow_weights_of(s, s->panel, c);
+        clq_narrow_columns(s, &ladders[width == 32][pairs_fit], &w, c, &finish);
     }
 }
