@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The integer product for CPUs without AVX512-VNNI, as one text for both vector widths. Before including it, a source
  * defines the vector type CLQ_V, its intrinsics CLQ_MM(name), CLQ_LOAD(p), CLQ_STORE(p, v) and the number of columns of
- * one vector, CLQ_LANES. Sums leave the registers through a small buffer; the loops that finish them are plain C.
+ * one vector, CLQ_LANES. Sums leave the registers through a small buffer.
  *
  * Three exact ways to add 4 products to a sum of int32:
  *   pairs  vpmaddubsw, where packing proved that no pair saturates, then vpmaddwd by 1
@@ -11,7 +11,6 @@
 #define CLQ_KERNELS_NARROW_H
 
 #include <immintrin.h>
-#include <math.h>
 
 #include "kernels/panels.h"
 
@@ -25,7 +24,7 @@ typedef int32_t __attribute__((may_alias, aligned(1))) clq_dword;
 
 enum clq_narrow { CLQ_NARROW_PAIRS, CLQ_NARROW_WIDE, CLQ_NARROW_DOT };
 
-/* 16 columns: sums to results. Limits come before the conversion, as in ref/requantize.h; the loops vectorize. */
+/* 16 columns: sums to results. Limits come before the conversion, as in ref/requantize.h. */
 struct clq_narrow_finish {
     enum clq_out out;
     float least, most;
@@ -41,6 +40,19 @@ static inline struct clq_narrow_finish clq_narrow_finish_make(enum clq_out out, 
         .most = (float)(hi - zero_point),
         .zero_point = zero_point,
     };
+}
+
+/* The low byte is the code of either type. */
+CLQ_INLINE __m128i clq_narrow_codes(const struct clq_narrow_finish *f, const float p[16])
+{
+    const __m256 least = _mm256_set1_ps(f->least), most = _mm256_set1_ps(f->most);
+    __m256i v[2];
+    for (int i = 0; i < 2; i++)
+        v[i] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(_mm256_loadu_ps(p + 8 * i), least), most));
+    const __m256i words = _mm256_add_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_set1_epi16((int16_t)f->zero_point));
+    const __m256i bytes = _mm256_and_si256(words, _mm256_set1_epi16(255));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0);
+    return _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(_mm256_packus_epi16(bytes, bytes), order));
 }
 
 static inline void clq_narrow_store(const struct clq_narrow_finish *f, void *y, size_t width, const int32_t *sums,
@@ -62,17 +74,11 @@ static inline void clq_narrow_store(const struct clq_narrow_finish *f, void *y, 
             memcpy(y, p, 4 * width);
         return;
     }
-    uint8_t codes[16];
-    for (int i = 0; i < 16; i++) {
-        float v = p[i];
-        v = v < f->least ? f->least : v;
-        v = v > f->most ? f->most : v;
-        codes[i] = (uint8_t)((int32_t)rintf(v) + f->zero_point);
-    }
+    const __m128i codes = clq_narrow_codes(f, p);
     if (width >= 16)
-        memcpy(y, codes, 16);
+        memcpy(y, &codes, 16);
     else
-        memcpy(y, codes, width);
+        memcpy(y, &codes, width);
 }
 
 /* One step of 4 along K: mr rows times nv vectors of columns. */
