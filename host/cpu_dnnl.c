@@ -151,6 +151,7 @@ int clq_dnnl_act(struct clq_dnnl_eltwise out[2], enum clq_act act, float a, floa
     case CLQ_ACT_SIGMOID: out[0].alg = dnnl_eltwise_logistic; return 1;
     case CLQ_ACT_TANH: out[0].alg = dnnl_eltwise_tanh; return 1;
     case CLQ_ACT_GELU: out[0].alg = dnnl_eltwise_gelu_erf; return 1;
+    case CLQ_ACT_GELU_TANH: out[0].alg = dnnl_eltwise_gelu_tanh; return 1;
     case CLQ_ACT_SWISH: out[0] = (struct clq_dnnl_eltwise){dnnl_eltwise_swish, 1, 0}; return 1;
     case CLQ_ACT_ELU: out[0] = (struct clq_dnnl_eltwise){dnnl_eltwise_elu, a, 0}; return 1;
     }

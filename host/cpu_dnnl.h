@@ -27,6 +27,7 @@ enum clq_act { /* activations that every backend can fuse; parameters a, b */
     CLQ_ACT_SIGMOID,
     CLQ_ACT_TANH,
     CLQ_ACT_GELU,      /* erf */
+    CLQ_ACT_GELU_TANH,
     CLQ_ACT_SWISH,     /* x * sigmoid(x) */
     CLQ_ACT_ELU        /* a = alpha */
 };

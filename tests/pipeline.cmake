@@ -11,3 +11,6 @@ endfunction()
 
 clq_pipeline_test(test_graph)
 clq_pipeline_test(test_stages)
+clq_pipeline_test(test_graph_patterns)
+clq_pipeline_test(test_graph_rows)
+clq_pipeline_test(test_rows)

@@ -63,6 +63,7 @@ static double act_value(enum clq_act act, double a, double b, double x)
     case CLQ_ACT_SIGMOID: return 1 / (1 + exp(-x));
     case CLQ_ACT_TANH: return tanh(x);
     case CLQ_ACT_GELU: return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case CLQ_ACT_GELU_TANH: return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
     case CLQ_ACT_SWISH: return x / (1 + exp(-x));
     case CLQ_ACT_ELU: return x > 0 ? x : a * expm1(x);
     }
@@ -88,7 +89,7 @@ static double act_error(enum clq_act act, double x, double y)
 static double act_slope(enum clq_act act, double a)
 {
     return act == CLQ_ACT_LEAKY || act == CLQ_ACT_ELU ? fmax(1, fabs(a)) : act == CLQ_ACT_HARDSIGMOID ? fabs(a)
-         : act == CLQ_ACT_HARDSWISH ? 1.5 : act == CLQ_ACT_GELU || act == CLQ_ACT_SWISH ? 1.2 : 1;
+         : act == CLQ_ACT_HARDSWISH ? 1.5 : act == CLQ_ACT_GELU || act == CLQ_ACT_GELU_TANH || act == CLQ_ACT_SWISH ? 1.2 : 1;
 }
 
 struct value { /* one reference result: sum, sum of magnitudes, number of terms */
@@ -271,7 +272,8 @@ static const struct {
 } acts[] = {{CLQ_ACT_NONE, 0, 0}, {CLQ_ACT_RELU, 0, 0}, {CLQ_ACT_CLIP, 0, 6}, {CLQ_ACT_CLIP, -0.25f, INFINITY},
             {CLQ_ACT_CLIP, -INFINITY, 0.5f}, {CLQ_ACT_CLIP, 2, -1}, {CLQ_ACT_LEAKY, 0.01f, 0}, {CLQ_ACT_LEAKY, 1.5f, 0},
             {CLQ_ACT_HARDSWISH, 0, 0}, {CLQ_ACT_HARDSIGMOID, 0.2f, 0.5f}, {CLQ_ACT_HARDSIGMOID, 1.0f / 6, 0.5f},
-            {CLQ_ACT_SIGMOID, 0, 0}, {CLQ_ACT_TANH, 0, 0}, {CLQ_ACT_GELU, 0, 0}, {CLQ_ACT_SWISH, 0, 0},
+            {CLQ_ACT_SIGMOID, 0, 0}, {CLQ_ACT_TANH, 0, 0}, {CLQ_ACT_GELU, 0, 0}, {CLQ_ACT_GELU_TANH, 0, 0},
+            {CLQ_ACT_SWISH, 0, 0},
             {CLQ_ACT_ELU, 1, 0}, {CLQ_ACT_ELU, 0.3f, 0}};
 
 static void test_activations(void **state)

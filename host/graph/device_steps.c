@@ -29,7 +29,8 @@ clq_status clq_step_device_prepare(struct clq_program *p, struct clq_step *s, st
     if (s->kind == CLQ_STEP_QCONV) {
         st = clq_cl_supports_conv(p->ctx->cl, &s->conv) ? clq_cl_prepare_conv(&w, p->ctx->cl, &s->conv, &why) : CLQ_ERR_UNSUPPORTED;
     } else if (s->kind == CLQ_STEP_QGEMM) {
-        st = clq_cl_supports_gemm(p->ctx->cl, &s->gemm) ? clq_cl_prepare_gemm(&w, p->ctx->cl, false, &s->gemm, &why) : CLQ_ERR_UNSUPPORTED;
+        bool alone = s->n_in == 1 && s->bias < 0 && s->residual < 0 && s->act == CLQ_ACT_NONE; /* the rest is the CPU's */
+        st = alone && clq_cl_supports_gemm(p->ctx->cl, &s->gemm) ? clq_cl_prepare_gemm(&w, p->ctx->cl, false, &s->gemm, &why) : CLQ_ERR_UNSUPPORTED;
     } else if (s->kind == CLQ_STEP_QMUL) s->on_device = count(p, s->in[0]) == count(p, s->in[1]);
     else if (s->kind != CLQ_STEP_QADD && s->kind != CLQ_STEP_QLUT && s->kind != CLQ_STEP_QUANTIZE && s->kind != CLQ_STEP_DEQUANTIZE)
         s->on_device = false;

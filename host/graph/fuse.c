@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/integer.h"
+#include "ops/rows.h"
 
 static bool is_f32(const struct clq_program *p, int value)
 {
@@ -124,6 +125,7 @@ static void make_layernorm(struct clq_program *p, struct clq_step *s)
         if (s->out[k] >= 0 && p->values[s->out[k]].uses > 0) return;
     s->weight = s->in[1];
     s->bias = s->n_in > 2 ? s->in[2] : -1;
+    s->act_a = clq_node_float(s->node, "epsilon", 1e-5f);
     s->kind = CLQ_STEP_LAYERNORM;
     s->n_in = s->n_out = 1;
 }
@@ -136,6 +138,8 @@ static bool activation(const struct clq_program *p, const struct clq_step *s, en
     else if (clq_op_is(s, "HardSwish")) *act = CLQ_ACT_HARDSWISH;
     else if (clq_op_is(s, "Sigmoid")) *act = CLQ_ACT_SIGMOID;
     else if (clq_op_is(s, "Tanh")) *act = CLQ_ACT_TANH;
+    else if (clq_op_is(s, "Gelu")) *act = strcmp(clq_node_string(s->node, "approximate", "none"), "tanh") == 0 ? CLQ_ACT_GELU_TANH : CLQ_ACT_GELU;
+    else if (clq_op_is(s, "Swish") && clq_node_float(s->node, "alpha", 1) == 1) *act = CLQ_ACT_SWISH;
     else if (clq_op_is(s, "LeakyRelu")) {
         *act = CLQ_ACT_LEAKY;
         *a = clq_node_float(s->node, "alpha", 0.01f);
@@ -178,9 +182,16 @@ static bool same_shape(const clq_tensor *a, const clq_tensor *b)
 /* Bias [n] or [1,..,n] added to a product that has none. */
 static bool takes_bias(const struct clq_program *p, const struct clq_step *s, int other)
 {
-    if (s->kind != CLQ_STEP_MATMUL || s->bias >= 0 || s->residual >= 0 || s->act != CLQ_ACT_NONE || !constant_f32(p, other)) return false;
+    if (s->kind == CLQ_STEP_CONV || s->bias >= 0 || s->residual >= 0 || s->act != CLQ_ACT_NONE || !constant_f32(p, other)) return false;
     const clq_tensor *b = &p->values[other].t, *y = &p->values[s->out[0]].t;
     return b->rank >= 1 && b->rank <= y->rank && elements(b) == y->shape[y->rank - 1] && b->shape[b->rank - 1] == elements(b);
+}
+
+/* Steps whose epilogue takes float operators; integer products only those that rows.h has. */
+static bool takes_float(const struct clq_program *p, const struct clq_step *s)
+{
+    if (s->kind == CLQ_STEP_CONV || s->kind == CLQ_STEP_MATMUL) return true;
+    return (s->kind == CLQ_STEP_QGEMM || s->kind == CLQ_STEP_Q4GEMM) && is_f32(p, s->out[0]);
 }
 
 /* Fuses what follows step i, one operator after the other. */
@@ -195,6 +206,7 @@ static void fuse_following(struct clq_program *p, int i, bool observable)
         float a, b;
         if (activation(p, next, &act, &a, &b) && next->in[0] == s->out[0]) {
             if (observable && act != CLQ_ACT_RELU && act != CLQ_ACT_CLIP) return;
+            if (s->kind != CLQ_STEP_CONV && s->kind != CLQ_STEP_MATMUL && !clq_rows_takes_act(act)) return;
             s->act = act;
             s->act_a = a;
             s->act_b = b;
@@ -216,6 +228,7 @@ clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_erro
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *s = &p->steps[i];
         if (s->dead || s->kind != CLQ_STEP_OP) continue;
+        CLQ_TRY(clq_nbits_widen(p, s, err));
         CLQ_TRY(make_conv(p, s, err));
         if (s->kind == CLQ_STEP_OP) CLQ_TRY(make_matmul(p, s));
         if (s->kind == CLQ_STEP_OP) CLQ_TRY(make_pool(p, s, err));
@@ -224,7 +237,7 @@ clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_erro
     }
     clq_program_count_uses(p);
     for (int i = 0; i < p->n_steps; i++)
-        if (!p->steps[i].dead && (p->steps[i].kind == CLQ_STEP_CONV || p->steps[i].kind == CLQ_STEP_MATMUL)) fuse_following(p, i, observable);
+        if (!p->steps[i].dead && takes_float(p, &p->steps[i])) fuse_following(p, i, observable);
     clq_program_count_uses(p);
     return CLQ_OK;
 }

@@ -146,6 +146,7 @@ clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err)
         clq_integer_concat, clq_integer_unary,  clq_integer_move,   clq_integer_requantize,
     };
     mark_pairs(p);
+    CLQ_TRY(clq_integer_rows(p, err));
     for (int i = 0; i < p->n_steps; i++) {
         bool done = false;
         for (size_t f = 0; f < sizeof families / sizeof *families && !done && !p->steps[i].dead; f++)

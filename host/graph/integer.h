@@ -37,6 +37,25 @@ typedef clq_status clq_integer_fn(struct clq_program *p, int i, bool *done, stru
 clq_integer_fn clq_integer_conv, clq_integer_matmul, clq_integer_unary, clq_integer_binary, clq_integer_pool,
     clq_integer_concat, clq_integer_move, clq_integer_requantize;
 
+/* The smallest scale of a row of zeros, and the longest row whose sums of products of 8-bit codes fit int32. */
+#define CLQ_SMALLEST_SCALE 1.17549435e-38f
+#define CLQ_ROWS_MOST_K 131071
+/* Products on rows that are quantized while running (integer_rows.c). */
+clq_status clq_integer_rows(struct clq_program *p, struct clq_error *err);
+
+/* Constant 4-bit weights as struct clq_gemm_u4_args takes them. */
+struct clq_nibbles {
+    size_t n, k, group;
+    uint8_t *codes, *zero; /* zero NULL: 8 */
+    float *scale;
+    int bias;              /* value, or -1 */
+};
+/* *found: the step is a product with such weights that may run on 8-bit rows. */
+clq_status clq_nibbles_of(struct clq_nibbles *out, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err);
+
+/* MatMulNBits with constant weights that stays in float becomes a float product. */
+clq_status clq_nbits_widen(struct clq_program *p, struct clq_step *s, struct clq_error *err);
+
 /* Fills a 256-entry table: op (NULL: identity) applied to the dequantized codes, quantized again. */
 clq_status clq_integer_table(struct clq_program *p, uint8_t *table, const struct clq_step *op, const struct clq_codes *from,
                              const struct clq_codes *to, struct clq_error *err);

@@ -124,6 +124,7 @@ static clq_status prepare_pool(struct clq_program *p, struct clq_step *s, struct
 static clq_status prepare_softmax(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     const clq_tensor *x = tensor(p, s->in[0]);
+    if (s->n_in > 1 || s->alpha != 1) return CLQ_OK; /* rows of our own */
     bool flat = s->opset < 13; /* before 13 the axis cuts the shape into a matrix */
     int64_t axis = clq_node_int(s->node, "axis", flat ? 1 : -1), outer = 1, n = 1, inner = 1;
     if (axis < 0) axis += x->rank;
@@ -140,7 +141,7 @@ static clq_status prepare_layernorm(struct clq_program *p, struct clq_step *s, s
     const clq_tensor *x = tensor(p, s->in[0]);
     int64_t n = x->shape[x->rank - 1], outer = 1;
     for (int d = 0; d < x->rank - 1; d++) outer *= x->shape[d];
-    return named(s, clq_dnnl_layernorm(&s->dnnl, p->ctx->dnnl, outer, n, clq_node_float(s->node, "epsilon", 1e-5f),
+    return named(s, clq_dnnl_layernorm(&s->dnnl, p->ctx->dnnl, outer, n, s->act_a,
                                        floats(p, s->weight), floats(p, s->bias), err), err);
 }
 
@@ -203,6 +204,25 @@ static clq_status prepare_qgemm(struct clq_program *p, struct clq_step *s, struc
     return CLQ_OK;
 }
 
+static clq_status prepare_q4gemm(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    const clq_tensor *x = tensor(p, s->in[0]);
+    struct clq_gemm_u4_args *g = &s->gemm4;
+    g->m = 1;
+    for (int d = 0; d < x->rank - 1; d++) g->m *= (size_t)x->shape[d];
+    g->lda = g->k;
+    g->ldy = g->n;
+    g->flipped = true;
+    p->ctx->kernels.gemm_s8u4_plan(g);
+    if (g->packed_bytes > 0) {
+        g->packed = clq_arena_alloc(&p->arena, g->packed_bytes);
+        if (!g->packed) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    }
+    p->ctx->kernels.gemm_s8u4_pack(g);
+    need_scratch(p, g->scratch_bytes);
+    return CLQ_OK;
+}
+
 static bool wanted_on_device(const struct clq_program *p, const struct clq_step *s, const struct clq_program_options *o)
 {
     if (!p->ctx->cl || !s->node) return false;
@@ -222,6 +242,7 @@ static clq_status prepare_step(struct clq_program *p, struct clq_step *s, struct
     case CLQ_STEP_LAYERNORM: return prepare_layernorm(p, s, err);
     case CLQ_STEP_QCONV: return prepare_qconv(p, s, err);
     case CLQ_STEP_QGEMM: return prepare_qgemm(p, s, err);
+    case CLQ_STEP_Q4GEMM: return prepare_q4gemm(p, s, err);
     default: return CLQ_OK;
     }
 }

@@ -165,6 +165,7 @@ static clq_status run_passes(struct clq_program *p, const clq_tensor *inputs, co
     if (!opt->no_fusion) {
         if (!opt->no_integer) CLQ_TRY(clq_pass_integer(p, err));
         CLQ_TRY(clq_pass_fold_dequantize(p, err));
+        CLQ_TRY(clq_pass_patterns(p, opt->observable, err));
         CLQ_TRY(clq_pass_fuse(p, opt->observable, err));
         CLQ_TRY(clq_pass_layout(p, err));
     }

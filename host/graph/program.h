@@ -22,6 +22,7 @@ struct clq_value {
     bool constant;
     bool is_input, is_output;
     bool decides;      /* a shape waits for its value, see stages.h */
+    bool hidden;       /* inside a fused pattern: no step computes it */
     enum clq_layout layout;
     int other;         /* the same value in the other layout, or -1 */
     int alias;         /* shares the memory of this value, or -1 */
@@ -39,12 +40,14 @@ enum clq_step_kind {
     CLQ_STEP_CONV,     /* float, oneDNN: convolution (also transposed) with activation and residual */
     CLQ_STEP_MATMUL,   /* float, oneDNN */
     CLQ_STEP_POOL,     /* float, oneDNN */
-    CLQ_STEP_SOFTMAX,
-    CLQ_STEP_LAYERNORM,
+    CLQ_STEP_SOFTMAX,    /* of in[0], or of alpha * in[0] + in[1] over the last axis */
+    CLQ_STEP_LAYERNORM,  /* act_a: epsilon */
     CLQ_STEP_QUANTIZE,   /* float -> u8, per tensor */
     CLQ_STEP_DEQUANTIZE, /* u8 -> float, per tensor */
+    CLQ_STEP_QUANTIZE_ROWS, /* float -> u8 with zero point 128, and one scale per row in out[1] */
     CLQ_STEP_QCONV,
-    CLQ_STEP_QGEMM,
+    CLQ_STEP_QGEMM,      /* float results may have in[1], one scale per row, and bias, residual and act of the float steps */
+    CLQ_STEP_Q4GEMM,     /* 4-bit weights in groups on rows of codes; in[1]: their scales */
     CLQ_STEP_QADD,
     CLQ_STEP_QMUL,
     CLQ_STEP_QLUT,     /* a unary function, or a change of scale, on codes */
@@ -87,6 +90,7 @@ struct clq_step {
     size_t tap_step;             /* floats between the columns' first inputs */
     struct clq_conv_args conv;   /* prepared */
     struct clq_gemm_args gemm;
+    struct clq_gemm_u4_args gemm4;
     void *cl_object;             /* prepared on the OpenCL device, or NULL */
     bool on_device;              /* planned for the OpenCL device */
     double seconds;              /* summed over timed runs */
@@ -151,6 +155,7 @@ bool clq_value_scalar_f32(const struct clq_program *p, int value, float *out);
 clq_status clq_pass_infer(struct clq_program *p, const clq_tensor *inputs, const struct clq_program_options *options, struct clq_error *err);
 clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_fold_dequantize(struct clq_program *p, struct clq_error *err);
+clq_status clq_pass_patterns(struct clq_program *p, bool observable, struct clq_error *err);
 clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_error *err);
 clq_status clq_pass_layout(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_memory(struct clq_program *p, bool retain, struct clq_error *err);

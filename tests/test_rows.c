@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Rows of fused float steps against binary64: softmax with scale and mask, what follows a product, the scales of rows. */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "ops/rows.h"
+
+enum { MOST = 300 };
+
+static void fill(float *x, size_t n, float spread, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = ((float)(seed >> 8) / 8388608.0f - 1) * spread;
+    }
+}
+
+/* exp within 2 ulp, a sum of n terms in lanes, two more roundings: 1e-6 of the value; one rounding of the distance to the
+ * largest score, up to 2^-24 of it; and what is flushed below e^-80. */
+static void test_softmax(void **state)
+{
+    (void)state;
+    float x[MOST], mask[MOST], y[MOST];
+    for (size_t n = 1; n < MOST; n += n < 40 ? 1 : 37)
+        for (int masked = 0; masked < 2; masked++) {
+            double e[MOST], below[MOST], sum = 0, top = -INFINITY;
+            fill(x, n, 90, (unsigned)n);
+            for (size_t i = 0; i < n; i++) mask[i] = i % 3 == 1 ? -3.4028235e38f : (float)i * 0.01f;
+            for (size_t i = 0; i < n; i++) {
+                float v = x[i] * 0.7f;
+                e[i] = (double)(masked ? v + mask[i] : v);
+                top = fmax(top, e[i]);
+            }
+            for (size_t i = 0; i < n; i++) {
+                below[i] = top - e[i];
+                sum += e[i] = exp(-below[i]);
+            }
+            clq_rows_softmax(y, x, masked ? mask : NULL, n, 0.7f);
+            for (size_t i = 0; i < n; i++) {
+                double want = e[i] / sum;
+                assert_true(fabs((double)y[i] - want) <= (1e-6 + fmin(below[i], 100) * 6e-8) * want + 2e-35);
+                assert_true(y[i] == 0 || y[i] >= FLT_MIN);
+            }
+        }
+}
+
+static void test_gelu(void **state)
+{
+    (void)state;
+    const struct clq_rows_epilogue e = {.act = CLQ_ACT_GELU};
+    for (int i = -20000; i <= 20000; i++) {
+        double x = (double)i * 5e-4;
+        float y = (float)x;
+        double want = 0.5 * (double)y * (1 + erf((double)y / sqrt(2)));
+        clq_rows_finish(&y, 0, 1, 1, &e);
+        assert_true(fabs((double)y - want) <= 1.5e-7 + 2.4e-7 * fabs(want));
+    }
+    float ends[4] = {-3e38f, 3e38f, -0.0f, NAN};
+    clq_rows_finish(ends, 0, 1, 4, &e);
+    assert_true(ends[0] == 0 && ends[1] == 3e38f && ends[2] == 0);
+}
+
+/* Each part alone and all together, to the bit. */
+static void test_finish(void **state)
+{
+    (void)state;
+    enum { R = 3, N = 37 };
+    float x[R * N], y[R * N], scale[R], bias[N], residual[R * N];
+    fill(x, R * N, 4, 1);
+    fill(scale, R, 2, 2);
+    fill(bias, N, 3, 3);
+    fill(residual, R * N, 3, 4);
+    for (int parts = 0; parts < 16; parts++) {
+        struct clq_rows_epilogue e = {parts & 1 ? scale : NULL, parts & 2 ? bias : NULL, parts & 4 ? residual : NULL, parts & 8 ? CLQ_ACT_RELU : CLQ_ACT_NONE};
+        for (int i = 0; i < R * N; i++) y[i] = x[i];
+        clq_rows_finish(y, 0, 2, N, &e);
+        clq_rows_finish(y, 2, R, N, &e);
+        for (int i = 0; i < R * N; i++) {
+            float v = x[i];
+            if (e.scale) v = v * scale[i / N];
+            if (e.bias) v = v + bias[i % N];
+            if (e.residual) v = v + residual[i];
+            if (e.act == CLQ_ACT_RELU) v = v > 0 ? v : 0;
+            assert_true(v == y[i]);
+        }
+    }
+}
+
+static void test_scale(void **state)
+{
+    (void)state;
+    float x[MOST];
+    for (size_t n = 1; n < MOST; n += 13) {
+        float top = 0;
+        fill(x, n, 7, (unsigned)n + 9);
+        for (size_t i = 0; i < n; i++) top = fmaxf(top, fabsf(x[i]));
+        assert_true(clq_rows_scale(x, n) == top / 127.0f);
+    }
+    x[0] = 0;
+    assert_true(clq_rows_scale(x, 1) == FLT_MIN);
+    x[0] = 1e-40f;
+    assert_true(clq_rows_scale(x, 1) == FLT_MIN);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax), cmocka_unit_test(test_gelu), cmocka_unit_test(test_finish), cmocka_unit_test(test_scale)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
