@@ -18,7 +18,7 @@ static clq_status no_memory(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
 }
 
-static bool any(const struct clq_result *r, const bool *on)
+static bool any(const struct clq_result *r, const uint8_t *on)
 {
     for (int i = 0; i < r->search.units.n_units; i++)
         if (on[i]) return true;
@@ -37,9 +37,9 @@ static clq_status measure(struct clq_result *r, struct clq_point *p, const struc
     p->public.bytes = r->summary.reference_bytes;
     p->public.speedup = p->public.speedup_lo = p->public.speedup_hi = 1;
     p->public.median_ms = q->reference_us * 1e-3;
-    if (!any(r, p->on_codes)) return CLQ_OK;
+    if (!any(r, p->mode)) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
-    CLQ_TRY(clq_search_model(&m, s, p->on_codes, err));
+    CLQ_TRY(clq_search_model(&m, s, p->mode, err));
     clq_status st = clq_onnx_encode(&bytes, &p->public.bytes, &m, err);
     if (st == CLQ_OK) free(bytes);
     struct clq_proof_request proof = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = PAIRS, .phase = "timing the points"};
@@ -66,7 +66,7 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
     q.policy = strcmp(policy->name, "measured") == 0 ? NULL : policy;
     q.eval_command = NULL;
     CLQ_TRY(clq_search_choose(&choice, s, &q, err));
-    p->on_codes = choice.on_codes;
+    p->mode = choice.mode;
     p->on_device = choice.on_device;
     const char *id = policy->looks_at_bounds ? clq_arena_printf(&s->arena, "%s@%g", policy->name, db) : policy->name;
     p->public = (clq_plan_point){.id = id, .policy = policy->name, .summary = policy->summary, .budget_db = policy->looks_at_bounds ? db : (double)NAN,
@@ -74,10 +74,10 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
                                  .predicted_sqnr_db = choice.predicted_noise > 0 ? -10 * log10(choice.predicted_noise) : INFINITY,
                                  .predicted_ms = choice.predicted_us * 1e-3, .same_as = (int)r->n_points};
     if (!id) return no_memory(err);
-    for (int i = 0; i < s->units.n_units; i++) p->public.int8_layers += p->on_codes[i];
+    for (int i = 0; i < s->units.n_units; i++) p->public.int8_layers += p->mode[i] > 0;
     for (size_t i = 0; i < r->n_points; i++) {
         const struct clq_point *o = &r->points[i];
-        if (memcmp(o->on_codes, p->on_codes, (size_t)s->units.n_units * sizeof(bool)) != 0) continue;
+        if (memcmp(o->mode, p->mode, (size_t)s->units.n_units) != 0) continue;
         p->public.same_as = (int)i;
         p->public.bytes = o->public.bytes;
         p->public.median_ms = o->public.median_ms;
@@ -140,9 +140,9 @@ clq_status clq_result_write_point(clq_result *r, size_t index, const char *model
     struct clq_model m;
     CLQ_TRY(clq_result_output(&o, r, force, err));
     struct clq_onnx_write_options w = {.force = force, .inputs = o.inputs, .n_inputs = o.n_inputs};
-    if (!any(r, r->points[index].on_codes))
+    if (!any(r, r->points[index].mode))
         return r->source->path ? clq_onnx_copy(model_path, r->source, &w, err) : clq_onnx_write_with(model_path, r->source, &w, err);
-    CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].on_codes, err));
+    CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].mode, err));
     clq_status st = clq_onnx_write_with(model_path, &m, &w, err);
     clq_model_release(&m);
     return st;

@@ -90,16 +90,33 @@ static clq_status take_correction(struct clq_search *s, int i, const struct clq_
     return CLQ_OK;
 }
 
-static clq_status take_layer(struct clq_search *s, int i, const struct clq_plan_layer *l, bool *on_codes, bool *on_device, struct clq_error *err)
+/* Modes beside f32 and int8 are added to those that the search knows. Codes that an algorithm found in calibration data are
+ * not in the plan, so they cannot be found again. */
+static clq_status take_mode(uint8_t *mode, struct clq_search *s, int i, const struct clq_plan_layer *l, const struct clq_scheme *scheme, struct clq_error *err)
+{
+    *mode = 0;
+    for (int m = 0; m < s->n_modes; m++)
+        if (strcmp(s->modes[m].scheme.mode, scheme->mode) == 0) *mode = (uint8_t)m;
+    if (*mode == 0 && strcmp(scheme->mode, "f32") != 0)
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': mode '%s' is not supported", l->name, scheme->mode);
+    if (*mode < 2) return CLQ_OK;
+    if (!s->extra[*mode][i].capable) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "layer '%s': it has no form in mode '%s'", l->name, scheme->mode);
+    bool groups = s->groups[*mode] != NULL;
+    if (groups && (strcmp(scheme->algorithm, "auto") == 0 || strcmp(scheme->algorithm, "gptq") == 0))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': algorithm '%s' needs the calibration data, a plan cannot replay it", l->name, scheme->algorithm);
+    if (scheme->rounding == CLQ_ROUND_STOCHASTIC)
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': the seed of stochastic rounding is not in the plan", l->name);
+    return CLQ_OK;
+}
+
+static clq_status take_layer(struct clq_search *s, int i, const struct clq_plan_layer *l, uint8_t *mode, bool *on_device, struct clq_error *err)
 {
     struct clq_unit_record *rec = &s->records[i];
     const struct clq_scheme *scheme = &l->candidates[l->choice].scheme;
     static const char mark[] = "plan: ";
-    *on_codes = strcmp(scheme->mode, "int8") == 0;
-    *on_device = *on_codes && strcmp(scheme->device, "cpu") != 0;
-    if (!*on_codes && strcmp(scheme->mode, "f32") != 0)
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': mode '%s' is not supported", l->name, scheme->mode);
-    if (*on_codes && !rec->capable)
+    CLQ_TRY(take_mode(mode, s, i, l, scheme, err));
+    *on_device = *mode == 1 && strcmp(scheme->device, "cpu") != 0;
+    if (*mode == 1 && !rec->capable)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "layer '%s': the plan wants int8, but: %s", l->name, rec->reason ? rec->reason : "it has no such form");
     take_candidates(rec, l);
     bool marked = strncmp(l->reason, mark, sizeof mark - 1) == 0;
@@ -108,7 +125,7 @@ static clq_status take_layer(struct clq_search *s, int i, const struct clq_plan_
     return take_correction(s, i, l, err);
 }
 
-static clq_status take_layers(struct clq_search *s, const struct clq_plan_data *p, bool *on_codes, bool *on_device, struct clq_error *err)
+static clq_status take_layers(struct clq_search *s, const struct clq_plan_data *p, uint8_t *mode, bool *on_device, struct clq_error *err)
 {
     struct clq_map names;
     clq_map_start(&names, &s->arena);
@@ -121,7 +138,7 @@ static clq_status take_layers(struct clq_search *s, const struct clq_plan_data *
         if (!name) return no_memory(err);
         int l = clq_map_get(&names, name);
         if (l < 0) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "the plan has no layer '%s'", name);
-        CLQ_TRY(take_layer(s, i, &p->layers[l], &on_codes[i], &on_device[i], err));
+        CLQ_TRY(take_layer(s, i, &p->layers[l], &mode[i], &on_device[i], err));
     }
     return CLQ_OK;
 }
@@ -164,12 +181,31 @@ static clq_status take_tensors(struct clq_search *s, const struct clq_plan_data 
     return CLQ_OK;
 }
 
-clq_status clq_result_replay(struct clq_result *r, bool *on_codes, bool *on_device, const clq_quantize_options *o, struct clq_error *err)
+clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_device, const clq_quantize_options *o, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
     CLQ_TRY(read_plan(r, o, err));
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(clq_search_weights(s, err));
-    CLQ_TRY(take_layers(s, &r->replay, on_codes, on_device, err));
+    CLQ_TRY(clq_search_groups(s, err));
+    CLQ_TRY(take_layers(s, &r->replay, mode, on_device, err));
     return take_tensors(s, &r->replay, err);
+}
+
+clq_status clq_result_replay_modes(struct clq_search *s, const char *path, struct clq_error *err)
+{
+    struct clq_plan_data p;
+    CLQ_TRY(clq_plan_read(&p, path, err));
+    clq_status st = CLQ_OK;
+    for (size_t l = 0; l < p.n_layers && st == CLQ_OK; l++) {
+        const struct clq_scheme *c = &p.layers[l].candidates[p.layers[l].choice].scheme;
+        struct clq_mode mode;
+        if (clq_mode_parse(&mode, c->mode, NULL) != CLQ_OK) continue; /* refused with the layer's name later */
+        st = clq_modes_add(s->modes, &s->n_modes, &s->arena, c->mode, err);
+        if (st != CLQ_OK || c->weight_bits >= 8 || !clq_search_algorithm_known(c->algorithm)) continue;
+        s->algorithm = clq_arena_string(&s->arena, c->algorithm);
+        if (!s->algorithm) st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    }
+    clq_plan_release(&p);
+    return st;
 }

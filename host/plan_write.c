@@ -84,6 +84,27 @@ static double boundary(const struct clq_search *s, int i, bool codes)
     return us;
 }
 
+/* A mode beside f32 and int8; its activations are float outside of the unit. */
+static void fill_mode(struct clq_plan_layer *l, const struct clq_search *s, int i, int m)
+{
+    const struct clq_mode_record *x = &s->extra[m][i];
+    if (!x->capable) return;
+    struct clq_plan_candidate *c = &l->candidates[l->n_candidates];
+    c->scheme = s->modes[m].scheme;
+    if (s->groups[m]) c->scheme.algorithm = s->algorithm;
+    else c->scheme.algorithm = s->weight_clip ? "mse" : "minmax";
+    c->scheme.rounding = s->groups[m] && s->rounding.stochastic ? CLQ_ROUND_STOCHASTIC : CLQ_ROUND_NEAREST_EVEN;
+    c->error = x->noise > 0 ? fmin(x->noise, 1e18) : 0;
+    c->sqnr_db = c->error > 0 ? -10 * log10(c->error) : NAN;
+    c->time_us = x->us >= 0 ? x->us : 0;
+    c->time_spread_us = x->us >= 0 ? x->spread : 0;
+    c->timings = x->us >= 0 ? s->records[i].timings : 0;
+    c->boundary_us = s->convert_us[0] ? boundary(s, i, false) : 0;
+    c->bytes = s->units.units[i].params * clq_mode_bytes(&s->modes[m]);
+    if (s->records[i].mode == m) l->choice = (int)l->n_candidates;
+    l->n_candidates++;
+}
+
 static clq_status fill_candidates(struct clq_plan_data *p, struct clq_plan_layer *l, const struct clq_search *s, int i, struct clq_error *err)
 {
     static const struct {
@@ -91,7 +112,7 @@ static clq_status fill_candidates(struct clq_plan_data *p, struct clq_plan_layer
     } kinds[] = {{"f32", "cpu"}, {"int8", "cpu"}, {"int8", "opencl:0"}};
     const struct clq_unit_record *rec = &s->records[i];
     const double us[] = {rec->f32_us, rec->int8_us, rec->device_us}, spread[] = {rec->f32_spread, rec->int8_spread, rec->device_spread};
-    l->candidates = clq_arena_array(&p->arena, 3, sizeof *l->candidates);
+    l->candidates = clq_arena_array(&p->arena, 3 + CLQ_MODES_MOST, sizeof *l->candidates);
     if (!l->candidates) return no_memory(err);
     for (int k = 0; k < 3; k++) {
         if ((k > 0 && !rec->capable) || (k == 2 && rec->device_us < 0)) continue;
@@ -106,10 +127,11 @@ static clq_status fill_candidates(struct clq_plan_data *p, struct clq_plan_layer
         c->timings = us[k] >= 0 ? rec->timings : 0;
         c->boundary_us = s->convert_us[0] ? boundary(s, i, k > 0) : rec->boundary_us[k];
         c->bytes = s->units.units[i].params * (k ? 1 : 4);
-        bool chosen = k == 0 ? !rec->on_codes : k == 1 ? rec->on_codes && !rec->on_device : rec->on_device;
+        bool chosen = k == 0 ? !rec->mode : k == 1 ? rec->on_codes && !rec->on_device : rec->on_device;
         if (chosen) l->choice = (int)l->n_candidates;
         l->n_candidates++;
     }
+    for (int m = 2; m < s->n_modes; m++) fill_mode(l, s, i, m);
     return CLQ_OK;
 }
 
@@ -154,7 +176,7 @@ static clq_status fill_tensors(struct clq_result *r, struct clq_error *err)
                                       .max = rec->range[rec->method].hi, .method = clq_calibrator_name(rec->method)};
         o->methods = clq_arena_array(&p->arena, CLQ_CAL_COUNT, sizeof *o->methods);
         if (!o->name || !o->methods) return no_memory(err);
-        for (int m = 0; m < CLQ_CAL_COUNT; m++) o->methods[m] = (struct clq_plan_method){clq_calibrator_name((enum clq_calibrator)m), rec->error[m]};
+        for (int m = 0; m < CLQ_CAL_COUNT; m++) o->methods[m] = (struct clq_plan_method){clq_calibrator_name((enum clq_calibrator)m), fmin(rec->error[m], 1e18)};
         o->n_methods = CLQ_CAL_COUNT;
         p->n_tensors++;
     }
@@ -237,7 +259,7 @@ static clq_status fill_data(struct clq_result *r, const clq_data *data, const cl
 
 static clq_status fill_options(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
-    static const char *const known[] = {"f32", "int8"};
+    const struct clq_search *s = &r->search;
     bool uniform = o->uniform != NULL;
     struct clq_budget b;
     CLQ_TRY(clq_budget_read(&b, o, err));
@@ -249,11 +271,11 @@ static clq_status fill_options(struct clq_result *r, const clq_quantize_options 
     for (int k = 0; k < CLQ_BOUND_COUNT && !uniform; k++)
         if (clq_budget_has(&b, (enum clq_bound_kind)k)) bounds[n_bounds++] = (struct clq_plan_bound){clq_bounds[k].name, b.limit[k]};
     if (n_bounds == 1) n_bounds = 0; /* it is the budget */
-    const char **modes = clq_arena_array(&r->plan.arena, sizeof known / sizeof *known, sizeof *modes);
+    const char **modes = clq_arena_array(&r->plan.arena, CLQ_MODES_MOST, sizeof *modes);
     size_t n = 0;
     if (!modes) return no_memory(err);
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (!o->candidates || clq_mode_listed(o->candidates, known[k])) modes[n++] = known[k];
+    for (int m = 0; m < s->n_modes; m++)
+        if (m > 1 || !o->candidates || clq_mode_listed(o->candidates, s->modes[m].scheme.mode)) modes[n++] = s->modes[m].scheme.mode;
     r->plan.options = (struct clq_plan_options){.target = clq_target_name(r->search.target), .calibrator = r->summary.calibrator,
                                                 .budget = uniform ? "uniform" : none ? "none" : clq_bounds[first].name,
                                                 .budget_value = uniform || none ? NAN : b.limit[first], .bounds = bounds, .n_bounds = n_bounds,

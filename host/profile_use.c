@@ -241,6 +241,7 @@ static uint64_t network_hash(const struct clq_search *s, const struct names *w)
         h = clq_fnv64(h, u->in, (size_t)u->n_in * sizeof *u->in);
         h = clq_fnv64(h, &u->out, sizeof u->out);
         h = clq_fnv64(h, &s->records[i].capable, sizeof(bool));
+        for (int m = 2; m < s->n_modes; m++) h = clq_fnv64(h, &s->extra[m][i].capable, sizeof(bool));
     }
     return h;
 }
@@ -274,19 +275,23 @@ static clq_status make_names(struct names *w, struct clq_search *s, const clq_te
 
 /* ---- Times ---- */
 
-/* Unit times: f32, int8, int8 on the device. */
+/* Unit times: f32, int8, int8 on the device, other modes. */
+enum { SLOTS = 3 + CLQ_MODES_MOST };
 struct slot {
     const char *scheme;
     double *us, *spread;
     bool device;
 };
 
-static int unit_slots(struct slot out[3], const struct clq_profile_use *u, struct clq_unit_record *r)
+static int unit_slots(struct slot out[SLOTS], const struct clq_profile_use *u, struct clq_search *s, int i)
 {
+    struct clq_unit_record *r = &s->records[i];
     int n = 0;
     out[n++] = (struct slot){"f32", &r->f32_us, &r->f32_spread, false};
     if (r->capable) out[n++] = (struct slot){"int8", &r->int8_us, &r->int8_spread, false};
     if (r->capable && u->ctx->cl) out[n++] = (struct slot){"int8", &r->device_us, &r->device_spread, true};
+    for (int m = 2; m < s->n_modes; m++)
+        if (s->extra[m][i].capable) out[n++] = (struct slot){s->modes[m].scheme.mode, &s->extra[m][i].us, &s->extra[m][i].spread, false};
     return n;
 }
 
@@ -301,8 +306,8 @@ static bool read_times(const struct clq_profile_use *u, const struct names *w, b
     static const char *const ways[2] = {"quantize", "dequantize"};
     struct clq_search *s = w->s;
     for (int i = 0; i < s->units.n_units; i++) {
-        struct slot slots[3];
-        int n = unit_slots(slots, u, &s->records[i]);
+        struct slot slots[SLOTS];
+        int n = unit_slots(slots, u, s, i);
         for (int k = 0; k < n; k++) {
             const struct clq_profile_entry *e =
                 clq_profile_find(&u->profile, key_of(u, slots[k].device), w->unit[i], w->unit_place[i], slots[k].scheme);
@@ -332,8 +337,8 @@ static clq_status put_times(struct clq_profile_use *u, void *what, struct clq_er
     const struct names *w = what;
     struct clq_search *s = w->s;
     for (int i = 0; i < s->units.n_units; i++) {
-        struct slot slots[3];
-        int n = unit_slots(slots, u, &s->records[i]);
+        struct slot slots[SLOTS];
+        int n = unit_slots(slots, u, s, i);
         for (int k = 0; k < n; k++) {
             struct clq_profile_entry e = {w->unit[i], w->unit_place[i], slots[k].scheme, fmax(*slots[k].us, LEAST_US), *slots[k].spread, PASSES};
             CLQ_TRY(clq_profile_put(&u->profile, key_of(u, slots[k].device), &e, err));

@@ -26,21 +26,36 @@ bool clq_mode_listed(const char *list, const char *mode)
     return false;
 }
 
-static clq_status check_modes(const char *list, struct clq_error *err)
+/* f32 and int8 first: they are what everything is measured against. */
+static clq_status parse_modes(struct clq_search *s, const clq_quantize_options *o, struct clq_error *err)
 {
-    for (const char *p = list; p && *p;) {
-        size_t len = strcspn(p, ",");
-        if (!(len == 3 && strncmp(p, "f32", 3) == 0) && !(len == 4 && strncmp(p, "int8", 4) == 0))
-            return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode '%.*s': this version knows f32 and int8", (int)len, p);
-        p += len + (p[len] == ',');
+    CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "f32,int8", err));
+    CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, o->candidates, err));
+    CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, o->uniform, err));
+    s->algorithm = o->algorithm ? o->algorithm : "auto";
+    if (!clq_search_algorithm_known(s->algorithm))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "algorithm '%s': expected auto, minmax, mse, hqq or gptq", s->algorithm);
+    s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
+    s->matmul_nbits = o->int4_matmulnbits;
+    if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode '%s': another runtime's times are taken for f32 and int8 only", s->modes[2].scheme.mode);
+    return o->plan_path ? clq_result_replay_modes(s, o->plan_path, err) : CLQ_OK;
+}
+
+/* Blocks and 4-bit tensors need opset 21. */
+int64_t clq_search_opset(const struct clq_search *s)
+{
+    for (int m = 2; m < s->n_modes; m++) {
+        const struct clq_mode *mode = &s->modes[m];
+        bool table = mode->kind == CLQ_WEIGHT_NF4 || mode->kind == CLQ_WEIGHT_CODEBOOK;
+        if (table || (mode->run == CLQ_RUN_ROWS4 && !s->matmul_nbits)) return 21;
     }
-    return CLQ_OK;
+    return 13;
 }
 
 static clq_status parse_options(struct clq_search *s, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
 {
-    CLQ_TRY(check_modes(o->uniform, err));
-    CLQ_TRY(check_modes(o->candidates, err));
+    CLQ_TRY(parse_modes(s, o, err));
     *calibrator = CLQ_CAL_COUNT; /* auto */
     int target = -1;
     for (int t = 0; t < CLQ_TARGET_COUNT; t++)
@@ -72,6 +87,7 @@ static void leave_quantized(struct clq_search *s)
             for (int k = 0; k < s->units.units[u].n_in; k++) touches = touches || s->units.units[u].in[k] == t;
             if (!touches) continue;
             s->records[u].capable = false;
+            s->records[u].fixed = true;
             s->records[u].reason = "already quantized in the file";
         }
     }
@@ -89,7 +105,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_program_check_supported(r->source, err));
     CLQ_TRY(clq_model_clone(&s->model, r->source, err));
     CLQ_TRY(clq_model_simplify(&s->model, err));
-    CLQ_TRY(clq_model_upgrade(&s->model, 13, err));
+    CLQ_TRY(clq_model_upgrade(&s->model, clq_search_opset(s), err));
     CLQ_TRY(clq_search_samples(s, data, o, err));
     struct clq_program_options tapped = {.observable = true};
     clq_runner_start(&s->reference, s->ctx, &s->model, &tapped);
@@ -101,36 +117,40 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_units_build(&s->units, &s->model, p, err));
     s->records = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *s->records);
     if (!s->records) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    bool int8 = (!o->candidates || clq_mode_listed(o->candidates, "int8")) && !(o->uniform && strcmp(o->uniform, "f32") == 0);
+    bool int8 = (!o->candidates || clq_mode_listed(o->candidates, "int8")) && (!o->uniform || strcmp(o->uniform, "int8") == 0);
     for (int i = 0; i < s->units.n_units; i++) {
         s->records[i] = (struct clq_unit_record){.capable = int8, .f32_us = -1, .int8_us = -1, .device_us = -1, .noise = -1,
                                                  .reason = int8 ? NULL : "int8 is not among the allowed modes"};
     }
     leave_quantized(s);
-    return clq_rules_apply(s, o->layer_rules, o->n_layer_rules, err);
+    bool biased = false;
+    for (int i = 0; i < s->units.n_units; i++) biased = biased || s->units.units[i].float_out;
+    if (biased && !o->candidates && !o->uniform && !o->plan_path && !s->ctx->runtime) CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "int8-dynamic", err));
+    CLQ_TRY(clq_rules_apply(s, o->layer_rules, o->n_layer_rules, err));
+    return clq_search_modes(s, err);
 }
 
 /* ---- Decision ---- */
 struct decision {
-    bool *on_codes;
+    uint8_t *mode;
     struct clq_budget budget;
     struct clq_choice choice;
     struct clq_comparison uniform, final;
     struct clq_accept_verdict speed, uniform_speed;
     bool proven;
-    bool *all;       /* uniform int8 */
+    uint8_t *all;    /* uniform int8 */
     bool uniform_ok; /* it meets the budget, as measured */
     double score, score_reference; /* of the user's command, NAN without one */
 };
 
-static bool any(const bool *on, int n)
+static bool any(const uint8_t *on, int n)
 {
     for (int i = 0; i < n; i++)
         if (on[i]) return true;
     return false;
 }
 
-static clq_status measure_final(struct clq_result *r, const bool *on, const clq_quantize_options *o, struct clq_comparison *c,
+static clq_status measure_final(struct clq_result *r, const uint8_t *on, const clq_quantize_options *o, struct clq_comparison *c,
                                 struct clq_accept_verdict *speed, size_t pairs, const char *phase, struct clq_model *keep, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -157,7 +177,7 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
 {
     struct clq_search *s = &r->search;
     int n = s->units.n_units;
-    bool *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
+    uint8_t *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
     if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
     if (!any(all, n)) return CLQ_OK;
@@ -178,7 +198,7 @@ static clq_status take_point(struct clq_result *r, const clq_quantize_options *o
     d->choice.feasible = true;
     for (size_t i = 0; o->pick && i < r->n_points; i++) {
         if (strcmp(r->points[i].public.id, o->pick) != 0) continue;
-        memcpy(d->on_codes, r->points[i].on_codes, n * sizeof(bool));
+        memcpy(d->mode, r->points[i].mode, n);
         d->choice.on_device = r->points[i].on_device;
         return CLQ_OK;
     }
@@ -189,13 +209,18 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
 {
     struct clq_search *s = &r->search;
     int n = s->units.n_units;
-    if (calibrator == CLQ_CAL_COUNT) CLQ_TRY(clq_search_calibrators(s, err));
+    bool codes = false; /* some unit reads ranges */
+    for (int i = 0; i < n; i++) codes = codes || s->records[i].capable;
+    if (calibrator == CLQ_CAL_COUNT && codes) CLQ_TRY(clq_search_calibrators(s, err));
     else {
-        for (int t = 0; t < s->units.n_tensors; t++) s->tensors[t].method = (enum clq_calibrator)calibrator;
+        for (int t = 0; t < s->units.n_tensors; t++) s->tensors[t].method = calibrator == CLQ_CAL_COUNT ? CLQ_CAL_MINMAX : (enum clq_calibrator)calibrator;
         clq_search_params(s, CLQ_CAL_COUNT);
     }
     if (o->uniform) {
-        for (int i = 0; i < n; i++) d->on_codes[i] = s->records[i].capable;
+        int mode = 0;
+        for (int m = 0; m < s->n_modes; m++)
+            if (strcmp(s->modes[m].scheme.mode, o->uniform) == 0) mode = m;
+        for (int i = 0; i < n; i++) d->mode[i] = (uint8_t)(mode < 2 ? mode && s->records[i].capable : s->extra[mode][i].capable ? mode : 0);
         d->choice.feasible = true;
         return CLQ_OK;
     }
@@ -209,7 +234,7 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
     CLQ_TRY(clq_search_choose(&d->choice, s, &q, err));
     if (s->ctx->runtime && !clq_budget_delivers(&d->budget) && d->budget.objective == CLQ_AXIS_TIME && !o->eval_command)
         CLQ_TRY(clq_runtime_refine(&d->choice, s, &q, err));
-    memcpy(d->on_codes, d->choice.on_codes, (size_t)n * sizeof(bool));
+    memcpy(d->mode, d->choice.mode, (size_t)n);
     d->score = d->choice.score;
     return CLQ_OK;
 }
@@ -218,14 +243,14 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
 static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_options *o, size_t pairs, struct decision *d, struct clq_error *err)
 {
     size_t n = (size_t)r->search.units.n_units;
-    if (!d->uniform_ok || memcmp(d->all, d->on_codes, n * sizeof(bool)) == 0 || !(d->uniform_speed.ratio < d->speed.ratio)) return CLQ_OK;
+    if (!d->uniform_ok || memcmp(d->all, d->mode, n) == 0 || !(d->uniform_speed.ratio < d->speed.ratio)) return CLQ_OK;
     clq_context_log(r->ctx, "uniform int8 meets the budget and is faster than the solved plan (%.2f against %.2f x float): it is taken",
                     d->uniform_speed.speedup, d->speed.speedup);
     clq_model_release(&r->model);
     r->model = (struct clq_model){0};
-    memcpy(d->on_codes, d->all, n * sizeof(bool));
+    memcpy(d->mode, d->all, n);
     if (d->choice.on_device) memset(d->choice.on_device, 0, n * sizeof(bool));
-    return measure_final(r, d->on_codes, o, &d->final, &d->speed, pairs, "proving the speed", &r->model, err);
+    return measure_final(r, d->mode, o, &d->final, &d->speed, pairs, "proving the speed", &r->model, err);
 }
 
 /* Gives every layer its reason, from the numbers that decided. */
@@ -233,8 +258,10 @@ static const char *layer_reason(struct clq_search *s, int i, bool forced)
 {
     const struct clq_unit_record *r = &s->records[i];
     double gain = r->f32_us - r->int8_us;
-    if (r->reason) return r->reason;
-    if (forced) return r->on_codes ? "forced to int8" : "forced to float32";
+    const char *name = s->modes[r->mode].scheme.mode;
+    if (r->reason && r->mode < 2) return r->reason;
+    if (forced) return r->mode ? clq_arena_printf(&s->arena, "forced to %s", name) : "forced to float32";
+    if (r->mode > 1) return clq_arena_printf(&s->arena, "%s saves %.1f of %.1f us and fits the error budget", name, r->f32_us - s->extra[r->mode][i].us, r->f32_us);
     if (r->on_codes && gain > 0)
         return clq_arena_printf(&s->arena, "int8 saves %.1f of %.1f us and fits the error budget", gain, r->f32_us);
     if (r->on_codes) return clq_arena_printf(&s->arena, "int8 costs %.1f us here but saves conversions around it", -gain);
@@ -253,15 +280,17 @@ static clq_status fill_layers(struct clq_result *r, const struct decision *d, bo
     r->summary.int8_layers = 0;
     for (int i = 0; i < n; i++) {
         struct clq_unit_record *rec = &s->records[i];
-        rec->on_codes = d->on_codes[i];
+        rec->mode = d->mode[i];
+        rec->on_codes = rec->mode == 1;
         rec->on_device = d->choice.on_device && d->choice.on_device[i];
         const char *reason = layer_reason(s, i, forced);
-        double chosen = rec->on_device ? rec->device_us : rec->on_codes ? rec->int8_us : rec->f32_us;
+        const struct clq_mode_record *x = rec->mode > 1 ? &s->extra[rec->mode][i] : NULL;
+        double chosen = x ? x->us : rec->on_device ? rec->device_us : rec->on_codes ? rec->int8_us : rec->f32_us;
         r->layers[i] = (clq_layer_result){.name = s->units.units[i].name, .op_type = s->units.units[i].op_type,
-                                          .precision = rec->on_codes ? "int8" : "f32", .device = rec->on_device ? "opencl" : "cpu", .error = rec->noise,
+                                          .precision = s->modes[rec->mode].scheme.mode, .device = rec->on_device ? "opencl" : "cpu", .error = x ? x->noise : rec->noise,
                                           .f32_us = rec->f32_us, .int8_us = rec->capable ? rec->int8_us : -1, .time_us = chosen, .reason = reason ? reason : ""};
         rec->reason = r->layers[i].reason;
-        r->summary.int8_layers += rec->on_codes;
+        r->summary.int8_layers += rec->mode > 0;
     }
     return CLQ_OK;
 }
@@ -281,7 +310,7 @@ static clq_status final_values(struct clq_whole_values *v, struct clq_result *r,
     if (!kept && clq_budget_has(b, CLQ_BOUND_SIZE)) bytes = r->n_bytes;
     for (int i = 0; i < s->units.n_units; i++) {
         params += s->units.units[i].params;
-        bits += s->units.units[i].params * (!kept && d->on_codes[i] ? 8 : 32);
+        bits += s->units.units[i].params * (kept ? 32 : s->modes[d->mode[i]].scheme.weight_bits);
     }
     v->value[CLQ_BOUND_BITS] = params > 0 ? bits / params : 32;
     v->value[CLQ_BOUND_SIZE] = (double)bytes;
@@ -318,17 +347,17 @@ static clq_status judge(struct clq_result *r, const clq_quantize_options *o, str
 {
     clq_summary *m = &r->summary;
     bool faster = d->proven && d->speed.speed == CLQ_SPEED_FASTER;
-    bool nothing = !any(d->on_codes, r->search.units.n_units), delivers = forced || clq_budget_delivers(&d->budget);
-    for (int i = 0; i < r->search.units.n_units; i++) delivers = delivers || (r->search.records[i].rule && d->on_codes[i]);
+    bool nothing = !any(d->mode, r->search.units.n_units), delivers = forced || clq_budget_delivers(&d->budget);
+    for (int i = 0; i < r->search.units.n_units; i++) delivers = delivers || (r->search.records[i].rule && d->mode[i]);
     m->slower_than_float = delivers && d->proven && d->speed.speed == CLQ_SPEED_SLOWER;
     m->kept_float = nothing || (!delivers && !faster);
     if (nothing)
-        snprintf(m->reason, sizeof m->reason, "no layer gains from int8 within the error budget: the float model is kept");
+        snprintf(m->reason, sizeof m->reason, "no layer gains from fewer bits within the error budget: the float model is kept");
     else if (m->kept_float)
         snprintf(m->reason, sizeof m->reason, "the plan is not faster than float beyond noise (%.2f x, 95 %% from %.2f to %.2f): the float model is kept",
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi);
     else
-        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in int8: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,
+        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in fewer bits: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
     struct clq_whole_values v;
     CLQ_TRY(final_values(&v, r, o, d, m->kept_float, err));
@@ -350,9 +379,10 @@ static clq_status keep_float_layers(struct clq_result *r, struct clq_error *err)
     for (int i = 0; i < r->summary.layers; i++) {
         struct clq_unit_record *rec = &r->search.records[i];
         clq_layer_result *l = &r->layers[i];
-        if (!rec->on_codes) continue;
+        if (!rec->mode) continue;
         l->reason = rec->reason = clq_arena_printf(&r->search.arena, "%s; float is kept because the whole plan is not faster", l->reason);
         if (!l->reason) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+        rec->mode = 0;
         rec->on_codes = rec->on_device = false;
         l->precision = "f32";
         l->device = "cpu";
@@ -413,18 +443,19 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(set_up(r, data, o, &calibrator, err));
     CLQ_TRY(reference_bytes(r, err));
     if (o->eval_command) CLQ_TRY(clq_eval_command_score(&d.score_reference, r->ctx, o->eval_command, eval_timeout(o), r->source, err));
-    d.on_codes = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
-    if (!d.on_codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    d.mode = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, 1);
+    if (!d.mode) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     bool forced = o->uniform || o->plan_path || o->pick;
     r->summary.synthetic = clq_data_is_synthetic(data);
     CLQ_TRY(clq_search_reference(s, &s->validation, err));
     if (o->plan_path) {
         d.choice.on_device = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof(bool));
         if (!d.choice.on_device) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-        CLQ_TRY(clq_result_replay(r, d.on_codes, d.choice.on_device, o, err));
+        CLQ_TRY(clq_result_replay(r, d.mode, d.choice.on_device, o, err));
     } else {
         CLQ_TRY(clq_search_calibrate(s, err));
         CLQ_TRY(clq_search_weights(s, err));
+        CLQ_TRY(clq_search_groups(s, err));
         CLQ_TRY(clq_search_reference(s, &s->tuning, err));
         clq_search_params(s, CLQ_CAL_MINMAX);
         CLQ_TRY(clq_search_capable(s, err));
@@ -432,13 +463,13 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         CLQ_TRY(search_plan(r, o, calibrator, &d, err));
     }
     d.final = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
-    if (any(d.on_codes, s->units.n_units)) {
+    if (any(d.mode, s->units.n_units)) {
         size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
-        CLQ_TRY(measure_final(r, d.on_codes, o, &d.final, &d.speed, pairs, "proving the speed", &r->model, err));
+        CLQ_TRY(measure_final(r, d.mode, o, &d.final, &d.speed, pairs, "proving the speed", &r->model, err));
         d.proven = true;
         CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
     }
-    if (any(d.on_codes, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
+    if (any(d.mode, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
     CLQ_TRY(fill_layers(r, &d, forced, err));
     CLQ_TRY(judge(r, o, &d, forced, err));
     name_runtime(r);

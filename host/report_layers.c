@@ -73,7 +73,7 @@ static void cells_error(struct clq_page *p, const struct table *t, double noise)
 static void cells_time(struct clq_page *p, const struct table *t, const struct clq_unit_record *r)
 {
     const double us[] = {r->f32_us, r->capable ? r->int8_us : -1, r->device_us};
-    const bool used[] = {!r->on_codes, r->on_codes && !r->on_device, r->on_device};
+    const bool used[] = {!r->mode, r->on_codes && !r->on_device, r->on_device};
     for (int k = 0; k < (t->device ? 3 : 2); k++) cell_time(p, us[k]);
     clq_page_raw(p, "<td class=\"bars\">");
     for (int k = 0; k < 3; k++)

@@ -9,6 +9,7 @@
 #include "budget.h"
 #include "calibrate.h"
 #include "graph/qdq.h"
+#include "modes.h"
 #include "runner.h"
 
 /* What is known of one tensor. */
@@ -20,21 +21,32 @@ struct clq_tensor_record {
     size_t channels;                  /* of the channel means, 0: none */
     double *sum;                      /* [channels], over all calibration values */
     uint64_t rows;
+    float *moments;                   /* [moment_k][moment_k], sums of products of the last axis' elements, upper triangle; or NULL */
+    size_t moment_k;
 };
 
 /* What is known of one unit. */
 struct clq_unit_record {
+    bool fixed;            /* already quantized in the file: it stays as it is */
     bool capable;          /* its integer form exists in the compiled program */
     double noise;          /* output error energy with this unit alone on codes, divided by the reference energy */
     double f32_us, int8_us, device_us; /* in place; device_us < 0: not measured */
     double f32_spread, int8_spread, device_spread; /* interquartile ranges of the same */
     double boundary_us[3]; /* of a replayed plan's candidates: f32, int8, int8 on the device */
     int timings;           /* how many each is the median of; 0: not measured */
-    bool on_codes;         /* the choice */
+    uint8_t mode;          /* the choice, of clq_search.modes */
+    bool on_codes;         /* it is int8 */
     bool on_device;
     const char *rule;      /* the mode that the user's rule number rule_index gives it, or NULL */
     int rule_index;
     const char *reason;
+};
+
+/* What is known of one unit in one of the modes beside f32 and int8. */
+struct clq_mode_record {
+    bool capable;
+    double noise;      /* as above; < 0: not measured */
+    double us, spread; /* us < 0: not measured */
 };
 
 /* Samples with the float model's outputs. Choices are made on samples of the calibration data; the validation samples only
@@ -58,7 +70,13 @@ struct clq_search {
     struct clq_source calibration;
     struct clq_probe tuning, validation;
     enum clq_target target;
-    bool weight_clip, bias_correction;
+    bool weight_clip, bias_correction, matmul_nbits;
+    const char *algorithm;              /* of weights in groups, see search_groups.c */
+    struct clq_weight_rounding rounding;
+    struct clq_mode modes[CLQ_MODES_MOST]; /* 0: f32, 1: int8, then what was asked for */
+    int n_modes;
+    struct clq_mode_record *extra[CLQ_MODES_MOST];      /* [units] from mode 2 on */
+    const struct clq_group_weights *groups[CLQ_MODES_MOST]; /* [units], where the mode's weights lie in groups */
     struct clq_runner reference;        /* the float model */
     struct clq_tensor_record *tensors;
     struct clq_unit_record *records;
@@ -80,11 +98,21 @@ clq_status clq_search_reference(struct clq_search *s, struct clq_probe *probe, s
 /* Sets every tensor's parameters from one method; method CLQ_CAL_COUNT: each tensor's own choice. */
 void clq_search_params(struct clq_search *s, enum clq_calibrator method);
 clq_status clq_search_capable(struct clq_search *s, struct clq_error *err);
+/* Which units the modes from 2 on can compute, and their weights in groups (search_groups.c). */
+clq_status clq_search_modes(struct clq_search *s, struct clq_error *err);
+clq_status clq_search_groups(struct clq_search *s, struct clq_error *err);
+/* The opset that files of these modes need. */
+int64_t clq_search_opset(const struct clq_search *s);
+bool clq_search_algorithm_known(const char *name);
+/* Whether calibration has to collect second moments of the products' inputs. */
+bool clq_search_wants_moments(const struct clq_search *s);
+/* True when some mode beside f32 can compute the unit. */
+bool clq_search_has_choice(const struct clq_search *s, int unit);
 clq_status clq_search_errors(struct clq_search *s, struct clq_error *err);
 clq_status clq_search_times(struct clq_search *s, struct clq_error *err);
 
-/* The model of a choice, simplified and ready to run; release with clq_model_release. */
-clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const bool *on_codes, struct clq_error *err);
+/* The model of a choice (a mode per unit), simplified and ready to run; release with clq_model_release. */
+clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const uint8_t *mode, struct clq_error *err);
 
 /* How a rewritten model compares with the float reference. */
 struct clq_comparison {
@@ -125,7 +153,8 @@ struct clq_compared {
     int n, room;
 };
 struct clq_choice {
-    bool *on_codes, *on_device;      /* [units] */
+    uint8_t *mode;                   /* [units] */
+    bool *on_device;                 /* [units] */
     struct clq_comparison measured;  /* on the validation samples */
     struct clq_whole_values values;  /* of the plan, as measured; bounds on the time as predicted where that is not */
     double score;                    /* of the user's command, NAN without one */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "algo/gptq.h"
 #include "search.h"
 
 struct collector {
@@ -68,6 +69,8 @@ static clq_status tap(void *state, const struct clq_value *v, struct clq_error *
         if (r->hist->n_nan + r->hist->n_pos_inf + r->hist->n_neg_inf > 0) return not_finite(c, &c->s->units.tensors[t], v->t.data, n, err);
     }
     if (r->channels > 0) add_means(r, v, n);
+    if (r->moments && v->t.shape[v->t.rank - 1] == (int64_t)r->moment_k && v->layout == CLQ_LAYOUT_PLAIN)
+        clq_moments_add(r->moments, v->t.data, n / r->moment_k, r->moment_k, c->s->ctx->pool, c->s->ctx->threads);
     return CLQ_OK;
 }
 
@@ -100,6 +103,24 @@ clq_status clq_search_tensors(struct clq_search *s, struct clq_error *err)
     return CLQ_OK;
 }
 
+/* Second moments of what MatMul and Gemm read, where the weights' algorithm wants them; wide inputs go without. */
+static clq_status start_moments(struct clq_search *s, struct clq_error *err)
+{
+    enum { WIDEST = 4096 };
+    for (int i = 0; i < s->units.n_units && clq_search_wants_moments(s); i++) {
+        const struct clq_unit *u = &s->units.units[i];
+        if (u->kind != CLQ_UNIT_PRODUCT || strcmp(u->op_type, "Conv") == 0) continue;
+        struct clq_tensor_record *r = &s->tensors[u->in[0]];
+        const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
+        size_t k = (size_t)w->shape[1 - u->weight_axis];
+        if (r->moments || k == 0 || k > WIDEST) continue;
+        r->moments = clq_arena_array(&s->arena, k * k, sizeof *r->moments);
+        r->moment_k = k;
+        if (!r->moments) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "second moments of %zu inputs: out of memory", k);
+    }
+    return CLQ_OK;
+}
+
 static void search_ranges(struct clq_search *s)
 {
     for (int t = 0; t < s->units.n_tensors; t++) {
@@ -121,7 +142,7 @@ static void leave_without_range(struct clq_search *s)
     for (int i = 0; i < s->units.n_units; i++) {
         const struct clq_unit *u = &s->units.units[i];
         const char *reason = NULL;
-        for (int k = -1; k < u->n_in && !reason; k++) {
+        for (int k = u->float_out ? 0 : -1; k < u->n_in && !reason; k++) {
             const struct clq_hist *h = s->tensors[s->units.tensors[k < 0 ? u->out : u->in[k]].group].hist;
             if (h->count == 0) reason = "its values are not visible to calibration";
             else if (clq_hist_has_sentinel(h)) reason = "a mask or sentinel lies far from all other values, 8 bits cannot hold both";
@@ -135,6 +156,7 @@ static void leave_without_range(struct clq_search *s)
 clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
 {
     CLQ_TRY(clq_search_tensors(s, err));
+    CLQ_TRY(start_moments(s, err));
     struct collector c = {.s = s};
     clq_tensor *inputs = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *inputs);
     if (!inputs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

@@ -22,7 +22,7 @@ static clq_status no_memory(struct clq_error *err)
 }
 
 /* ---- Calibrators ---- */
-static clq_status noise_of_all(double *out, struct clq_search *s, enum clq_calibrator method, const bool *on, struct clq_error *err)
+static clq_status noise_of_all(double *out, struct clq_search *s, enum clq_calibrator method, const uint8_t *on, struct clq_error *err)
 {
     struct clq_model m;
     struct clq_comparison c;
@@ -48,7 +48,7 @@ static int by_gain(const void *a, const void *b)
 }
 
 /* Single changes that the histograms recommend are tried on the whole network, and kept when its output agrees. */
-static clq_status refine(struct clq_search *s, const bool *on, double best, struct clq_error *err)
+static clq_status refine(struct clq_search *s, const uint8_t *on, double best, struct clq_error *err)
 {
     struct trial *t = clq_arena_array(&s->arena, (size_t)s->units.n_tensors * CLQ_CAL_COUNT + 1, sizeof *t);
     int n = 0;
@@ -75,7 +75,7 @@ static clq_status refine(struct clq_search *s, const bool *on, double best, stru
 
 clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err)
 {
-    bool *on = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *on);
+    uint8_t *on = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *on);
     double best = INFINITY;
     enum clq_calibrator method = CLQ_CAL_MINMAX;
     bool any = false;
@@ -114,14 +114,19 @@ struct network {
     struct clq_problem problem;
     int *layer_of;   /* unit -> layer, or -1 */
     int *unit_of;    /* layer -> unit */
+    int most;        /* candidates of a layer */
+    uint8_t *mode;   /* [layers][most] of each candidate */
 };
 
 /* Of a unit that has its mode from the user nothing else is a candidate. */
-static int keep_ruled(struct clq_candidate *c, int n, const char *mode)
+static int keep_ruled(struct clq_candidate *c, uint8_t *modes, int n, const char *mode)
 {
     int kept = 0;
-    for (int i = 0; i < n; i++)
-        if (strcmp(c[i].label, mode) == 0) c[kept++] = c[i];
+    for (int i = 0; i < n; i++) {
+        if (strcmp(c[i].label, mode) != 0) continue;
+        modes[kept] = modes[i];
+        c[kept++] = c[i];
+    }
     return kept ? kept : n;
 }
 
@@ -129,26 +134,41 @@ static clq_status build_layers(struct network *w, struct clq_search *s, struct c
 {
     int n = s->units.n_units;
     struct clq_problem_layer *layers = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *layers);
-    struct clq_candidate *c = clq_arena_array(&s->arena, (size_t)n * DOMAINS + 1, sizeof *c);
+    w->most = DOMAINS + s->n_modes;
+    struct clq_candidate *c = clq_arena_array(&s->arena, (size_t)n * (size_t)w->most + 1, sizeof *c);
+    w->mode = clq_arena_array(&s->arena, (size_t)n * (size_t)w->most + 1, 1);
     w->layer_of = clq_arena_array(&s->arena, (size_t)n + 1, sizeof(int));
     w->unit_of = clq_arena_array(&s->arena, (size_t)n + 1, sizeof(int));
-    if (!layers || !c || !w->layer_of || !w->unit_of) return no_memory(err);
+    if (!layers || !c || !w->mode || !w->layer_of || !w->unit_of) return no_memory(err);
     int count = 0;
     for (int i = 0; i < n; i++) {
         const struct clq_unit_record *r = &s->records[i];
         const struct clq_unit *u = &s->units.units[i];
         w->layer_of[i] = -1;
-        if (!r->capable) continue;
-        struct clq_candidate *own = &c[count * DOMAINS];
-        int k = 0;
+        if (!clq_search_has_choice(s, i)) continue;
+        struct clq_candidate *own = &c[count * w->most];
+        uint8_t *mode = &w->mode[count * w->most];
+        int k = 0, out = u->float_out ? DOMAIN_F32 : DOMAIN_U8, device_out = u->float_out ? DOMAIN_F32 : DOMAIN_DEVICE;
+        mode[k] = 0;
         own[k++] = (struct clq_candidate){.label = "f32", .domain = DOMAIN_F32, .domain_out = DOMAIN_F32, .weight_bits = 32, .act_bits = 32,
                                           .time_us = r->f32_us, .bytes = u->params * 4};
-        own[k++] = (struct clq_candidate){.label = "int8", .domain = DOMAIN_U8, .domain_out = DOMAIN_U8, .weight_bits = 8, .act_bits = 8,
-                                          .time_us = r->int8_us, .error = r->noise, .bytes = u->params};
-        if (r->device_us >= 0)
-            own[k++] = (struct clq_candidate){.label = "int8", .domain = DOMAIN_DEVICE, .domain_out = DOMAIN_DEVICE, .weight_bits = 8, .act_bits = 8,
+        mode[k] = 1;
+        if (r->capable)
+            own[k++] = (struct clq_candidate){.label = "int8", .domain = DOMAIN_U8, .domain_out = out, .weight_bits = 8, .act_bits = 8,
+                                              .time_us = r->int8_us, .error = r->noise, .bytes = u->params};
+        mode[k] = 1;
+        if (r->capable && r->device_us >= 0)
+            own[k++] = (struct clq_candidate){.label = "int8", .domain = DOMAIN_DEVICE, .domain_out = device_out, .weight_bits = 8, .act_bits = 8,
                                               .time_us = r->device_us, .error = r->noise, .bytes = u->params};
-        if (r->rule) k = keep_ruled(own, k, r->rule);
+        for (int m = 2; m < s->n_modes; m++) {
+            const struct clq_mode_record *x = &s->extra[m][i];
+            const struct clq_scheme *scheme = &s->modes[m].scheme;
+            if (!x->capable) continue;
+            mode[k] = (uint8_t)m;
+            own[k++] = (struct clq_candidate){.label = scheme->mode, .domain = DOMAIN_F32, .domain_out = DOMAIN_F32, .weight_bits = scheme->weight_bits,
+                                              .act_bits = scheme->act_bits, .time_us = x->us, .error = x->noise, .bytes = u->params * clq_mode_bytes(&s->modes[m])};
+        }
+        if (r->rule) k = keep_ruled(own, mode, k, r->rule);
         layers[count] = (struct clq_problem_layer){.name = u->name, .n_candidates = k, .candidates = own, .params = u->params, .macs = u->macs};
         w->unit_of[count] = i;
         w->layer_of[i] = count++;
@@ -192,14 +212,13 @@ static clq_status build_tensors(struct network *w, struct clq_search *s, struct 
     return CLQ_OK;
 }
 
-static void apply(const struct network *w, const int *choice, const struct clq_search *s, bool *on_codes, bool *on_device)
+static void apply(const struct network *w, const int *choice, const struct clq_search *s, uint8_t *mode, bool *on_device)
 {
-    memset(on_codes, 0, (size_t)s->units.n_units * sizeof *on_codes);
+    memset(mode, 0, (size_t)s->units.n_units * sizeof *mode);
     memset(on_device, 0, (size_t)s->units.n_units * sizeof *on_device);
     for (int l = 0; l < w->problem.n_layers; l++) {
-        int domain = w->problem.layers[l].candidates[choice[l]].domain;
-        on_codes[w->unit_of[l]] = domain != DOMAIN_F32;
-        on_device[w->unit_of[l]] = domain == DOMAIN_DEVICE;
+        mode[w->unit_of[l]] = w->mode[l * w->most + choice[l]];
+        on_device[w->unit_of[l]] = w->problem.layers[l].candidates[choice[l]].domain == DOMAIN_DEVICE;
     }
 }
 
@@ -208,7 +227,8 @@ struct judge {
     struct clq_search *s;
     const struct network *w;
     const struct clq_choose_request *q;
-    bool *on, *dev;
+    uint8_t *on;
+    bool *dev;
     struct clq_comparison *seen;     /* of every measured plan */
     struct clq_whole_values *values;
     double *scores;
@@ -446,8 +466,8 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
     j.seen = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.seen);
     j.values = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.values);
     j.scores = clq_arena_array(&s->arena, (size_t)r.rounds + 1, sizeof *j.scores);
-    *out = (struct clq_choice){.on_codes = clq_arena_array(&s->arena, n, sizeof(bool)), .on_device = clq_arena_array(&s->arena, n, sizeof(bool))};
-    if (!choice || !j.on || !j.dev || !j.seen || !j.values || !j.scores || !out->on_codes || !out->on_device) return no_memory(err);
+    *out = (struct clq_choice){.mode = clq_arena_array(&s->arena, n, 1), .on_device = clq_arena_array(&s->arena, n, sizeof(bool))};
+    if (!choice || !j.on || !j.dev || !j.seen || !j.values || !j.scores || !out->mode || !out->on_device) return no_memory(err);
     CLQ_TRY(build_layers(&w, s, err));
     CLQ_TRY(build_tensors(&w, s, err));
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) w.problem.bound[a] = INFINITY;
@@ -458,7 +478,7 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
     set_bounds(&r, &j);
     CLQ_TRY(fit_time(&r, &w, q, err));
     CLQ_TRY(clq_refine(&best, choice, &r, err));
-    apply(&w, choice, s, out->on_codes, out->on_device);
+    apply(&w, choice, s, out->mode, out->on_device);
     take_best(out, &best, &j);
     clq_context_progress(s->ctx, "solving", 1);
     return CLQ_OK;

@@ -202,9 +202,9 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
     return st;
 }
 
-clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const bool *on_codes, struct clq_error *err)
+clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const uint8_t *mode, struct clq_error *err)
 {
-    struct clq_qdq_plan plan = {.units = &s->units, .on_codes = on_codes, .params = s->params, .weights = s->weights, .target = s->target};
+    struct clq_qdq_plan plan = {.units = &s->units, .modes = s->modes, .mode = mode, .groups = s->groups, .matmul_nbits = s->matmul_nbits, .params = s->params, .weights = s->weights, .target = s->target};
     return clq_qdq_rewrite(out, &s->model, &plan, err);
 }
 
@@ -222,7 +222,7 @@ static int integer_step(const struct clq_program *p, const char *name)
 clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
 {
     int n = s->units.n_units;
-    bool *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
+    uint8_t *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!on || !in) return no_memory(err);
     for (int i = 0; i < n; i++) on[i] = s->records[i].capable;
@@ -236,7 +236,8 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
         for (int i = 0; st == CLQ_OK && i < n; i++)
             if (on[i] && integer_step(p, s->units.units[i].name) < 0) {
                 bool aliased = s->units.units[i].kind == CLQ_UNIT_MOVE; /* a reshape may have become a change of scale */
-                on[i] = s->records[i].capable = false;
+                on[i] = 0;
+                s->records[i].capable = false;
                 s->records[i].reason = aliased ? "its layout change has no integer form here" : "no integer kernel takes this form";
                 lost++;
             }
@@ -248,36 +249,72 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
     return CLQ_OK;
 }
 
-/* Output error of each unit alone on codes. */
+/* The noise of one unit alone in one mode. */
+static clq_status error_alone(double *noise, struct clq_search *s, uint8_t *on, int i, int mode, struct clq_error *err)
+{
+    struct clq_model m;
+    struct clq_comparison c;
+    on[i] = (uint8_t)mode;
+    clq_status st = clq_search_model(&m, s, on, err);
+    on[i] = 0;
+    CLQ_TRY(st);
+    st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
+    clq_model_release(&m);
+    if (st == CLQ_OK) *noise = c.noise;
+    return st;
+}
+
+static clq_status mode_errors(struct clq_search *s, uint8_t *on, struct clq_error *err)
+{
+    int n = s->units.n_units;
+    for (int m = 2; m < s->n_modes; m++)
+        for (int i = 0; i < n; i++) {
+            struct clq_mode_record *r = &s->extra[m][i];
+            if (!clq_context_progress(s->ctx, "measuring errors", (double)((m - 1) * n + i) / (double)(n * (s->n_modes - 1)))) return canceled(err);
+            if (!r->capable) continue;
+            CLQ_TRY(error_alone(&r->noise, s, on, i, m, err));
+            if (!isfinite(r->noise)) r->capable = false;
+        }
+    return CLQ_OK;
+}
+
+/* Output error of each unit alone on codes, and in each other mode. */
 clq_status clq_search_errors(struct clq_search *s, struct clq_error *err)
 {
     int n = s->units.n_units;
-    bool *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
+    uint8_t *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
     if (!on) return no_memory(err);
     for (int i = 0; i < n; i++) {
-        if (!clq_context_progress(s->ctx, "measuring errors", (double)i / (double)n)) return canceled(err);
+        if (!clq_context_progress(s->ctx, "measuring errors", (double)i / (double)(n * (s->n_modes - 1)))) return canceled(err);
         if (!s->records[i].capable) continue;
         s->records[i].noise = 0; /* moving codes adds nothing */
         if (s->units.units[i].kind == CLQ_UNIT_MOVE) continue;
-        struct clq_model m;
-        struct clq_comparison c;
-        on[i] = true;
-        CLQ_TRY(clq_search_model(&m, s, on, err));
-        on[i] = false;
-        clq_status st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
-        clq_model_release(&m);
-        CLQ_TRY(st);
-        s->records[i].noise = c.noise;
-        if (isfinite(c.noise)) continue;
+        CLQ_TRY(error_alone(&s->records[i].noise, s, on, i, 1, err));
+        if (isfinite(s->records[i].noise)) continue;
         s->records[i].capable = false;
         s->records[i].noise = -1;
         s->records[i].reason = "in int8 it makes the output infinite or NaN";
     }
+    CLQ_TRY(mode_errors(s, on, err));
     clq_context_progress(s->ctx, "measuring errors", 1);
     return CLQ_OK;
 }
 
 /* ---- Times ---- */
+
+/* A quantization of rows is shared by the products that read it. */
+static void collect_rows(const struct clq_search *s, const struct clq_program *p, const struct clq_step *rows, double *us, int passes, int pass)
+{
+    int readers = 0;
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < p->n_steps; i++) {
+            const struct clq_step *st = &p->steps[i];
+            if (st->dead || st->n_in < 1 || st->in[0] != rows->out[0]) continue;
+            int u = st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
+            if (round == 0) readers++;
+            else if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += rows->seconds * 1e6 / readers;
+        }
+}
 
 /* Adds the step seconds of one pass to per-unit samples: us[unit * passes + pass]. */
 static void collect(const struct clq_search *s, struct clq_program *p, double *us, int passes, int pass)
@@ -285,6 +322,10 @@ static void collect(const struct clq_search *s, struct clq_program *p, double *u
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *st = &p->steps[i];
         if (st->dead || !st->node || st->kind == CLQ_STEP_LAYOUT || st->kind == CLQ_STEP_QUANTIZE || st->kind == CLQ_STEP_DEQUANTIZE) continue;
+        if (st->kind == CLQ_STEP_QUANTIZE_ROWS) {
+            collect_rows(s, p, st, us, passes, pass);
+            continue;
+        }
         int u = clq_map_get(&s->units.by_node, st->node->name);
         if (u < 0) { /* an activation that was not fused counts for its unit */
             for (int k = 0; k < s->units.n_units && u < 0; k++)
@@ -350,6 +391,15 @@ static double spread(double *us, size_t n)
     return clq_quantile(us, n, 0.75) - low;
 }
 
+static void take_mode_medians(struct clq_search *s, double *us, int mode, int passes)
+{
+    for (int i = 0; i < s->units.n_units; i++) {
+        struct clq_mode_record *r = &s->extra[mode][i];
+        r->us = clq_median(us + (size_t)i * (size_t)passes, (size_t)passes);
+        r->spread = spread(us + (size_t)i * (size_t)passes, (size_t)passes);
+    }
+}
+
 static void take_medians(struct clq_search *s, double *f32, double *int8, double *dev, int passes)
 {
     for (int i = 0; i < s->units.n_units; i++) {
@@ -381,11 +431,28 @@ static void charge_fused(struct clq_search *s, double *alone, int passes)
 
 enum { TIMED_FLOAT, TIMED_INT8, TIMED_ALONE, TIMED_DEVICE, TIMED };
 
+/* One program per mode from 2 on, with every unit in it that it can compute. */
+struct timed_mode {
+    struct clq_model model;
+    struct clq_program *program;
+    double *us;
+};
+
+static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mode, uint8_t *on, const clq_tensor *in, size_t passes, struct clq_error *err)
+{
+    int n = s->units.n_units;
+    t->us = clq_arena_array(&s->arena, (size_t)n * passes + 1, sizeof *t->us);
+    if (!t->us) return no_memory(err);
+    for (int i = 0; i < n; i++) on[i] = s->extra[mode][i].capable ? (uint8_t)mode : 0;
+    CLQ_TRY(clq_search_model(&t->model, s, on, err));
+    return clq_program_compile(&t->program, s->ctx, &t->model, in, NULL, err);
+}
+
 clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
 {
     enum { WARM = 3, PASSES = 21 };
     size_t n = (size_t)s->units.n_units;
-    bool *on = clq_arena_array(&s->arena, n + 1, sizeof *on);
+    uint8_t *on = clq_arena_array(&s->arena, n + 1, sizeof *on);
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     double *us[TIMED] = {0};
     for (int k = 0; k < TIMED; k++)
@@ -395,6 +462,7 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     struct clq_model m;
     struct clq_program *p[TIMED] = {0};
     int programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
+    struct timed_mode extra[CLQ_MODES_MOST] = {0};
     struct clq_program_options device = {.device_all = true}, alone = {.observable = true};
     bool known;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
@@ -409,11 +477,18 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_INT8], s->ctx, &m, in, NULL, err);
     if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_ALONE], s->ctx, &s->model, in, &alone, err);
     if (st == CLQ_OK && programs > TIMED_DEVICE) st = clq_program_compile(&p[TIMED_DEVICE], s->ctx, &m, in, &device, err);
+    for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = start_mode(&extra[k], s, k, on, in, PASSES, err);
     for (int pass = -WARM; pass < PASSES && st == CLQ_OK; pass++) {
         if (!clq_context_progress(s->ctx, "measuring times", (double)(pass + WARM) / (PASSES + WARM))) st = canceled(err);
         for (int k = 0; k < programs && st == CLQ_OK; k++) st = timed_pass(s, p[k], in, us[k], PASSES, pass, err);
+        for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = timed_pass(s, extra[k].program, in, extra[k].us, PASSES, pass, err);
     }
     if (st == CLQ_OK) take_medians(s, us[TIMED_FLOAT], us[TIMED_INT8], programs > TIMED_DEVICE ? us[TIMED_DEVICE] : NULL, PASSES);
+    for (int k = 2; k < s->n_modes; k++) {
+        if (st == CLQ_OK) take_mode_medians(s, extra[k].us, k, PASSES);
+        clq_program_free(extra[k].program);
+        clq_model_release(&extra[k].model);
+    }
     for (int k = 0; k < TIMED; k++) clq_program_free(p[k]);
     clq_model_release(&m);
     if (st == CLQ_OK) st = time_conversions(s, err);

@@ -15,7 +15,7 @@ static const double MOST_SECONDS = 120; /* for all switches */
 
 /* The best plan so far. */
 struct plan {
-    bool *on;
+    uint8_t *on;
     struct clq_comparison measured;
     double ratio;      /* time / float */
 };
@@ -25,7 +25,7 @@ struct refiner {
     const struct clq_choose_request *q;
     clq_tensor *in;
     struct plan best;
-    bool *trial, *seen;
+    uint8_t *trial, *seen;
     int trials;
     double start; /* of the switches */
 };
@@ -36,7 +36,7 @@ static clq_status no_memory(struct clq_error *err)
 }
 
 /* base NULL: against the float model. */
-static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const bool *on, const bool *base, size_t pairs,
+static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const uint8_t *on, const uint8_t *base, size_t pairs,
                             struct clq_error *err)
 {
     struct clq_model m, b;
@@ -53,7 +53,7 @@ static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_
     return st;
 }
 
-static clq_status compare(struct clq_comparison *c, struct clq_search *s, const bool *on, struct clq_error *err)
+static clq_status compare(struct clq_comparison *c, struct clq_search *s, const uint8_t *on, struct clq_error *err)
 {
     struct clq_model m;
     CLQ_TRY(clq_search_model(&m, s, on, err));
@@ -62,20 +62,20 @@ static clq_status compare(struct clq_comparison *c, struct clq_search *s, const 
     return st;
 }
 
-static bool any(const struct clq_search *s, const bool *on)
+static bool any(const struct clq_search *s, const uint8_t *on)
 {
     for (int i = 0; i < s->units.n_units; i++)
         if (on[i]) return true;
     return false;
 }
 
-static bool same(const struct clq_search *s, const bool *a, const bool *b)
+static bool same(const struct clq_search *s, const uint8_t *a, const uint8_t *b)
 {
     return memcmp(a, b, (size_t)s->units.n_units * sizeof *a) == 0;
 }
 
 /* ---- Whole plans against float ---- */
-static clq_status consider(struct refiner *r, const bool *on, const struct clq_comparison *measured, double *ratio, struct clq_error *err)
+static clq_status consider(struct refiner *r, const uint8_t *on, const struct clq_comparison *measured, double *ratio, struct clq_error *err)
 {
     struct clq_search *s = r->s;
     clq_pair_timing t;
@@ -89,9 +89,9 @@ static clq_status consider(struct refiner *r, const bool *on, const struct clq_c
 }
 
 /* Conversions are what the sum of layer times knows least about: they get the factor that explains the measured plan. */
-static bool correct_conversions(struct clq_search *s, const bool *on, double ratio)
+static bool correct_conversions(struct clq_search *s, const uint8_t *on, double ratio)
 {
-    bool *none = calloc((size_t)s->units.n_units + 1, sizeof *none);
+    uint8_t *none = calloc((size_t)s->units.n_units + 1, sizeof *none);
     double conversions, ignored;
     if (!none) return false;
     double predicted = clq_runtime_predict(s, on, &conversions), base = clq_runtime_predict(s, none, &ignored);
@@ -112,10 +112,10 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
     double ratio;
     for (int k = 0; k < SOLVES; k++) {
         if (!clq_context_progress(s->ctx, "timing plans", (double)k / (SOLVES + TRIALS))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        if (!any(s, choice.on_codes) || (k > 0 && same(s, choice.on_codes, r->seen))) break;
-        memcpy(r->seen, choice.on_codes, (size_t)s->units.n_units * sizeof *r->seen);
-        CLQ_TRY(consider(r, choice.on_codes, &choice.measured, &ratio, err));
-        if (k + 1 == SOLVES || !correct_conversions(s, choice.on_codes, ratio)) break;
+        if (!any(s, choice.mode) || (k > 0 && same(s, choice.mode, r->seen))) break;
+        memcpy(r->seen, choice.mode, (size_t)s->units.n_units * sizeof *r->seen);
+        CLQ_TRY(consider(r, choice.mode, &choice.measured, &ratio, err));
+        if (k + 1 == SOLVES || !correct_conversions(s, choice.mode, ratio)) break;
         CLQ_TRY(clq_search_choose(&choice, s, r->q, err));
     }
     return CLQ_OK;
@@ -147,7 +147,7 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
     r->trials++;
-    const bool *base = any(s, r->best.on) ? r->best.on : NULL;
+    const uint8_t *base = any(s, r->best.on) ? r->best.on : NULL;
     CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, LOOK, err));
     if (!(t.speedup > LOOK_GAIN)) return CLQ_OK;
     CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, PAIRS, err));
@@ -162,7 +162,7 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
 }
 
 /* Marks the units that are connected with first and in the same state, over tensors between them. */
-static void island(const struct clq_search *s, const bool *on, int first, bool *member)
+static void island(const struct clq_search *s, const uint8_t *on, int first, bool *member)
 {
     const struct clq_units *u = &s->units;
     bool grew = true;
@@ -212,7 +212,7 @@ static clq_status switch_operators(bool *any_taken, struct refiner *r, struct cl
         for (int to = 0; to < 2 && !before; to++) {
             for (int k = 0; k < s->units.n_units; k++) {
                 bool own = s->records[k].capable && strcmp(s->units.units[k].op_type, op) == 0;
-                r->trial[k] = own ? to : r->best.on[k];
+                r->trial[k] = own ? (uint8_t)to : r->best.on[k];
             }
             CLQ_TRY(try_switch(&taken, r, err));
             *any_taken = *any_taken || taken;
@@ -231,7 +231,7 @@ static clq_status switch_stretches(bool *any_taken, struct refiner *r, struct cl
             bool taken;
             for (int k = 0; k < n; k++) {
                 bool own = s->records[k].capable && k >= n * part / PARTS && k < n * (part + 1) / PARTS;
-                r->trial[k] = own ? to : r->best.on[k];
+                r->trial[k] = own ? (uint8_t)to : r->best.on[k];
             }
             CLQ_TRY(try_switch(&taken, r, err));
             *any_taken = *any_taken || taken;
@@ -252,7 +252,7 @@ static clq_status switch_groups(struct refiner *r, struct clq_error *err)
     return CLQ_OK;
 }
 
-static double sum_of_noise(const struct clq_search *s, const bool *on)
+static double sum_of_noise(const struct clq_search *s, const uint8_t *on)
 {
     double noise = 0;
     for (int i = 0; i < s->units.n_units; i++)
@@ -263,8 +263,8 @@ static double sum_of_noise(const struct clq_search *s, const bool *on)
 static void conclude(struct clq_choice *choice, const struct refiner *r)
 {
     const struct clq_search *s = r->s;
-    double before = sum_of_noise(s, choice->on_codes), interaction = before > 0 ? choice->predicted_noise / before : 1;
-    memcpy(choice->on_codes, r->best.on, (size_t)s->units.n_units * sizeof *choice->on_codes);
+    double before = sum_of_noise(s, choice->mode), interaction = before > 0 ? choice->predicted_noise / before : 1;
+    memcpy(choice->mode, r->best.on, (size_t)s->units.n_units * sizeof *choice->mode);
     choice->measured = r->best.measured;
     choice->predicted_noise = sum_of_noise(s, r->best.on) * interaction;
     choice->predicted_us = r->q->reference_us * r->best.ratio;
@@ -277,9 +277,9 @@ clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, c
 {
     size_t n = (size_t)s->units.n_units + 1;
     struct refiner r = {.s = s, .q = q, .best = {.ratio = 1, .measured = {.sqnr_db = INFINITY, .cosine = 1}}};
-    r.best.on = clq_arena_array(&s->arena, n, sizeof(bool));
-    r.trial = clq_arena_array(&s->arena, n, sizeof(bool));
-    r.seen = clq_arena_array(&s->arena, n, sizeof(bool));
+    r.best.on = clq_arena_array(&s->arena, n, 1);
+    r.trial = clq_arena_array(&s->arena, n, 1);
+    r.seen = clq_arena_array(&s->arena, n, 1);
     r.in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *r.in);
     if (!r.best.on || !r.trial || !r.seen || !r.in) return no_memory(err);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, r.in, err));

@@ -19,7 +19,7 @@ enum { PLAN_F32, PLAN_INT8, PLAN_EVEN, PLAN_ODD, PLANS };
 
 struct profile {
     const struct clq_search *s;
-    bool *on;
+    uint8_t *on;
     double *unit, *spread;  /* [units] us */
     double *convert[2];     /* [tensors] us: to codes, to float */
     double other, all;      /* what no node with a mark came after; everything */
@@ -206,7 +206,7 @@ static clq_status profile_plan(struct profile *p, struct clq_search *s, const cl
 /* ---- Boundaries ---- */
 
 /* Whether a plan converts tensor t: 0 to codes, 1 to float, -1 not. */
-static int crossing(const struct clq_search *s, const bool *on, int t)
+static int crossing(const struct clq_search *s, const uint8_t *on, int t)
 {
     const struct clq_unit_tensor *x = &s->units.tensors[t];
     bool codes = x->producer >= 0 && on[x->producer];
@@ -306,7 +306,7 @@ clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *in, struct 
     return CLQ_OK;
 }
 
-double clq_runtime_predict(const struct clq_search *s, const bool *on, double *conversions)
+double clq_runtime_predict(const struct clq_search *s, const uint8_t *on, double *conversions)
 {
     double units = 0;
     *conversions = 0;

@@ -10,7 +10,7 @@
 clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *inputs, struct clq_error *err);
 
 /* The time of a plan by those numbers, conversions included; *conversions receives their part. */
-double clq_runtime_predict(const struct clq_search *s, const bool *on_codes, double *conversions);
+double clq_runtime_predict(const struct clq_search *s, const uint8_t *on_codes, double *conversions);
 
 /* Times whole plans: solves again with conversions as they turned out, tries uniform int8, and then switches groups of units
  * to and fro while that makes the model faster and keeps it within the budget. Writes the best into choice. */

@@ -10,29 +10,64 @@
 #include "base/map.h"
 #include "scheduler/plan_fields.h"
 
+/* Modes without a group size. Weights of one bit have the codes -1 and 1, those of ternary and int2 two bits. */
+static const struct clq_scheme plain_modes[] = {
+    {"f32", 32, 0, true, CLQ_ACT_FLOAT, 32, 0, "", "", ""},
+    {"int8", 8, 0, true, CLQ_ACT_STATIC, 8, 0, "mse", "", ""},
+    {"int8-dynamic", 8, 0, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""},
+    {"int8-weight", 8, 0, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""},
+    {"int16-int8", 8, 0, true, CLQ_ACT_STATIC, 16, 0, "mse", "", ""},
+    {"int4-channel", 4, 0, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""},
+    {"int4-channel-asym", 4, 0, false, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""},
+    {"ternary", 2, 128, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""},
+    {"binary", 1, 128, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""},
+    {"codebook16", 4, -1, true, CLQ_ACT_FLOAT, 32, 0, "kmeans", "", ""},
+};
+
+/* Families whose name goes on with a group size. */
+static const struct {
+    const char *prefix;
+    struct clq_scheme scheme;
+} grouped_modes[] = {
+    {"int4-g", {"", 4, 0, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""}},
+    {"int2-g", {"", 2, 0, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""}},
+    {"nf4-g", {"", 4, 0, true, CLQ_ACT_FLOAT, 32, 0, "absmax", "", ""}},
+};
+
+static bool grouped(struct clq_scheme *out, const char *mode)
+{
+    static const char *const sizes[] = {"16", "32", "64", "128", "256", "512", "1024"};
+    static const char asymmetric[] = "-asym";
+    for (size_t f = 0; f < sizeof grouped_modes / sizeof *grouped_modes; f++) {
+        size_t n = strlen(grouped_modes[f].prefix), digits = strncmp(mode, grouped_modes[f].prefix, n) == 0 ? strspn(mode + n, "0123456789") : 0;
+        const char *rest = mode + n + digits;
+        if (digits == 0 || (*rest && (strcmp(rest, asymmetric) != 0 || f == 2))) continue;
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            if (strlen(sizes[i]) == digits && strncmp(mode + n, sizes[i], digits) == 0) {
+                *out = grouped_modes[f].scheme;
+                out->mode = mode;
+                out->weight_group = 16 << i;
+                out->weight_symmetric = *rest == 0;
+                return true;
+            }
+    }
+    return false;
+}
+
 clq_status clq_scheme_from_mode(struct clq_scheme *out, const char *mode, const char *device, struct clq_error *err)
 {
-    static const struct clq_scheme modes[] = {
-        {"f32", 32, 0, true, CLQ_ACT_FLOAT, 32, 0, "", "", ""},
-        {"int8", 8, 0, true, CLQ_ACT_STATIC, 8, 0, "mse", "", ""},
-        {"int8-dynamic", 8, 0, true, CLQ_ACT_DYNAMIC, 8, 0, "mse", "", ""},
-        {"int8-weight", 8, 0, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""},
-        {"int16", 8, 0, true, CLQ_ACT_STATIC, 16, 0, "mse", "", ""},
-    };
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-        if (strcmp(modes[i].mode, mode) == 0) {
-            *out = modes[i];
-            out->device = device;
-            return CLQ_OK;
+    bool found = grouped(out, mode);
+    for (size_t i = 0; i < sizeof plain_modes / sizeof *plain_modes && !found; i++)
+        if (strcmp(plain_modes[i].mode, mode) == 0) {
+            *out = plain_modes[i];
+            found = true;
         }
-    static const char *const groups[] = {"16", "32", "64", "128", "256", "512", "1024"};
-    for (size_t i = 0; i < sizeof groups / sizeof *groups && strncmp(mode, "int4-g", 6) == 0; i++)
-        if (strcmp(mode + 6, groups[i]) == 0) {
-            *out = (struct clq_scheme){mode, 4, 16 << i, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", device};
-            return CLQ_OK;
-        }
-    return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT,
-                    "unknown mode '%.100s', expected f32, int8, int8-dynamic, int8-weight, int16 or int4-gN with N from 16 to 1024", mode);
+    if (!found)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT,
+                        "unknown mode '%.100s', expected f32, int8, int8-dynamic, int8-weight, int16-int8, int4-gN, int4-channel, int2-gN (each "
+                        "with -asym or without), ternary, binary, nf4-gN or codebook16, with N from 16 to 1024", mode);
+    out->device = device;
+    return CLQ_OK;
 }
 
 void clq_plan_start(struct clq_plan_data *plan)
@@ -76,7 +111,7 @@ static clq_status check_scheme(const struct clq_scheme *s, size_t layer, size_t 
                         candidate, s->act_bits);
     if (clq_scheme_from_mode(&usual, s->mode, s->device, NULL) == CLQ_OK &&
         (usual.weight_bits != s->weight_bits || usual.act_bits != s->act_bits || usual.act_kind != s->act_kind ||
-         (usual.weight_group > 0 && usual.weight_group != s->weight_group)))
+         usual.weight_symmetric != s->weight_symmetric || (usual.weight_group > 0 && usual.weight_group != s->weight_group)))
         return clq_fail(err, bad, "layers[%zu].candidates[%zu].scheme: bits, group or activations contradict mode '%s'", layer,
                         candidate, s->mode);
     return CLQ_OK;

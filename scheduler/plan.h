@@ -21,7 +21,7 @@ enum clq_round_kind { CLQ_ROUND_NEAREST_EVEN, CLQ_ROUND_STOCHASTIC };
 /* How one layer is computed. mode is the name that users type; the rest says what it means, so that later modes need no
  * new fields. */
 struct clq_scheme {
-    const char *mode;      /* "f32", "int8", "int8-dynamic", "int8-weight", "int4-g32", "int16", ... */
+    const char *mode;      /* "f32", "int8", "int8-dynamic", "int8-weight", "int4-g32", ... */
     int weight_bits;       /* 32: float */
     int weight_group;      /* elements of K per scale; 0: one scale per output channel; -1: one per tensor */
     bool weight_symmetric;

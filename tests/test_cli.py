@@ -133,7 +133,7 @@ class Usage(Case):
         self.fails(2, r"--threads: expected .*, got '99999999999999999999'", "devices", "--threads=99999999999999999999")
         self.fails(2, r"--min-sqnr: expected a number from 0.1 to 199, got 'nan'", "quantize", "m", "--min-sqnr", "nan")
         self.fails(2, r"--target: expected one of generic\|ort\|tensorrt\|openvino, got 'trt'", "quantize", "m", "--target", "trt")
-        self.fails(2, r"--candidates: expected a list.*got 'f32,int9'", "quantize", "m", "--candidates", "f32,int9")
+        self.fails(2, r"--candidates 'int9': expected modes", "quantize", "m", "--candidates", "f32,int9")
         self.fails(2, r"option --json takes no value, got 'yes'", "devices", "--json=yes")
         self.fails(2, r"--isa: expected one of", "devices", "--isa", "sse")
 
@@ -645,19 +645,29 @@ class Edges(Case):
             self.fails(2, r"labels: the first output has rank 4, expected \[samples, classes\]", *command, "--labels", self.path("l.npy"))
 
     def test_masks_set_no_range(self):
-        """A mask that is added before a softmax, as an input: the layer stays float, the products around it are quantized well."""
+        """A mask as an input: its layer stays float, the products around it are quantized well. Before a softmax it is no layer,
+        but part of the scores."""
+        for gate in ("Softmax", "Sigmoid"):
+            self.masked(gate)
+
+    def masked(self, gate):
         w = [((i * 37) % 101 - 50) / 64 for i in range(96)]
         nodes = [node("MatMul", ["x", "w0"], ["h"], name="first"), node("Add", ["h", "m"], ["s"], name="mask"),
-                 node("Softmax", ["s"], ["p"], name="softmax", axis=-1), node("MatMul", ["p", "w1"], ["y"], name="second")]
+                 node(gate, ["s"], ["p"], name="gate"), node("MatMul", ["p", "w1"], ["y"], name="second")]
         m = write(self.path("m.onnx"), model(nodes, [value("x", F32, ["n", 8]), value("m", F32, ["n", 8])], [value("y", F32, ["n", 4])],
                                              [tensor("w0", F32, [8, 8], w[:64]), tensor("w1", F32, [8, 4], w[64:])]))
         x = [((i * 7919) % 257 - 128) / 64 for i in range(512)]
+        if os.path.exists(self.path("o.onnx")):
+            os.remove(self.path("o.onnx"))
         for low in (-3.4028234e38, -1e9, -1e4):
             write_npz(self.path("x.npz"), {"x": ("f4", (64, 8), x), "m": ("f4", (64, 8), [low if i % 5 == 1 else 0 for i in range(512)])})
             d = self.json("quantize", m, "--data", self.path("x.npz"), "--uniform", "int8", "--pairs", "20", "-o", self.path("o.onnx"), "--force")
             layers = {layer["name"]: layer for layer in d["layers"]}
             self.assertEqual([layers[n]["precision"] for n in ("first", "second")], ["int8", "int8"])
-            self.assertIn("mask or sentinel", layers["mask"]["reason"])
+            if gate == "Softmax":
+                self.assertNotIn("mask", layers)
+            else:
+                self.assertIn("mask or sentinel", layers["mask"]["reason"])
             self.assertGreater(d["sqnr_db"], 25)
             self.assertTrue(all(t["scale"] < 1 or t["scale"] == 1 for t in json.loads(content(self.path("o.onnx.plan.json")))["tensors"]))
 

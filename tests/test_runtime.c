@@ -177,7 +177,7 @@ static void times_are_the_runtimes(void **state)
         assert_true(q->convert_us[0][t] >= 0 && q->convert_us[1][t] >= 0);
         assert_true(q->convert_us[0][t] < 1 && q->convert_us[1][t] < 1);
     }
-    bool *none = calloc((size_t)q->units.n_units + 1, sizeof *none);
+    uint8_t *none = calloc((size_t)q->units.n_units + 1, sizeof *none);
     double all = clq_runtime_predict(q, none, &conversions);
     assert_true(conversions == 0 && fabs(all - f32) < f32 * 1e-9 + 1e-12);
     free(none);

@@ -12,7 +12,7 @@
 #include "samples.h"
 
 struct arguments {
-    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure;
+    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *int4, *rounding;
     const char *objective, *eval_cmd;
     double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout;
     struct cli_texts layers, excluded;
@@ -42,8 +42,12 @@ static const struct cli_option options[] = {
     {"exclude", 0, CLI_TEXTS, AT(excluded), "NAME", 0, 0, "leaves a layer, or all that match re:REGEX, in float32"},
     {"target", 0, CLI_CHOICE, AT(target), "generic|ort|tensorrt|openvino", 0, 0, "whom the file is written for (default generic)"},
     {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto: what has the least error at the output)"},
-    {"candidates", 0, CLI_LIST, AT(candidates), "f32|int8", 0, 0, "precisions that the scheduler may use, separated by commas (default all)"},
-    {"uniform", 0, CLI_CHOICE, AT(uniform), "f32|int8", 0, 0, "one precision wherever it is supported, instead of a search"},
+    {"candidates", 0, CLI_TEXT, AT(candidates), "MODE,...", 0, 0, "modes that the scheduler may use (default f32,int8, and int8-dynamic for transformers); modes are listed below"},
+    {"uniform", 0, CLI_TEXT, AT(uniform), "MODE", 0, 0, "one mode wherever it is supported, instead of a search"},
+    {"algorithm", 0, CLI_CHOICE, AT(algorithm), "auto|minmax|mse|hqq|gptq", 0, 0,
+     "how weights of 4 bits and fewer are found (default auto: per layer, what has the least error at its output)"},
+    {"int4", 0, CLI_CHOICE, AT(int4), "qdq|matmulnbits", 0, 0, "4-bit weights as blocked DequantizeLinear of opset 21 (default), or as com.microsoft MatMulNBits"},
+    {"rounding", 0, CLI_TEXT, AT(rounding), "nearest|stochastic:SEED", 0, 0, "of weights with 4 bits and fewer (default nearest)"},
     {"plan", 0, CLI_TEXT, AT(plan), "PLAN.json", 0, 0, "writes what this plan says, instead of a search"},
     {"report", 0, CLI_TEXT, AT(report), "OUT.html", 0, 0, "also writes one self-contained page with all numbers"},
     CLI_MEASURE(struct arguments),
@@ -67,12 +71,18 @@ static const struct cli_spec spec = {
     .arguments = "MODEL --data DATA -o OUT.onnx",
     .summary = "Writes a quantized model. Every layer gets its precision from what is measured on this device: the error that\n"
                "it causes at the outputs, and its time in place. The default bound is an output SQNR of 20 dB on samples that\n"
-               "were not used for calibration. If the result is not faster than float beyond noise, the float model is kept.\n",
+               "were not used for calibration. If the result is not faster than float beyond noise, the float model is kept.\n"
+               "\n"
+               "Modes that kernels execute: f32, int8 (ranges from calibration), int8-dynamic (a scale per row while running; MatMul\n"
+               "and Gemm), int4-gN and int4-channel (4-bit weights, 8-bit rows; MatMul and Gemm). Modes that only store weights in\n"
+               "fewer bits, widened when the file is loaded: int8-weight, int2-gN, ternary, binary, nf4-gN, codebook16. N is a group\n"
+               "size along the inputs: 16, 32, 64, 128, 256, 512 or 1024; int4 and int2 take -asym behind it for zero points.\n",
     .options = options,
     .least = 1,
     .most = 1,
     .positional = positional,
     .example = "  clquant quantize model.onnx --data calib.npz -o model.int8.onnx\n"
+               "  clquant quantize encoder.onnx --data tokens.npz --uniform int4-g32 -o encoder.int4.onnx\n"
                "  clquant quantize model.onnx --data calib.npz --val-data test.npz --labels labels.npy --max-drop 0.5 -o out.onnx --report out.html\n",
 };
 
@@ -93,8 +103,36 @@ struct job {
 };
 
 /* ---- Before the work ---- */
+
+/* "nearest", or "stochastic:" and digits. */
+static bool rounding_known(const char *text)
+{
+    static const char prefix[] = "stochastic:";
+    if (!text || strcmp(text, "nearest") == 0) return true;
+    const char *digits = text + sizeof prefix - 1;
+    return strncmp(text, prefix, sizeof prefix - 1) == 0 && *digits && strlen(digits) <= 19 && digits[strspn(digits, "0123456789")] == 0;
+}
+
+/* The first word of a list that is no mode, for a message; NULL when all are. */
+static const char *unknown_mode(char *word, size_t size, const char *list)
+{
+    for (const char *p = list; p && *p;) {
+        size_t n = strcspn(p, ",");
+        snprintf(word, size, "%.*s", (int)(n < size ? n : size - 1), p);
+        if (!clq_mode_known(word)) return word;
+        p += n + (p[n] == ',');
+    }
+    return NULL;
+}
+
 static int check_arguments(struct cli *cli, const struct arguments *a)
 {
+    char word[80];
+    const char *wrong = unknown_mode(word, sizeof word, a->uniform);
+    if (wrong) return cli_usage(cli, "--uniform '%s': expected one of the modes that 'clquant quantize --help' lists", wrong);
+    wrong = unknown_mode(word, sizeof word, a->candidates);
+    if (wrong) return cli_usage(cli, "--candidates '%s': expected modes that 'clquant quantize --help' lists, separated by commas", wrong);
+    if (!rounding_known(a->rounding)) return cli_usage(cli, "--rounding '%s': expected nearest or stochastic:SEED", a->rounding);
     if (!a->data)
         return cli_usage(cli, "--data is missing: samples to calibrate with, as .npz (arrays by input name, first axis: samples), .npy or a "
                               "folder of either; --data synthetic:32 makes noise, good for timing alone");
@@ -155,10 +193,27 @@ static void make_rules(struct job *q)
 }
 
 /* ---- The work ---- */
+
+/* True for stochastic:SEED. */
+static bool read_rounding(const struct arguments *a, unsigned long long *seed)
+{
+    static const char prefix[] = "stochastic:";
+    if (!a->rounding || strncmp(a->rounding, prefix, sizeof prefix - 1) != 0) return false;
+    char *end;
+    *seed = strtoull(a->rounding + sizeof prefix - 1, &end, 10);
+    return true;
+}
+
 static clq_status quantize(struct cli *cli, struct job *q)
 {
     const struct arguments *a = q->a;
+    unsigned long long seed = 0;
+    bool stochastic = read_rounding(a, &seed);
     clq_quantize_options opt = {
+        .algorithm = a->algorithm,
+        .int4_matmulnbits = a->int4 && strcmp(a->int4, "matmulnbits") == 0,
+        .stochastic = stochastic,
+        .rounding_seed = seed,
         .min_sqnr_db = a->min_sqnr,
         .min_cosine = a->min_cosine,
         .max_drop = a->max_drop,

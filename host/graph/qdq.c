@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/qdq_writer.h"
 #include "graph/simplify.h"
 
 const char *clq_target_name(enum clq_target target)
@@ -13,55 +14,45 @@ const char *clq_target_name(enum clq_target target)
     return (unsigned)target < CLQ_TARGET_COUNT ? names[target] : "unknown";
 }
 
-struct writer {
-    struct clq_model *m;
-    const struct clq_qdq_plan *plan;
-    struct clq_map taken;       /* every name in use */
-    const char **real;          /* [tensors] the dequantized value that units on codes read, or NULL */
-    const char **scale, **zero; /* [tensors] constants, by group */
-    bool is_signed;             /* tensorrt: int8 activations */
-    struct clq_error *err;
-};
-
-static clq_status no_memory(struct writer *w)
+static clq_status no_memory(struct clq_qdq_writer *w)
 {
     return clq_fail(w->err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
 }
 
 /* A new name built from base; NULL when memory is out. */
-static const char *fresh(struct writer *w, const char *base, const char *suffix)
+const char *clq_qdq_fresh(struct clq_qdq_writer *w, const char *base, const char *suffix)
 {
     const char *name = clq_arena_printf(&w->m->arena, "%s%s", base, suffix);
     while (name && clq_map_get(&w->taken, name) >= 0) name = clq_arena_printf(&w->m->arena, "%s_", name);
     return name && clq_map_set(&w->taken, name, 1) ? name : NULL;
 }
 
-static const char *constant(struct writer *w, const char *base, const char *suffix, clq_dtype dtype, int rank, const int64_t *shape,
+const char *clq_qdq_constant(struct clq_qdq_writer *w, const char *base, const char *suffix, clq_dtype dtype, int rank, const int64_t *shape,
                             const void *data, size_t bytes)
 {
-    const char *name = fresh(w, base, suffix);
+    const char *name = clq_qdq_fresh(w, base, suffix);
     return name && clq_graph_add_const(w->m, &w->m->graph, name, dtype, rank, shape, data, bytes, true) ? name : NULL;
 }
 
 /* Adds y = Q(x) or y = DQ(x); axis < 0: per tensor; zero NULL: none. */
-static const char *linear(struct writer *w, bool quantize, const char *x, const char *scale, const char *zero, const char *y, int axis)
+const char *clq_qdq_linear(struct clq_qdq_writer *w, bool quantize, const char *x, const char *scale, const char *zero, const char *y, int axis)
 {
-    const char *name = y ? fresh(w, y, quantize ? "_QuantizeLinear" : "_DequantizeLinear") : NULL;
+    const char *name = y ? clq_qdq_fresh(w, y, quantize ? "_QuantizeLinear" : "_DequantizeLinear") : NULL;
     struct clq_node *n = name ? clq_graph_add_node(w->m, &w->m->graph, "", quantize ? "QuantizeLinear" : "DequantizeLinear", name) : NULL;
     bool ok = n && clq_node_add_input(w->m, n, x) && clq_node_add_input(w->m, n, scale) && (!zero || clq_node_add_input(w->m, n, zero)) &&
               clq_node_add_output(w->m, n, y) && (axis < 0 || clq_node_set_int(w->m, n, "axis", axis));
     return ok ? y : NULL;
 }
 
-static clq_status group_constants(struct writer *w, int t)
+static clq_status group_constants(struct clq_qdq_writer *w, int t)
 {
     int g = w->plan->units->tensors[t].group;
     if (!w->scale[g]) {
         const struct clq_qparams *q = &w->plan->params[g];
         const char *base = w->plan->units->tensors[g].name;
         uint8_t code = (uint8_t)(w->is_signed ? q->zero_point - 128 : q->zero_point);
-        w->scale[g] = constant(w, base, "_scale", CLQ_DTYPE_F32, 0, NULL, &q->scale, sizeof q->scale);
-        w->zero[g] = constant(w, base, "_zero_point", w->is_signed ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8, 0, NULL, &code, 1);
+        w->scale[g] = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 0, NULL, &q->scale, sizeof q->scale);
+        w->zero[g] = clq_qdq_constant(w, base, "_zero_point", w->is_signed ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8, 0, NULL, &code, 1);
         if (!w->scale[g] || !w->zero[g]) return no_memory(w);
     }
     w->scale[t] = w->scale[g];
@@ -70,31 +61,31 @@ static clq_status group_constants(struct writer *w, int t)
 }
 
 /* from -> Q -> DQ -> to */
-static clq_status pair(struct writer *w, int t, const char *from, const char *to)
+static clq_status pair(struct clq_qdq_writer *w, int t, const char *from, const char *to)
 {
     CLQ_TRY(group_constants(w, t));
-    const char *codes = fresh(w, w->plan->units->tensors[t].name, "_codes");
-    if (!codes || !linear(w, true, from, w->scale[t], w->zero[t], codes, -1) || !linear(w, false, codes, w->scale[t], w->zero[t], to, -1))
+    const char *codes = clq_qdq_fresh(w, w->plan->units->tensors[t].name, "_codes");
+    if (!codes || !clq_qdq_linear(w, true, from, w->scale[t], w->zero[t], codes, -1) || !clq_qdq_linear(w, false, codes, w->scale[t], w->zero[t], to, -1))
         return no_memory(w);
     return CLQ_OK;
 }
 
 /* Makes sure that the dequantized form of a tensor exists. */
-static clq_status need_real(struct writer *w, int t)
+static clq_status need_real(struct clq_qdq_writer *w, int t)
 {
     if (w->real[t]) return CLQ_OK;
     const struct clq_unit_tensor *tensor = &w->plan->units->tensors[t];
-    const char *to = fresh(w, tensor->name, "_real");
+    const char *to = clq_qdq_fresh(w, tensor->name, "_real");
     if (!to) return no_memory(w);
     w->real[t] = to;
     return pair(w, t, tensor->name, to);
 }
 
 /* The unit's output leaves as codes: producer -> new name -> Q -> DQ -> the old name, which everybody keeps reading. */
-static clq_status output_pair(struct writer *w, const struct clq_unit *u)
+static clq_status output_pair(struct clq_qdq_writer *w, const struct clq_unit *u)
 {
     const struct clq_unit_tensor *tensor = &w->plan->units->tensors[u->out];
-    const char *raw = fresh(w, tensor->name, "_raw");
+    const char *raw = clq_qdq_fresh(w, tensor->name, "_raw");
     if (!raw) return no_memory(w);
     struct clq_node *last = &w->m->graph.nodes[u->act >= 0 ? u->act : u->node];
     last->outputs[0] = raw;
@@ -123,7 +114,7 @@ static bool quantize_bias(const struct clq_unit_weights *uw, const float *bias, 
 }
 
 /* Weights and bias of a product become constants of codes with their DQ nodes. */
-static clq_status product_constants(struct writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+static clq_status product_constants(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
 {
     struct clq_arena *a = &w->m->arena;
     const struct clq_node *n = &w->m->graph.nodes[u->node];
@@ -132,7 +123,7 @@ static clq_status product_constants(struct writer *w, const struct clq_unit *u, 
     int64_t shape[CLQ_MAX_RANK];
     int rank = wc->rank;
     memcpy(shape, wc->shape, sizeof shape);
-    const char *base = fresh(w, u->name, "_weight");
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
     size_t channels = (size_t)uw->channels, codes_bytes = wc->bytes / sizeof(float);
     float *wscale = clq_arena_array(a, channels, sizeof(float)), *bscale = clq_arena_array(a, channels, sizeof(float));
     float *raised = clq_arena_array(a, channels, sizeof(float));
@@ -157,19 +148,19 @@ static clq_status product_constants(struct writer *w, const struct clq_unit *u, 
             return clq_fail(w->err, CLQ_ERR_NUMERIC, "node '%s': a bias does not fit int32 at any scale", u->name);
     }
     bool has_bias = bc || uw->correction;
-    const char *wq = constant(w, base, "_codes", CLQ_DTYPE_S8, rank, shape, codes, codes_bytes);
-    const char *ws = constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &uw->channels, wscale, channels * sizeof(float));
-    const char *wz = constant(w, base, "_zero_point", CLQ_DTYPE_S8, 1, &uw->channels, zeros, channels);
-    const char *wd = wz ? linear(w, false, wq, ws, wz, fresh(w, base, "_real"), u->weight_axis) : NULL;
+    const char *wq = clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, rank, shape, codes, codes_bytes);
+    const char *ws = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &uw->channels, wscale, channels * sizeof(float));
+    const char *wz = clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_S8, 1, &uw->channels, zeros, channels);
+    const char *wd = wz ? clq_qdq_linear(w, false, wq, ws, wz, clq_qdq_fresh(w, base, "_real"), u->weight_axis) : NULL;
     if (!wq || !ws || !wd) return no_memory(w);
     const char *bd = NULL;
     if (has_bias && w->plan->target == CLQ_TARGET_TENSORRT) {
         for (size_t c = 0; c < channels; c++) bscale[c] = (float)((bias ? (double)bias[c] : 0) + (uw->correction ? uw->correction[c] : 0));
-        bd = constant(w, base, "_bias", CLQ_DTYPE_F32, 1, &uw->channels, bscale, channels * sizeof(float));
+        bd = clq_qdq_constant(w, base, "_bias", CLQ_DTYPE_F32, 1, &uw->channels, bscale, channels * sizeof(float));
     } else if (has_bias) {
-        const char *bq = constant(w, base, "_bias_codes", CLQ_DTYPE_S32, 1, &uw->channels, bcodes, channels * sizeof(int32_t));
-        const char *bs = constant(w, base, "_bias_scale", CLQ_DTYPE_F32, 1, &uw->channels, bscale, channels * sizeof(float));
-        bd = bq && bs ? linear(w, false, bq, bs, NULL, fresh(w, base, "_bias_real"), 0) : NULL;
+        const char *bq = clq_qdq_constant(w, base, "_bias_codes", CLQ_DTYPE_S32, 1, &uw->channels, bcodes, channels * sizeof(int32_t));
+        const char *bs = clq_qdq_constant(w, base, "_bias_scale", CLQ_DTYPE_F32, 1, &uw->channels, bscale, channels * sizeof(float));
+        bd = bq && bs ? clq_qdq_linear(w, false, bq, bs, NULL, clq_qdq_fresh(w, base, "_bias_real"), 0) : NULL;
     }
     if (has_bias && !bd) return no_memory(w);
     struct clq_node *p = &w->m->graph.nodes[u->node];
@@ -180,7 +171,7 @@ static clq_status product_constants(struct writer *w, const struct clq_unit *u, 
     return CLQ_OK;
 }
 
-static clq_status rewrite_unit(struct writer *w, int i)
+static clq_status rewrite_unit(struct clq_qdq_writer *w, int i)
 {
     const struct clq_unit *u = &w->plan->units->units[i];
     for (int k = 0; k < u->n_in; k++) CLQ_TRY(need_real(w, u->in[k]));
@@ -194,10 +185,10 @@ static clq_status rewrite_unit(struct writer *w, int i)
             }
     }
     if (u->kind == CLQ_UNIT_PRODUCT) CLQ_TRY(product_constants(w, u, &w->plan->weights[i]));
-    return output_pair(w, u);
+    return u->float_out ? CLQ_OK : output_pair(w, u);
 }
 
-static clq_status collect_names(struct writer *w, struct clq_arena *arena)
+static clq_status collect_names(struct clq_qdq_writer *w, struct clq_arena *arena)
 {
     const struct clq_graph *g = &w->m->graph;
     clq_map_start(&w->taken, arena);
@@ -211,7 +202,7 @@ static clq_status collect_names(struct writer *w, struct clq_arena *arena)
     return ok ? CLQ_OK : no_memory(w);
 }
 
-static clq_status rewrite(struct writer *w, struct clq_arena *arena)
+static clq_status rewrite(struct clq_qdq_writer *w, struct clq_arena *arena)
 {
     const struct clq_units *u = w->plan->units;
     size_t n = (size_t)u->n_tensors + 1;
@@ -220,8 +211,13 @@ static clq_status rewrite(struct writer *w, struct clq_arena *arena)
     w->zero = clq_arena_array(arena, n, sizeof *w->zero);
     if (!w->real || !w->scale || !w->zero) return no_memory(w);
     CLQ_TRY(collect_names(w, arena));
-    for (int i = 0; i < u->n_units; i++)
-        if (w->plan->on_codes[i]) CLQ_TRY(rewrite_unit(w, i));
+    w->rows = clq_arena_array(arena, n, sizeof *w->rows);
+    if (!w->rows) return no_memory(w);
+    for (int i = 0; i < u->n_units; i++) {
+        const struct clq_mode *mode = &w->plan->modes[w->plan->mode[i]];
+        if (mode->run == CLQ_RUN_CODES) CLQ_TRY(rewrite_unit(w, i));
+        else if (mode->run != CLQ_RUN_FLOAT) CLQ_TRY(clq_qdq_rewrite_mode(w, i));
+    }
     CLQ_TRY(clq_graph_sort(w->m, &w->m->graph, w->err));
     return clq_simplify_dead(w->m, w->err);
 }
@@ -231,7 +227,7 @@ clq_status clq_qdq_rewrite(struct clq_model *out, const struct clq_model *model,
     struct clq_arena arena = {0};
     *out = (struct clq_model){0};
     CLQ_TRY(clq_model_clone(out, model, err));
-    struct writer w = {.m = out, .plan = plan, .is_signed = plan->target == CLQ_TARGET_TENSORRT, .err = err};
+    struct clq_qdq_writer w = {.m = out, .plan = plan, .is_signed = plan->target == CLQ_TARGET_TENSORRT, .err = err};
     clq_status st = rewrite(&w, &arena);
     clq_arena_free(&arena);
     if (st != CLQ_OK) clq_model_release(out);

@@ -4,6 +4,7 @@
 #ifndef CLQ_GRAPH_QDQ_H
 #define CLQ_GRAPH_QDQ_H
 
+#include "algo/groups.h"
 #include "calibrate.h"
 #include "graph/units.h"
 #include "weights.h"
@@ -22,10 +23,13 @@ struct clq_unit_weights {
 
 struct clq_qdq_plan {
     const struct clq_units *units;
-    const bool *on_codes;               /* [units] */
+    const struct clq_mode *modes;       /* 0: f32, 1: int8 */
+    const uint8_t *mode;                /* [units] index of modes */
     const struct clq_qparams *params;   /* [tensors]; a group's tensors are equal */
     const struct clq_unit_weights *weights; /* [units] */
+    const struct clq_group_weights *const *groups; /* [modes][units], for modes whose weights lie in groups; NULL entries elsewhere */
     enum clq_target target;
+    bool matmul_nbits;                  /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
 };
 
 /* out becomes a rewritten clone of model, whose constants it shares. */

@@ -10,7 +10,8 @@
 /* Runs all passes in place. */
 clq_status clq_model_simplify(struct clq_model *model, struct clq_error *err);
 
-/* Raises the default opset so that a quantized file is valid: 13 for per-axis Q/DQ, 14 where HardSwish is used. Rewrites
+/* Raises the default opset so that a quantized file is valid: 13 for per-axis Q/DQ, 14 where HardSwish is used, 21
+ * for 4-bit weights in blocks. Rewrites
  * the operators that changed on the way; CLQ_ERR_UNSUPPORTED names one that cannot be rewritten. */
 clq_status clq_model_upgrade(struct clq_model *model, int64_t opset, struct clq_error *err);
 

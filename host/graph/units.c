@@ -25,7 +25,7 @@ static clq_status no_memory(struct builder *b)
 static const struct clq_value *activation(const struct builder *b, const char *name)
 {
     int v = name[0] ? clq_map_get(&b->values, name) : -1;
-    if (v < 0 || b->program->values[v].constant || b->program->values[v].t.dtype != CLQ_DTYPE_F32) return NULL;
+    if (v < 0 || b->program->values[v].constant || b->program->values[v].hidden || b->program->values[v].t.dtype != CLQ_DTYPE_F32) return NULL;
     return &b->program->values[v];
 }
 
@@ -200,6 +200,22 @@ static void take_activation(struct builder *b, struct clq_unit *unit, bool *take
     }
 }
 
+/* A product whose only reader adds a constant vector: a second rounding to 8 bits before the bias would only cost. */
+static bool biased_behind(const struct builder *b, int i)
+{
+    const struct clq_node *n = &b->model->graph.nodes[i];
+    if (!clq_node_is(n, "MatMul") || clq_uses_count(&b->uses, n->outputs[0]) != 1) return false;
+    for (int k = i + 1; k < b->model->graph.n_nodes; k++) {
+        const struct clq_node *c = &b->model->graph.nodes[k];
+        for (int side = 0; side < c->n_inputs; side++) {
+            if (strcmp(c->inputs[side], n->outputs[0]) != 0) continue;
+            const struct clq_const *v = clq_node_is(c, "Add") && c->n_inputs == 2 ? weights(b, c->inputs[1 - side]) : NULL;
+            return v && v->rank >= 1 && v->bytes == (size_t)v->shape[v->rank - 1] * sizeof(float) && v->bytes > sizeof(float);
+        }
+    }
+    return false;
+}
+
 static clq_status add_unit(struct builder *b, int i, bool *taken)
 {
     const struct clq_node *n = &b->model->graph.nodes[i];
@@ -213,6 +229,7 @@ static clq_status add_unit(struct builder *b, int i, bool *taken)
     if (limits(b, n, &unit.bound_lo, &unit.bound_hi) && !usable_limits(unit.bound_lo, unit.bound_hi)) return CLQ_OK;
     if (unit.kind == CLQ_UNIT_PRODUCT) unit.macs = product_macs(b, &unit, n);
     if (unit.kind == CLQ_UNIT_PRODUCT || clq_node_is(n, "Add")) take_activation(b, &unit, taken);
+    unit.float_out = unit.kind == CLQ_UNIT_PRODUCT && unit.act < 0 && biased_behind(b, i);
     unit.in = clq_arena_array(&b->u->arena, (size_t)n->n_inputs + 1, sizeof(int));
     if (!unit.in) return no_memory(b);
     for (int k = 0; k < n->n_inputs; k++)

@@ -22,6 +22,7 @@ struct clq_unit {
     int n_in;
     int *in;               /* tensors, see clq_units.tensors; one entry per non-constant input */
     int out;
+    bool float_out;        /* its result stays in float when it works on codes: a MatMul with its bias behind it */
     int weight, bias;      /* input positions of the constants, or -1 */
     int weight_axis;       /* of the output channels */
     float bound_lo, bound_hi; /* of the output, from its activation; -inf, +inf: none */

@@ -128,10 +128,32 @@ static clq_status softmax(struct pass *u, int i)
     return n->name && clq_node_add_input(m, n, shape) ? CLQ_OK : no_memory(u);
 }
 
+/* From 18 on reductions take their axes as an input, and an equal split says how many parts it has. */
+static clq_status since_18(struct pass *u, struct clq_node *n)
+{
+    if (strncmp(n->op_type, "Reduce", 6) == 0 && n->domain[0] == 0) return ints_to_input(u, n, "axes", 1);
+    if (!clq_node_is(n, "Split") || (n->n_inputs > 1 && n->inputs[1][0])) return CLQ_OK;
+    return clq_node_set_int(u->model, n, "num_outputs", n->n_outputs) ? CLQ_OK : no_memory(u);
+}
+
+/* From 20 on GridSample's modes have the names of Resize's. */
+static void since_20(struct clq_node *n)
+{
+    for (int i = 0; i < n->n_attrs && clq_node_is(n, "GridSample"); i++) {
+        struct clq_attr *a = &n->attrs[i];
+        if (strcmp(a->name, "mode") != 0 || a->type != CLQ_ATTR_STRING) continue;
+        if (strcmp(a->s, "bilinear") == 0) a->s = "linear", a->s_len = 6;
+        else if (strcmp(a->s, "bicubic") == 0) a->s = "cubic", a->s_len = 5;
+    }
+}
+
 static clq_status upgrade_node(struct pass *u, int i)
 {
     struct clq_node *n = &u->model->graph.nodes[i];
     if (n->n_outputs < 1) return CLQ_OK;
+    if (crosses(u, 18)) CLQ_TRY(since_18(u, n));
+    if (crosses(u, 20)) since_20(n);
+    n = &u->model->graph.nodes[i];
     if (crosses(u, 9) && clq_node_is(n, "BatchNormalization")) drop_attr(n, "spatial");
     if (crosses(u, 10) && clq_node_is(n, "Slice")) {
         CLQ_TRY(ints_to_input(u, n, "starts", 1));

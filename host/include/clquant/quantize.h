@@ -51,8 +51,14 @@ typedef struct clq_quantize_options {
     const char *pick;        /* with frontier_db: the point that is handed out, by its id; NULL: float32 is, and the points are the result */
     const char *target;      /* NULL or "generic", "ort", "tensorrt", "openvino": placement rules of the written file */
     const char *calibrator;  /* NULL or "auto", "minmax", "percentile", "entropy", "mse" */
-    const char *uniform;     /* NULL, or "f32" or "int8": forces one precision wherever it is supported */
-    const char *candidates;  /* NULL, or a list such as "f32,int8" that the scheduler may use */
+    const char *uniform;     /* NULL, or a mode: forces it wherever it is supported. Modes: "f32", "int8", "int8-dynamic",
+                                "int8-weight", "int4-gN", "int4-channel", "int2-gN" (these with "-asym" or without), "ternary",
+                                "binary", "nf4-gN", "codebook16"; N is a power of two from 16 to 1024 */
+    const char *candidates;  /* NULL, or a list of modes such as "f32,int8" that the scheduler may use */
+    const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "gptq" */
+    bool int4_matmulnbits;   /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
+    bool stochastic;         /* weights with 4 bits and fewer are rounded at random, by rounding_seed and the tensor's name */
+    uint64_t rounding_seed;
     const char *plan_path;   /* a plan file to replay instead of searching */
     const char *profile_path; /* measured times are read from and kept in this file; NULL: not kept */
     bool remeasure;          /* ignore times that the profile holds */
@@ -71,10 +77,13 @@ typedef struct clq_quantize_options {
 CLQ_API clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *model, clq_data *data, const clq_quantize_options *options);
 CLQ_API void clq_result_free(clq_result *result);
 
+/* Whether this version can write a mode of this name (struct clq_quantize_options, uniform). */
+CLQ_API bool clq_mode_known(const char *mode);
+
 /* What happened to one layer. */
 typedef struct clq_layer_result {
     const char *name, *op_type;
-    const char *precision;   /* "f32" or "int8" */
+    const char *precision;   /* the mode */
     const char *device;      /* "cpu" or "opencl" */
     double error;            /* output error energy with this layer alone in int8, relative to the reference; < 0: not measured */
     double f32_us, int8_us;  /* in place; int8_us < 0: no integer form */

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Products of the modes beside int8, as standard ONNX where that has words for them:
+ *
+ *   int8-weight   DequantizeLinear per channel
+ *   int8-dynamic  a scale per row from its largest magnitude, Round, Cast, MatMulInteger, two multiplications
+ *   int4-*        DequantizeLinear of blocks (opset 21), or com.microsoft MatMulNBits with accuracy level 4
+ *   int2, ternary, binary   MatMulNBits with 2 bits
+ *   nf4, codebook16         Gather from a table by 4-bit codes, times the groups' scales */
+#include <string.h>
+
+#include "graph/integer.h"
+#include "graph/qdq_writer.h"
+#include "graph/simplify.h"
+
+static clq_status no_memory(struct clq_qdq_writer *w)
+{
+    return clq_fail(w->err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+}
+
+/* Adds a node with up to two inputs and a new output named after base; returns the output. */
+static const char *op(struct clq_qdq_writer *w, const char *type, const char *a, const char *b, const char *base, const char *suffix)
+{
+    const char *y = clq_qdq_fresh(w, base, suffix), *name = y ? clq_qdq_fresh(w, y, "_node") : NULL;
+    struct clq_node *n = name ? clq_graph_add_node(w->m, &w->m->graph, "", type, name) : NULL;
+    bool ok = n && a && clq_node_add_input(w->m, n, a) && (!b || clq_node_add_input(w->m, n, b)) && clq_node_add_output(w->m, n, y);
+    return ok ? y : NULL;
+}
+
+static bool set_int(struct clq_qdq_writer *w, const char *name, int64_t value)
+{
+    return clq_node_set_int(w->m, &w->m->graph.nodes[w->m->graph.n_nodes - 1], name, value);
+}
+
+static const char *number(struct clq_qdq_writer *w, const char *base, const char *suffix, float v)
+{
+    return clq_qdq_constant(w, base, suffix, CLQ_DTYPE_F32, 0, NULL, &v, sizeof v);
+}
+
+/* What a product node looks like to all modes. */
+struct product {
+    struct clq_node *node;
+    const char *x, *bias, *out; /* bias NULL: none */
+    bool transposed;            /* the weight is [n][k] */
+    const struct clq_const *weight;
+    int64_t n, k;
+};
+
+static struct product product_of(struct clq_qdq_writer *w, const struct clq_unit *u)
+{
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    struct product p = {.node = n, .x = n->inputs[0], .out = n->outputs[0], .bias = u->bias >= 0 ? n->inputs[u->bias] : NULL,
+                        .transposed = u->weight_axis == 0, .weight = clq_graph_const(&w->m->graph, n->inputs[u->weight])};
+    p.n = p.weight->shape[u->weight_axis];
+    p.k = p.weight->shape[1 - u->weight_axis];
+    return p;
+}
+
+/* The node keeps its place, name and output and becomes another operator. */
+static bool become(struct clq_qdq_writer *w, struct clq_node *n, const char *domain, const char *type, const char *a, const char *b)
+{
+    n->domain = domain;
+    n->op_type = type;
+    n->n_inputs = n->n_attrs = 0;
+    return a && b && clq_node_add_input(w->m, n, a) && clq_node_add_input(w->m, n, b);
+}
+
+/* ---- 8-bit weights ---- */
+static clq_status widened_weight(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+{
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    const struct clq_const *c = clq_graph_const(&w->m->graph, n->inputs[u->weight]);
+    int rank = c->rank;
+    int64_t shape[CLQ_MAX_RANK];
+    memcpy(shape, c->shape, sizeof shape);
+    size_t bytes = c->bytes / sizeof(float), channels = (size_t)uw->channels;
+    int8_t *zeros = clq_arena_array(&w->m->arena, channels + 1, 1);
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    if (!zeros || !base) return no_memory(w);
+    const char *codes = clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, rank, shape, uw->codes, bytes);
+    const char *scale = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &uw->channels, uw->scale, channels * sizeof(float));
+    const char *zero = clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_S8, 1, &uw->channels, zeros, channels);
+    const char *real = zero && codes && scale ? clq_qdq_linear(w, false, codes, scale, zero, clq_qdq_fresh(w, base, "_real"), u->weight_axis) : NULL;
+    if (!real) return no_memory(w);
+    w->m->graph.nodes[u->node].inputs[u->weight] = real;
+    return CLQ_OK;
+}
+
+/* Codes and scales of a tensor's rows, once for all its readers. */
+static clq_status rows_of(struct clq_qdq_writer *w, int t, const char *x)
+{
+    struct clq_qdq_rows *r = &w->rows[t];
+    if (r->codes) return CLQ_OK;
+    const char *base = clq_qdq_fresh(w, x, "_rows"), *limit = base ? number(w, base, "_limit", 127) : NULL;
+    const char *least = limit ? number(w, base, "_least", CLQ_SMALLEST_SCALE) : NULL, *abs = least ? op(w, "Abs", x, NULL, base, "_abs") : NULL;
+    bool by_input = clq_model_opset(w->m, "") >= 18;
+    int64_t axis = -1, one = 1;
+    const char *axes = abs && by_input ? clq_qdq_constant(w, base, "_axes", CLQ_DTYPE_S64, 1, &one, &axis, sizeof axis) : NULL;
+    const char *max = abs && (axes || !by_input) ? op(w, "ReduceMax", abs, axes, base, "_max") : NULL;
+    if (!max || !set_int(w, "keepdims", 1)) return no_memory(w);
+    if (!by_input) {
+        struct clq_attr *a = clq_node_add_attr(w->m, &w->m->graph.nodes[w->m->graph.n_nodes - 1], "axes", CLQ_ATTR_INTS);
+        int64_t *list = clq_arena_array(&w->m->arena, 1, sizeof *list);
+        if (!a || !list) return no_memory(w);
+        list[0] = -1;
+        a->ints = list;
+        a->n = 1;
+    }
+    r->scale = op(w, "Max", op(w, "Div", max, limit, base, "_share"), least, base, "_scale");
+    const char *round = r->scale ? op(w, "Round", op(w, "Div", x, r->scale, base, "_quotient"), NULL, base, "_rounded") : NULL;
+    r->codes = round ? op(w, "Cast", round, NULL, base, "_codes") : NULL;
+    return r->codes && set_int(w, "to", CLQ_DTYPE_S8) ? CLQ_OK : no_memory(w);
+}
+
+static clq_status dynamic_product(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+{
+    struct product p = product_of(w, u);
+    int64_t shape[2] = {p.k, p.n};
+    int8_t *codes = clq_arena_array(&w->m->arena, (size_t)(p.k * p.n) + 1, 1);
+    if (!codes) return no_memory(w);
+    for (int64_t i = 0; i < p.k * p.n; i++) codes[p.transposed ? i % p.k * p.n + i / p.k : i] = uw->codes[i];
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    const char *wc = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, 2, shape, codes, (size_t)(p.k * p.n)) : NULL;
+    const char *ws = wc ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &p.n, uw->scale, (size_t)p.n * sizeof(float)) : NULL;
+    if (!ws) return no_memory(w);
+    CLQ_TRY(rows_of(w, u->in[0], p.x));
+    struct clq_node *n = &w->m->graph.nodes[u->node]; /* the list may have moved */
+    const char *sum = clq_qdq_fresh(w, p.out, "_sum");
+    if (!sum || !become(w, n, "", "MatMulInteger", w->rows[u->in[0]].codes, wc)) return no_memory(w);
+    n->outputs[0] = sum;
+    const char *real = op(w, "Cast", sum, NULL, p.out, "_real");
+    if (!real || !set_int(w, "to", CLQ_DTYPE_F32)) return no_memory(w);
+    const char *y = op(w, "Mul", op(w, "Mul", real, ws, p.out, "_by_channel"), w->rows[u->in[0]].scale, p.out, "_by_row");
+    if (y && p.bias) y = op(w, "Add", y, p.bias, p.out, "_biased");
+    if (!y) return no_memory(w);
+    w->m->graph.nodes[w->m->graph.n_nodes - 1].outputs[0] = p.out;
+    return CLQ_OK;
+}
+
+/* ---- Groups ---- */
+static void pack(uint8_t *to, size_t at, int bits, unsigned code)
+{
+    size_t bit = at * (size_t)bits;
+    to[bit / 8] = (uint8_t)(to[bit / 8] | code << bit % 8);
+}
+
+/* Blocked DequantizeLinear along K of codes [k][n], and a product without transposition. */
+static clq_status blocked(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_group_weights *g)
+{
+    struct product p = product_of(w, u);
+    size_t count = g->n * g->k, scales = g->n * g->groups, at;
+    int64_t shape[2] = {p.k, p.n}, grid[2] = {(int64_t)g->groups, p.n}, channels = p.n;
+    uint8_t *codes = clq_arena_array(&w->m->arena, count / 2 + 1, 1), *zero = clq_arena_array(&w->m->arena, scales / 2 + 1, 1);
+    float *scale = clq_arena_array(&w->m->arena, scales + 1, sizeof *scale);
+    if (!codes || !zero || !scale) return no_memory(w);
+    unsigned flip = g->symmetric ? 8 : 0; /* int4 is two's complement */
+    for (size_t r = 0; r < g->n; r++) {
+        for (size_t c = 0; c < g->k; c++) pack(codes, c * g->n + r, 4, g->codes[r * g->k + c] ^ flip);
+        for (size_t b = 0; b < g->groups; b++) {
+            at = b * g->n + r;
+            scale[at] = g->scale[r * g->groups + b];
+            pack(zero, at, 4, g->zero[r * g->groups + b] ^ flip);
+        }
+    }
+    bool block = g->groups > 1;
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    clq_dtype dtype = g->symmetric ? CLQ_DTYPE_S4 : CLQ_DTYPE_U4;
+    const char *cn = base ? clq_qdq_constant(w, base, "_codes", dtype, 2, shape, codes, (count + 1) / 2) : NULL;
+    const char *sn = cn ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, block ? 2 : 1, block ? grid : &channels, scale, scales * sizeof *scale) : NULL;
+    const char *zn = sn && !g->symmetric ? clq_qdq_constant(w, base, "_zero_point", dtype, block ? 2 : 1, block ? grid : &channels, zero, (scales + 1) / 2) : NULL;
+    if (!sn || (!g->symmetric && !zn)) return no_memory(w);
+    const char *real = clq_qdq_linear(w, false, cn, sn, zn, clq_qdq_fresh(w, base, "_real"), block ? 0 : 1);
+    if (!real || (block && !set_int(w, "block_size", (int64_t)g->group))) return no_memory(w);
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    n->inputs[u->weight] = real;
+    if (p.transposed && !clq_node_set_int(w->m, n, "transB", 0)) return no_memory(w);
+    return CLQ_OK;
+}
+
+static clq_status need_domain(struct clq_qdq_writer *w)
+{
+    struct clq_model *m = w->m;
+    if (clq_model_opset(m, "com.microsoft") > 0) return CLQ_OK;
+    struct clq_opset *list = clq_arena_array(&m->arena, (size_t)m->n_opsets + 1, sizeof *list);
+    if (!list) return no_memory(w);
+    memcpy(list, m->opsets, (size_t)m->n_opsets * sizeof *list);
+    list[m->n_opsets++] = (struct clq_opset){"com.microsoft", 1};
+    m->opsets = list;
+    return CLQ_OK;
+}
+
+/* MatMulNBits: codes [n][groups][group], zero points only where they are not the default. level 4: 8-bit rows. */
+static clq_status nbits(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_group_weights *g, int level)
+{
+    struct product p = product_of(w, u);
+    size_t block = g->group;
+    if (g->groups == 1) /* a block is a power of two, 16 or more */
+        for (block = 16; block < g->k; block *= 2) {}
+    size_t row = g->groups * block * (size_t)g->bits / 8, zero_row = (g->groups * (size_t)g->bits + 7) / 8;
+    int64_t shape[3] = {p.n, (int64_t)g->groups, (int64_t)(block * (size_t)g->bits / 8)}, grid[2] = {p.n, (int64_t)g->groups}, zeros[2] = {p.n, (int64_t)zero_row};
+    uint8_t *codes = clq_arena_array(&w->m->arena, g->n * row + 1, 1), *zero = clq_arena_array(&w->m->arena, g->n * zero_row + 1, 1);
+    if (!codes || !zero) return no_memory(w);
+    for (size_t r = 0; r < g->n; r++) {
+        for (size_t c = 0; c < g->groups * block; c++) /* padding holds the code of 0 */
+            pack(codes + r * row, c, g->bits, c < g->k ? g->codes[r * g->k + c] : g->zero[r * g->groups + g->groups - 1]);
+        for (size_t b = 0; b < g->groups; b++) pack(zero + r * zero_row, b, g->bits, g->zero[r * g->groups + b]);
+    }
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    const char *cn = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_U8, 3, shape, codes, g->n * row) : NULL;
+    const char *sn = cn ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 2, grid, g->scale, g->n * g->groups * sizeof(float)) : NULL;
+    const char *zn = sn && !g->symmetric ? clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_U8, 2, zeros, zero, g->n * zero_row) : NULL;
+    if (!sn || (!g->symmetric && !zn)) return no_memory(w);
+    CLQ_TRY(need_domain(w));
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    bool ok = become(w, n, "com.microsoft", "MatMulNBits", p.x, cn) && clq_node_add_input(w->m, n, sn) && (!(zn || p.bias) || clq_node_add_input(w->m, n, zn ? zn : ""));
+    if (ok && p.bias) ok = clq_node_add_input(w->m, n, "") && clq_node_add_input(w->m, n, p.bias);
+    ok = ok && clq_node_set_int(w->m, n, "K", p.k) && clq_node_set_int(w->m, n, "N", p.n) && clq_node_set_int(w->m, n, "bits", g->bits) &&
+         clq_node_set_int(w->m, n, "block_size", (int64_t)block) && (!level || clq_node_set_int(w->m, n, "accuracy_level", level));
+    return ok ? CLQ_OK : no_memory(w);
+}
+
+/* weight = Reshape(Gather(table, codes) * scales) as [n][k], turned where the product wants [k][n]. */
+static clq_status from_table(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_group_weights *g)
+{
+    struct product p = product_of(w, u);
+    size_t row = g->groups * g->group, count = g->n * row;
+    int64_t shape[3] = {p.n, (int64_t)g->groups, (int64_t)g->group}, grid[3] = {p.n, (int64_t)g->groups, 1}, entries = 16, two = 2, flat[2] = {p.n, (int64_t)row};
+    uint8_t *codes = clq_arena_array(&w->m->arena, count / 2 + 1, 1);
+    if (!codes) return no_memory(w);
+    for (size_t r = 0; r < g->n; r++)
+        for (size_t c = 0; c < row; c++) pack(codes, r * row + c, 4, c < g->k ? g->codes[r * g->k + c] : 7u);
+    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    const char *cn = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_U4, 3, shape, codes, (count + 1) / 2) : NULL;
+    const char *tn = cn ? clq_qdq_constant(w, base, "_table", CLQ_DTYPE_F32, 1, &entries, g->table, sizeof g->table) : NULL;
+    const char *index = tn ? op(w, "Cast", cn, NULL, base, "_index") : NULL;
+    if (!index || !set_int(w, "to", CLQ_DTYPE_S64)) return no_memory(w);
+    const char *y = op(w, "Gather", tn, index, base, "_entries");
+    if (g->groups > 1) {
+        const char *sn = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 3, grid, g->scale, g->n * g->groups * sizeof(float));
+        y = sn && y ? op(w, "Mul", y, sn, base, "_scaled") : NULL;
+    }
+    const char *to = y ? clq_qdq_constant(w, base, "_shape", CLQ_DTYPE_S64, 1, &two, flat, sizeof flat) : NULL;
+    y = to ? op(w, "Reshape", y, to, base, "_flat") : NULL;
+    if (y && row > g->k) {
+        int64_t one = 1, zero = 0, end = p.k, axis = 1;
+        const char *s = clq_qdq_constant(w, base, "_from", CLQ_DTYPE_S64, 1, &one, &zero, sizeof zero);
+        const char *e = s ? clq_qdq_constant(w, base, "_to", CLQ_DTYPE_S64, 1, &one, &end, sizeof end) : NULL;
+        const char *a = e ? clq_qdq_constant(w, base, "_axis", CLQ_DTYPE_S64, 1, &one, &axis, sizeof axis) : NULL;
+        y = a ? op(w, "Slice", y, s, base, "_cut") : NULL;
+        struct clq_node *n = y ? &w->m->graph.nodes[w->m->graph.n_nodes - 1] : NULL;
+        if (!n || !clq_node_add_input(w->m, n, e) || !clq_node_add_input(w->m, n, a)) return no_memory(w);
+    }
+    if (y && !p.transposed) {
+        y = op(w, "Transpose", y, NULL, base, "_real");
+    }
+    if (!y) return no_memory(w);
+    w->m->graph.nodes[u->node].inputs[u->weight] = y;
+    return CLQ_OK;
+}
+
+clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
+{
+    const struct clq_unit *u = &w->plan->units->units[i];
+    const struct clq_mode *mode = &w->plan->modes[w->plan->mode[i]];
+    const struct clq_unit_weights *uw = &w->plan->weights[i];
+    if (mode->run == CLQ_RUN_ROWS8) return dynamic_product(w, u, uw);
+    if (mode->scheme.weight_bits == 8) return widened_weight(w, u, uw);
+    const struct clq_group_weights *g = &w->plan->groups[w->plan->mode[i]][i];
+    if (g->has_table) return from_table(w, u, g);
+    if (mode->run == CLQ_RUN_ROWS4) return w->plan->matmul_nbits ? nbits(w, u, g, 4) : blocked(w, u, g);
+    return nbits(w, u, g, 0);
+}
