@@ -147,7 +147,7 @@ struct clq_choose_request {
 /* Comparisons on the validation samples by plan. */
 struct clq_compared {
     struct {
-        bool *on_codes;
+        uint8_t *mode;
         struct clq_comparison c;
     } *item;
     int n, room;

@@ -309,16 +309,16 @@ static clq_status compare_once(struct clq_comparison *c, const struct judge *j, 
     struct clq_compared *known = j->q->compared;
     size_t bytes = (size_t)j->s->units.n_units * sizeof(bool);
     for (int i = 0; known && i < known->n; i++)
-        if (memcmp(known->item[i].on_codes, j->on, bytes) == 0) {
+        if (memcmp(known->item[i].mode, j->on, bytes) == 0) {
             *c = known->item[i].c;
             return CLQ_OK;
         }
     CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, NULL, err));
     if (!known || known->n == known->room) return CLQ_OK;
-    bool *copy = clq_arena_alloc(&j->s->arena, bytes + 1);
+    uint8_t *copy = clq_arena_alloc(&j->s->arena, bytes + 1);
     if (!copy) return no_memory(err);
     memcpy(copy, j->on, bytes);
-    known->item[known->n].on_codes = copy;
+    known->item[known->n].mode = copy;
     known->item[known->n++].c = *c;
     return CLQ_OK;
 }
