@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "data.h"
 #include "formats/onnx.h"
+#include "profile_use.h"
 #include "result.h"
 
 #define HASHED_DATA_BYTES ((uint64_t)1 << 30) /* larger data sets are named, not hashed: that would take seconds */
@@ -296,6 +297,11 @@ clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_
                                        .bytes = (int64_t)r->source->file_bytes};
     p->device = (struct clq_plan_device){.name = clq_arena_printf(&p->arena, "%.200s", clq_context_device(r->ctx)), .isa = clq_context_isa(r->ctx),
                                          .threads = clq_context_threads(r->ctx), .driver = "", .onednn = clq_dnnl_version()};
+    const struct clq_profile_use *times = r->search.profile;
+    if (times->other) /* where the times are from */
+        p->device = (struct clq_plan_device){.name = clq_arena_printf(&p->arena, "%.200s", times->cpu.device), .threads = times->cpu.threads,
+                                             .isa = clq_arena_printf(&p->arena, "%.200s", times->cpu.isa), .driver = "",
+                                             .onednn = clq_arena_printf(&p->arena, "%.200s", times->cpu.onednn)};
     if (r->ctx->runtime && !(p->device.runtime = clq_arena_string(&p->arena, clq_context_runtime(r->ctx)))) return no_memory(err);
     p->layers = clq_arena_array(&p->arena, (size_t)r->search.units.n_units + 1, sizeof *p->layers);
     if (!p->layers || !p->model.sha256 || !p->model.path || !p->device.name) return no_memory(err);

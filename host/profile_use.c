@@ -16,6 +16,7 @@
 
 #include <clquant/version.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "formats/onnx.h"
 #include "kernel_hash.h"
@@ -74,6 +75,38 @@ clq_status clq_profile_use_start(struct clq_profile_use *u, struct clq_context *
 #endif
     CLQ_TRY(clq_profile_load(&u->profile, path, reason, sizeof reason, err));
     say(u, reason);
+    return CLQ_OK;
+}
+
+static bool has_units(const struct clq_profile_environment *e)
+{
+    for (size_t i = 0; i < e->n_entries; i++)
+        if (strcmp(e->entries[i].scheme, "f32") == 0) return true;
+    return false;
+}
+
+clq_status clq_profile_use_other(struct clq_profile_use *u, struct clq_context *ctx, const char *path, const char *device, struct clq_error *err)
+{
+    struct clq_blob blob;
+    const struct clq_profile_environment *found = NULL;
+    int hits = 0;
+    *u = (struct clq_profile_use){.ctx = ctx, .path = path, .other = true};
+    CLQ_TRY(clq_file_read(&blob, path, CLQ_PROFILE_MAX_BYTES, err));
+    clq_status st = clq_profile_parse(&u->profile, (const char *)blob.data, blob.bytes, path, err);
+    free(blob.data);
+    CLQ_TRY(st);
+    for (size_t i = 0; i < u->profile.n_environments; i++) {
+        const struct clq_profile_environment *e = &u->profile.environments[i];
+        char text[900];
+        snprintf(text, sizeof text, "%.300s, %.300s, %d threads", e->key.device, e->key.isa, e->key.threads);
+        if (!has_units(e) || (device && !strstr(text, device))) continue;
+        found = e;
+        hits++;
+    }
+    if (hits != 1)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "profile '%s': %d devices fit '%s', expected one; clquant profile show lists them", path, hits,
+                        device ? device : "");
+    u->cpu = u->device = found->key;
     return CLQ_OK;
 }
 
@@ -373,6 +406,9 @@ clq_status clq_profile_use_times(bool *found, struct clq_profile_use *u, struct 
         clq_context_log(u->ctx, "the times of %d layers come from '%s'", s->units.n_units, u->path);
     }
     clq_arena_free(&w.arena);
+    if (st == CLQ_OK && !*found && u->other)
+        st = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "profile '%s' has no times of this model for '%s': quantize it there with the same clquant and target",
+                      u->path, u->cpu.device);
     return st;
 }
 

@@ -12,6 +12,7 @@
 struct clq_profile_use {
     struct clq_context *ctx;
     const char *path;               /* NULL: nothing is read or kept */
+    bool other;                     /* of another machine: read only, and nothing is timed here */
     bool remeasure;                 /* nothing is read; what is measured replaces what is there */
     bool said;                      /* the one line was logged */
     struct clq_profile profile;     /* as found, and what was added since */
@@ -21,6 +22,8 @@ struct clq_profile_use {
 
 /* path is borrowed. Always leaves out in a state that the others accept. */
 clq_status clq_profile_use_start(struct clq_profile_use *out, struct clq_context *ctx, const char *path, bool remeasure, struct clq_error *err);
+/* The same for the profile of another machine, which has to be readable; device as in clq_quantize_options.other_device. */
+clq_status clq_profile_use_other(struct clq_profile_use *out, struct clq_context *ctx, const char *path, const char *device, struct clq_error *err);
 void clq_profile_use_end(struct clq_profile_use *use);
 
 /* Takes the times of all units and conversions from the profile; *found is false, and nothing is changed, when one of them

@@ -69,6 +69,8 @@ static clq_status parse_options(struct clq_search *s, const clq_quantize_options
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "calibrator '%s': expected auto, minmax, percentile, entropy or mse", o->calibrator);
     }
     if (o->eval_command) CLQ_TRY(clq_eval_command_check(o->eval_command, err));
+    if (o->other_profile && (o->uniform || o->plan_path || o->frontier_db || s->ctx->runtime || s->ctx->cl))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "another machine's profile is for a search on the CPU, without uniform, plan, points or a runtime");
     s->weight_clip = !o->no_weight_clipping;
     s->bias_correction = !o->no_bias_correction;
     return CLQ_OK;
@@ -101,7 +103,8 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(parse_options(s, o, calibrator, err));
     s->profile = clq_arena_alloc(&s->arena, sizeof *s->profile);
     if (!s->profile) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    CLQ_TRY(clq_profile_use_start(s->profile, s->ctx, o->profile_path, o->remeasure, err));
+    if (o->other_profile) CLQ_TRY(clq_profile_use_other(s->profile, s->ctx, o->other_profile, o->other_device, err));
+    else CLQ_TRY(clq_profile_use_start(s->profile, s->ctx, o->profile_path, o->remeasure, err));
     CLQ_TRY(clq_program_check_supported(r->source, err));
     CLQ_TRY(clq_model_clone(&s->model, r->source, err));
     CLQ_TRY(clq_model_simplify(&s->model, err));
@@ -161,7 +164,7 @@ static clq_status measure_final(struct clq_result *r, const uint8_t *on, const c
     clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
     if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
     struct clq_proof_request q = {.reference = s->ctx->runtime ? r->source : &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
-    if (st == CLQ_OK && speed) st = clq_profile_prove(speed, s->profile, &q, err);
+    if (st == CLQ_OK && speed && !s->profile->other) st = clq_profile_prove(speed, s->profile, &q, err);
     if (st == CLQ_OK && keep) *keep = m;
     else clq_model_release(&m);
     return st;
@@ -183,6 +186,7 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     if (!any(all, n)) return CLQ_OK;
     size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
     CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
+    if (s->profile->other) return CLQ_OK; /* the solved plan is the fastest by the only times there are */
     d->all = all;
     d->uniform_ok = d->budget.objective == CLQ_AXIS_TIME && !clq_budget_delivers(&d->budget) && !o->eval_command &&
                     clq_search_within(&d->uniform, &d->budget);
@@ -231,6 +235,10 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
                                    .reference_bytes = (double)r->summary.reference_bytes, .eval_command = o->eval_command,
                                    .eval_timeout_s = eval_timeout(o), .reference_score = d->score_reference};
     if (o->frontier_db) return take_point(r, o, &q, d, err);
+    if (s->profile->other) {
+        for (int i = 0; i < n; i++) q.reference_us += fmax(s->records[i].f32_us, 0);
+        d->uniform_speed.reference = q.reference_us * 1e-6;
+    }
     CLQ_TRY(clq_search_choose(&d->choice, s, &q, err));
     if (s->ctx->runtime && !clq_budget_delivers(&d->budget) && d->budget.objective == CLQ_AXIS_TIME && !o->eval_command)
         CLQ_TRY(clq_runtime_refine(&d->choice, s, &q, err));
@@ -356,6 +364,9 @@ static clq_status judge(struct clq_result *r, const clq_quantize_options *o, str
     else if (m->kept_float)
         snprintf(m->reason, sizeof m->reason, "the plan is not faster than float beyond noise (%.2f x, 95 %% from %.2f to %.2f): the float model is kept",
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi);
+    else if (r->search.profile->other)
+        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in int8: %.2f x float, output SQNR %.2f dB", m->int8_layers, m->layers, d->speed.speedup,
+                 d->final.sqnr_db);
     else
         snprintf(m->reason, sizeof m->reason, "%d of %d layers run in fewer bits: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi, d->final.sqnr_db);
@@ -369,6 +380,9 @@ static clq_status judge(struct clq_result *r, const clq_quantize_options *o, str
 static void name_runtime(struct clq_result *r)
 {
     size_t n = strlen(r->summary.reason);
+    if (r->search.profile->other)
+        snprintf(r->summary.reason + n, sizeof r->summary.reason - n, "; predicted by '%.80s' for '%.60s', not measured here", r->search.profile->path,
+                 r->search.profile->cpu.device);
     if (r->ctx->runtime) snprintf(r->summary.reason + n, sizeof r->summary.reason - n, "; measured in %s", clq_context_runtime(r->ctx));
 }
 
@@ -409,6 +423,7 @@ static void fill_summary(struct clq_result *r, const struct decision *d)
     m->speedup = m->kept_float ? 1 : d->speed.speedup;
     m->speedup_lo = m->kept_float ? 1 : d->speed.speedup_lo;
     m->speedup_hi = m->kept_float ? 1 : d->speed.speedup_hi;
+    if (r->search.profile->other && !m->kept_float) m->speedup_lo = m->speedup_hi = (double)NAN; /* a prediction has no interval of pairs */
     m->uniform_speedup = d->uniform_speed.speedup;
     m->pairs = d->speed.pairs;
     m->processes = d->speed.processes;
@@ -432,6 +447,16 @@ static clq_status reference_bytes(struct clq_result *r, struct clq_error *err)
     CLQ_TRY(clq_onnx_encode(&bytes, &r->summary.reference_bytes, &r->search.model, err));
     free(bytes);
     return CLQ_OK;
+}
+
+/* Another machine's times stand for a proof that cannot be had here. */
+static void predict_speed(struct decision *d)
+{
+    double reference = d->uniform_speed.reference, us = d->choice.predicted_us;
+    double speedup = us > 0 ? reference * 1e6 / us : 1;
+    d->speed = (struct clq_accept_verdict){.speed = speedup > 1 ? CLQ_SPEED_FASTER : CLQ_SPEED_UNDECIDED, .ratio = 1 / speedup, .lo = 1 / speedup,
+                                           .hi = 1 / speedup, .speedup = speedup, .speedup_lo = speedup, .speedup_hi = speedup, .reference = reference,
+                                           .candidate = us * 1e-6};
 }
 
 static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantize_options *o, struct clq_error *err)
@@ -467,12 +492,14 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
         CLQ_TRY(measure_final(r, d.mode, o, &d.final, &d.speed, pairs, "proving the speed", &r->model, err));
         d.proven = true;
+        if (s->profile->other) predict_speed(&d);
         CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
     }
     if (any(d.mode, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
     CLQ_TRY(fill_layers(r, &d, forced, err));
     CLQ_TRY(judge(r, o, &d, forced, err));
     name_runtime(r);
+    r->summary.speed_predicted = s->profile->other;
     if (r->summary.kept_float) CLQ_TRY(keep_float_layers(r, err));
     fill_summary(r, &d);
     const char *name = o->plan_path ? r->replay.options.calibrator : calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator);

@@ -91,7 +91,8 @@ static void speed(struct clq_page *p, const clq_summary *m)
     double ms = m->kept_float ? m->reference_median_ms : m->median_ms;
     clq_page_time(p, ms > 0 ? ms * 1e3 : -1);
     next_note(p);
-    if (m->speedup > 0 && !m->kept_float)
+    if (m->speed_predicted && !m->kept_float) clq_page_format(p, "%.2f &times;, predicted for another machine", m->speedup);
+    else if (m->speedup > 0 && !m->kept_float)
         clq_page_format(p, "%.2f &times; (95 %%: %.2f to %.2f; %zu pairs, %zu processes)", m->speedup, m->speedup_lo, m->speedup_hi, m->pairs, m->processes);
     end_line(p);
 }

@@ -331,7 +331,7 @@ static clq_status measure_rewritten(const struct judge *j, const struct clq_mode
     if (file_counts(b) || clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(encoded_bytes(bytes, m, err));
     if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(memory, j->s, m, *bytes, err));
     if (j->q->eval_command) CLQ_TRY(clq_eval_command_score(score, j->s->ctx, j->q->eval_command, j->q->eval_timeout_s, m, err));
-    if (time_bounded(b) && j->q->reference_us > 0) CLQ_TRY(time_whole(us, j, m, err));
+    if (time_bounded(b) && j->q->reference_us > 0 && !j->s->profile->other) CLQ_TRY(time_whole(us, j, m, err));
     return CLQ_OK;
 }
 

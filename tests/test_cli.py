@@ -20,7 +20,7 @@ from cli_files import (BOOL, F32, I32, I64, U8, block, model, node, npy_bytes, r
 CLQUANT, EXAMPLE, SOURCE = sys.argv[1:4]
 FASHION = os.path.join(SOURCE, "examples", "fashion_mnist")
 MODEL, CALIB, TEST, LABELS = (os.path.join(FASHION, f) for f in ("model.onnx", "calib.npz", "test.npz", "test_labels.npy"))
-COMMANDS = ["devices", "inspect", "quantize", "plan", "run", "eval", "check", "bench model", "tune", "explain"]
+COMMANDS = ["devices", "inspect", "quantize", "plan", "profile", "run", "eval", "check", "bench model", "tune", "explain"]
 EXPECTED_KEYS = ["model_bytes", "reference_bytes", "sqnr_db", "identical", "speedup", "peak_rss_bytes", "seconds", "kept_float",
                  "slower_than_float", "layers"]
 

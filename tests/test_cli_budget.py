@@ -166,5 +166,72 @@ class Frontier(Case):
         self.fails(2, r"point 'nobody': there is none", *base, "--pick", "nobody", "-o", self.path("o.onnx"), "--calibrator", "minmax")
 
 
+class Profiles(Case):
+    def quantize(self, out, *args, **more):
+        return self.json("quantize", MODEL, "--data", CALIB, "--limit", "24", "--pairs", "20", "--calibrator", "minmax", "--force", "-o", self.path(out), *args, **more)
+
+    def measured(self):
+        """A profile that was measured here, as text and parsed."""
+        self.quantize("here.onnx", "--min-sqnr", "25")
+        path = self.path("cache/clquant/profile.json")
+        return path, json.loads(content(path))
+
+    def store(self, name, profile):
+        with open(self.path(name), "w") as f:
+            json.dump(profile, f)
+        return self.path(name)
+
+    def test_files(self):
+        path, profile = self.measured()
+        (e,) = self.json("profile", "show", path)["environments"]
+        self.assertEqual(e["entries"], len(profile["environments"][0]["entries"]))
+        self.assertIn(e["device"], self.run_command("profile", "show", path).out)
+        for entry in profile["environments"][0]["entries"]:
+            entry["time_us"] *= 2
+        slower = self.store("slower.json", profile)
+        (d,) = self.json("profile", "diff", path, slower)["pairs"]
+        self.assertEqual((d["both"], d["only_first"], d["only_second"], d["median_ratio"]), (e["entries"], 0, 0, 2))
+        profile["environments"][0]["threads"] = 64
+        other = self.store("other.json", profile)
+        d = self.json("profile", "merge", path, other, "-o", self.path("both.json"))
+        self.assertEqual((d["added"], d["replaced"], d["kept"]), (e["entries"], 0, 0))
+        self.assertEqual(len(self.json("profile", "show", self.path("both.json"))["environments"]), 2)
+        d = self.json("profile", "merge", path, path, "-o", self.path("same.json"))
+        self.assertEqual(d["kept"], e["entries"])
+        self.assertEqual(content(self.path("same.json")), content(path))
+
+    def test_another_machine(self):
+        """Times of the profile decide, whatever this machine would measure; nothing is timed, and the plan says where they are from."""
+        path, profile = self.measured()
+        for fast, slow in (("int8", "f32"), ("f32", "int8")):
+            for entry in profile["environments"][0]["entries"]:
+                entry["time_us"] = 1 if entry["scheme"] == fast else 10 if entry["scheme"] == slow else 0.01
+            profile["environments"][0].update(device="a phone", threads=8)
+            other = self.store("phone.json", profile)
+            before = content(other)
+            d = self.quantize("there.onnx", "--min-sqnr", "20", "--profile", other)
+            self.assertEqual(d["kept_float"], fast == "f32", d["reason"])
+            self.assertTrue(d["speed_predicted"])
+            self.assertEqual(d["pairs"], 0)
+            self.assertIn("a phone", d["reason"])
+            self.assertIsNone(d["speedup_lo"] if fast == "int8" else None)
+            self.assertEqual(json.loads(content(self.path("there.onnx.plan.json")))["device"]["name"], "a phone")
+            self.assertEqual(content(other), before)
+
+    def test_profiles_that_do_not_fit(self):
+        path, profile = self.measured()
+        base = ["quantize", MODEL, "--data", CALIB, "--limit", "24", "--calibrator", "minmax", "-o", self.path("o.onnx"), "--profile"]
+        self.fails(2, r"No such file", *base, self.path("none.json"))
+        write_text = self.store("bad.json", {"version": 77})
+        self.fails(2, r"bad.json", *base, write_text)
+        self.fails(2, r"0 devices fit 'no such'", *base, path, "--profile-device", "no such")
+        entries = profile["environments"][0]["entries"]
+        profile["environments"][0]["entries"] = [e for e in entries if e is not next(x for x in entries if x["scheme"] == "int8")]
+        self.fails(2, r"has no times of this model", *base, self.store("part.json", profile))
+        self.fails(2, r"show: expected 1 file, got 2", "profile", "show", path, path)
+        self.fails(2, r"-o is missing", "profile", "merge", path, path)
+        self.fails(2, r"expected show, diff or merge, got 'look'", "profile", "look", path)
+
+
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)

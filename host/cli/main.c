@@ -18,6 +18,7 @@ static const struct {
     {"inspect", cli_inspect, "inputs, outputs, operators and layers of a model"},
     {"quantize", cli_quantize, "write a quantized model, decided by measured error and time"},
     {"plan", cli_plan, "what can be had: error, time and size of several plans"},
+    {"profile", cli_profile, "files of measured times: show, diff, merge"},
     {"run", cli_run_model, "run a model on arrays from files"},
     {"eval", cli_eval, "accuracy, and error against a reference"},
     {"check", cli_check, "compare with stored outputs (ONNX backend tests)"},

@@ -13,7 +13,7 @@
 
 struct arguments {
     const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *int4, *rounding;
-    const char *objective, *eval_cmd;
+    const char *objective, *eval_cmd, *profile, *profile_device;
     double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout;
     struct cli_texts layers, excluded;
     long long batch, limit, seed, pairs, tuning;
@@ -52,6 +52,8 @@ static const struct cli_option options[] = {
     {"report", 0, CLI_TEXT, AT(report), "OUT.html", 0, 0, "also writes one self-contained page with all numbers"},
     CLI_MEASURE(struct arguments),
     {"strict", 0, CLI_FLAG, AT(strict), NULL, 0, 0, "exit code 1 when float is kept, the result is slower than float, or a bound is missed"},
+    {"profile", 0, CLI_TEXT, AT(profile), "FILE", 0, 0, "plans for the machine that this profile was measured on: error from here, times from there; speed is predicted"},
+    {"profile-device", 0, CLI_TEXT, AT(profile_device), "TEXT", 0, 0, "which device of --profile: a part of its name, ISA or 'N threads'"},
     {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
     {"pairs", 0, CLI_WHOLE, AT(pairs), "N", 10, 100000, "timed pairs of the final comparison (default 200)"},
     {"batch", 0, CLI_WHOLE, AT(batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
@@ -233,6 +235,8 @@ static clq_status quantize(struct cli *cli, struct job *q)
         .candidates = a->candidates,
         .plan_path = a->plan,
         .profile_path = q->profile_path,
+        .other_profile = a->profile,
+        .other_device = a->profile_device,
         .remeasure = a->remeasure,
         .validation = q->val_data,
         .labels = q->labels,

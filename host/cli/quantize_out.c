@@ -84,7 +84,8 @@ static void print_comparison(const clq_summary *m)
     cli_cell(&t, "time");
     cell_ms(&t, m->reference_median_ms);
     cell_ms(&t, m->kept_float ? m->reference_median_ms : m->median_ms);
-    if (m->speedup > 0 && !m->kept_float)
+    if (m->speed_predicted && !m->kept_float) cli_cell(&t, "%.2f x, predicted for another machine", m->speedup);
+    else if (m->speedup > 0 && !m->kept_float)
         cli_cell(&t, "%.2f x (95 %%: %.2f to %.2f; %zu pairs, %zu processes)", m->speedup, m->speedup_lo, m->speedup_hi, m->pairs, m->processes);
     else cli_cell(&t, "%s", "");
     cli_cell(&t, "output SQNR");
@@ -228,6 +229,7 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_whole(j, "processes", (long long)m->processes);
     cli_json_real(j, "median_ms", m->median_ms > 0 ? m->median_ms : (double)NAN);
     cli_json_real(j, "reference_median_ms", m->reference_median_ms > 0 ? m->reference_median_ms : (double)NAN);
+    cli_json_bool(j, "speed_predicted", m->speed_predicted);
     cli_json_bool(j, "kept_float", m->kept_float);
     cli_json_bool(j, "slower_than_float", m->slower_than_float);
     cli_json_bool(j, "budget_met", m->budget_met);

@@ -26,6 +26,7 @@
 #include <clquant/model.h>
 #include <clquant/frontier.h>
 #include <clquant/plan.h>
+#include <clquant/profile.h>
 #include <clquant/quantize.h>
 #include <clquant/status.h>
 #include <clquant/tensor.h>

@@ -61,6 +61,9 @@ typedef struct clq_quantize_options {
     uint64_t rounding_seed;
     const char *plan_path;   /* a plan file to replay instead of searching */
     const char *profile_path; /* measured times are read from and kept in this file; NULL: not kept */
+    const char *other_profile; /* a profile of another machine: times are taken from it and nothing is timed here, so speed-ups are
+                              * predicted, not proven (summary.speed_predicted). Measured there with the same model, target and clquant */
+    const char *other_device; /* part of the name, ISA or thread count ("2 threads") of the device in it; NULL: it holds one device */
     bool remeasure;          /* ignore times that the profile holds */
     clq_data *validation;    /* samples that judge the result; NULL: a seeded quarter of the data */
     const int64_t *labels;   /* class of every validation sample (or of every sample of data when validation is NULL) */
@@ -105,6 +108,7 @@ typedef struct clq_summary {
     double predicted_speedup;
     size_t pairs, processes;
     double median_ms, reference_median_ms;
+    bool speed_predicted;    /* from other_profile: no pair was timed */
     bool kept_float;         /* the float model is handed out unchanged */
     bool slower_than_float;  /* only where a precision was forced */
     bool budget_met;
