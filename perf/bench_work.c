@@ -67,7 +67,7 @@ static void products(struct run *r, const struct clq_gemm_shape *shapes, size_t 
             char text[CLQ_SHAPE_TEXT];
             struct clq_work w;
             clq_gemm_shape_text(text, &shapes[i]);
-            const clq_status st = clq_work_gemm(&w, r->ctx, &shapes[i], types[t].input, types[t].input);
+            const clq_status st = clq_work_gemm(&w, r->ctx, &shapes[i], types[t].input, types[t].input, 8);
             measure(r, &w, st, (struct clq_row){.type = types[t].name, .shape = text}, types[t].input == CLQ_DTYPE_S8);
         }
 }

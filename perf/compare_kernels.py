@@ -124,7 +124,7 @@ def measure(args, ours, rivals, kind, dtype, shape, folder):
         for c, name in ((ours, "ours"), (rival, "samples")):
             c.seconds(2)
             pair[name] = (c, max(1, min(400, math.ceil(args.turn / c.seconds(2)))))
-        same = {"gemm": "u1" if dtype == "u8s8" else "i1", "conv": "u1", "quantize": "u1", "dequantize": "f4"}.get(k)
+        same = {"gemm": "i1" if dtype == "s8s8" else "u1", "conv": "u1", "quantize": "u1", "dequantize": "f4"}.get(k)
         if t == "f32" or (k == "gemm" and rival.info["runtime"] == "onnxruntime"):     # QLinearMatMul has no bias
             same = None
         row["different"] = difference(ours, rival, folder, same) if same else None
@@ -158,7 +158,7 @@ def suite(args, kind):
 
 def gemm_cases(args):
     shapes = suite(args, "gemm")
-    return [("gemm", t, s, t) for t in ("s8s8", "u8s8") if not args.type or t == args.type for s in shapes]
+    return [("gemm", t, s, t) for t in (("u8s7",) if args.type == "u8s7" else ("s8s8", "u8s8")) if not args.type or t == args.type for s in shapes]
 
 
 def conv_cases(args):
@@ -219,7 +219,7 @@ def main():
     p.add_argument("--rounds", type=int, default=21)
     p.add_argument("--turn", type=float, default=2e-3, help="seconds that a turn takes about")
     p.add_argument("--isa", help="avx2, avx_vnni, avx512 or avx512_vnni: clquant and oneDNN are limited to it (default: neither is)")
-    p.add_argument("--type", help="only s8s8, u8s8, 1x1, kxk or depthwise")
+    p.add_argument("--type", help="only s8s8, u8s8, 1x1, kxk or depthwise; u8s7: weights of 7 bits, whose sums of pairs are proved to fit 16")
     p.add_argument("--dnnl3", help="a dnnl_runner that was built with oneDNN 3 (perf/README.md)")
     p.add_argument("--shapes", nargs="+")
     p.add_argument("--out")

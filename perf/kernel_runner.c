@@ -25,6 +25,7 @@ static const struct {
     double zeros;
 } kinds[] = {
     {"gemm", "s8s8", CLQ_WORK_GEMM, CLQ_DTYPE_S8, CLQ_DTYPE_S8, 0},        {"gemm", "u8s8", CLQ_WORK_GEMM, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0},
+    {"gemm", "u8s7", CLQ_WORK_GEMM, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0},
     {"gemm32", "s8s8", CLQ_WORK_GEMM, CLQ_DTYPE_S8, CLQ_DTYPE_S32, 0},     {"gemm32", "u8s8", CLQ_WORK_GEMM, CLQ_DTYPE_U8, CLQ_DTYPE_S32, 0},
     {"conv", "u8s8", CLQ_WORK_CONV, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0},        {"quantize", "u8", CLQ_WORK_QUANTIZE, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0},
     {"dequantize", "u8", CLQ_WORK_DEQUANTIZE, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0}, {"histogram", "bell", CLQ_WORK_HISTOGRAM, CLQ_DTYPE_U8, CLQ_DTYPE_U8, 0},
@@ -37,7 +38,7 @@ static clq_status make(struct ours *o, size_t k, const char *shape)
     struct clq_conv_shape c;
     if (kinds[k].work == CLQ_WORK_GEMM) {
         if (!clq_gemm_shape_parse(&g, shape)) return CLQ_ERR_INVALID_ARGUMENT;
-        return clq_work_gemm(&o->work, o->ctx, &g, kinds[k].input, kinds[k].output);
+        return clq_work_gemm(&o->work, o->ctx, &g, kinds[k].input, kinds[k].output, strcmp(kinds[k].type, "u8s7") == 0 ? 7 : 8);
     }
     if (kinds[k].work == CLQ_WORK_CONV) {
         if (!clq_conv_shape_parse(&c, shape)) return CLQ_ERR_INVALID_ARGUMENT;

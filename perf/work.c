@@ -87,12 +87,13 @@ static clq_product_output output_of(const struct clq_work *w)
     return (clq_product_output){.dtype = w->output, .multiplier = w->multiplier};
 }
 
-clq_status clq_work_gemm(struct clq_work *w, clq_context *ctx, const struct clq_gemm_shape *s, clq_dtype input, clq_dtype output)
+clq_status clq_work_gemm(struct clq_work *w, clq_context *ctx, const struct clq_gemm_shape *s, clq_dtype input, clq_dtype output, int weight_bits)
 {
     clq_product_info info;
     *w = (struct clq_work){.kind = CLQ_WORK_GEMM, .ctx = ctx, .gemm_shape = *s, .input = input, .output = output};
     clq_status st = draw_product(w, (double)s->m * (double)s->k, (double)s->m * (double)s->n, s->n, (double)s->k);
     if (st != CLQ_OK) return spoil(w, st);
+    for (size_t i = 0; weight_bits < 8 && i < w->w_bytes; i++) w->w[i] = (int8_t)(w->w[i] / (1 << (8 - weight_bits)));
     const clq_gemm_desc d = {.n = s->n, .k = s->k, .weight = w->w, .bias = w->bias, .input = input, .output = output_of(w)};
     st = clq_gemm_prepare(&w->gemm, ctx, &d);
     if (st != CLQ_OK) return spoil(w, st);

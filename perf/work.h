@@ -33,8 +33,9 @@ struct clq_work {
     clq_histogram *histogram;
 };
 
-/* Zeros the struct and prepares everything; on failure clq_error_message(ctx) says why and nothing stays allocated. */
-clq_status clq_work_gemm(struct clq_work *work, clq_context *ctx, const struct clq_gemm_shape *shape, clq_dtype input, clq_dtype output);
+/* Zeros the struct and prepares everything; on failure clq_error_message(ctx) says why and nothing stays allocated.
+ * weight_bits: 8, or fewer for smaller weights. */
+clq_status clq_work_gemm(struct clq_work *work, clq_context *ctx, const struct clq_gemm_shape *shape, clq_dtype input, clq_dtype output, int weight_bits);
 clq_status clq_work_conv(struct clq_work *work, clq_context *ctx, const struct clq_conv_shape *shape, clq_dtype output);
 /* n values; codes are u8 or s8. */
 clq_status clq_work_array(struct clq_work *work, clq_context *ctx, enum clq_work_kind kind, size_t n, clq_dtype codes, double zeros);
