@@ -172,7 +172,8 @@ struct clq_grid {
 
 /* A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
  * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows.
- * */
+ * Where weights stay in that cache too, rows are split first: ranges of panels would lay the same rows out again, and
+ * two threads would write the same cache lines. */
 static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
 {
     const size_t count = clq_panels_count(columns), written = columns < 256 ? columns : 256;
@@ -182,6 +183,8 @@ static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
     struct clq_grid grid = {.blocks = (m + limit - 1) / limit};
     const size_t split = (units + count - 1) / count, splittable = m < 24 ? 1 : m / 24;
     if (grid.blocks < split) grid.blocks = split < splittable ? split : splittable;
+    const size_t alone = m / 48 < units ? m / 48 : units;
+    if (4 * columns * k4 <= 512 * 1024 && grid.blocks < alone) grid.blocks = alone;
     grid.rows = (m + grid.blocks - 1) / grid.blocks;
     grid.blocks = (m + grid.rows - 1) / grid.rows;
     const size_t wanted = (units + grid.blocks - 1) / grid.blocks, ranges = wanted < count ? wanted : count;
