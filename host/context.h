@@ -24,7 +24,7 @@ struct clq_context {
     char runtime_name[64];
     char *cl_cache_dir, *tuning_path; /* of the options, own copies, or NULL */
     bool cl_dead;             /* it failed: the rest runs on the CPU */
-    char device_note[256];    /* why a fallback happened, "" when none did */
+    char device_note[512];    /* why a fallback happened, "" when none did */
     bool require_device;
     unsigned device_timeout_ms;
     clq_log_fn *log;

@@ -20,12 +20,26 @@ static size_t count(const struct clq_program *p, int v)
     return clq_tensor_elements(&n, &p->values[v].t) == CLQ_OK ? n : 0;
 }
 
+/* Says once why the CPU takes over, or fails where the device is required. */
+static clq_status fall_back(struct clq_context *ctx, const struct clq_step *s, const struct clq_error *why, const char *what, struct clq_error *err)
+{
+    if (ctx->require_device)
+        return clq_fail(err, CLQ_ERR_DEVICE, "node '%s' (%s): the required device failed: %s", s->node->name, s->node->op_type, why->text);
+    if (ctx->device_note[0]) return CLQ_OK;
+    snprintf(ctx->device_note, sizeof ctx->device_note, "node '%.60s': %.380s; %s on the CPU", s->node->name, why->text, what);
+    clq_context_log(ctx, "device failed: %s", ctx->device_note);
+    return CLQ_OK;
+}
+
 clq_status clq_step_device_prepare(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     struct clq_error why = {0};
     struct clq_cl_weight *w = NULL;
     clq_status st = CLQ_OK;
-    (void)err;
+    if (p->ctx->cl_dead) {
+        s->on_device = false;
+        return CLQ_OK;
+    }
     if (s->kind == CLQ_STEP_QCONV) {
         st = clq_cl_supports_conv(p->ctx->cl, &s->conv) ? clq_cl_prepare_conv(&w, p->ctx->cl, &s->conv, &why) : CLQ_ERR_UNSUPPORTED;
     } else if (s->kind == CLQ_STEP_QGEMM) {
@@ -35,10 +49,10 @@ clq_status clq_step_device_prepare(struct clq_program *p, struct clq_step *s, st
     else if (s->kind != CLQ_STEP_QADD && s->kind != CLQ_STEP_QLUT && s->kind != CLQ_STEP_QUANTIZE && s->kind != CLQ_STEP_DEQUANTIZE)
         s->on_device = false;
     s->cl_object = w;
-    if (st != CLQ_OK) s->on_device = false;
-    if (st != CLQ_OK && st != CLQ_ERR_UNSUPPORTED && !p->ctx->device_note[0])
-        snprintf(p->ctx->device_note, sizeof p->ctx->device_note, "node '%.60s': %.160s; it runs on the CPU", s->node->name, why.text);
-    return CLQ_OK;
+    if (st == CLQ_OK) return CLQ_OK;
+    s->on_device = false;
+    if (st == CLQ_ERR_DEVICE) p->ctx->cl_dead = true;
+    return st == CLQ_ERR_UNSUPPORTED ? CLQ_OK : fall_back(p->ctx, s, &why, st == CLQ_ERR_DEVICE ? "the rest runs" : "such nodes run", err);
 }
 
 static clq_status run_on(struct clq_program *p, struct clq_step *s, struct clq_error *err)
@@ -85,16 +99,12 @@ clq_status clq_step_device_run(struct clq_program *p, struct clq_step *s, bool *
         *done = true;
         return CLQ_OK;
     }
-    if (ctx->require_device && st != CLQ_ERR_UNSUPPORTED)
-        return clq_fail(err, CLQ_ERR_DEVICE, "node '%s' (%s): %s", s->node->name, s->node->op_type, why.text);
     if (st == CLQ_ERR_UNSUPPORTED) {
         s->on_device = false;
         return CLQ_OK;
     }
     ctx->cl_dead = true;
-    snprintf(ctx->device_note, sizeof ctx->device_note, "node '%.60s': %.160s; the rest runs on the CPU", s->node->name, why.text);
-    clq_context_log(ctx, "device failed: %s", ctx->device_note);
-    return CLQ_OK;
+    return fall_back(ctx, s, &why, "the rest runs", err);
 }
 
 void clq_step_device_free(struct clq_program *p, struct clq_step *s)
