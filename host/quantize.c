@@ -261,6 +261,12 @@ static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_option
     return measure_final(r, d->mode, o, &d->final, &d->speed, pairs, "proving the speed", &r->model, err);
 }
 
+/* A device that was lost, also while the chosen plan was being proved, keeps no layer: the CPU gave the same bytes. */
+static void leave_lost_device(const struct clq_result *r, struct decision *d)
+{
+    if (r->ctx->cl_dead && d->choice.on_device) memset(d->choice.on_device, 0, (size_t)r->search.units.n_units * sizeof(bool));
+}
+
 /* Gives every layer its reason, from the numbers that decided. */
 static const char *layer_reason(struct clq_search *s, int i, bool forced)
 {
@@ -496,6 +502,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
     }
     if (any(d.mode, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
+    leave_lost_device(r, &d);
     CLQ_TRY(fill_layers(r, &d, forced, err));
     CLQ_TRY(judge(r, o, &d, forced, err));
     name_runtime(r);

@@ -200,11 +200,12 @@ static void take_activation(struct builder *b, struct clq_unit *unit, bool *take
     }
 }
 
-/* A product whose only reader adds a constant vector: a second rounding to 8 bits before the bias would only cost. */
+/* A product whose only reader adds a constant vector: a second rounding to 8 bits before the bias would only cost. Not for
+ * results of rank 2: onnxruntime makes a float Gemm of such a pair before it looks for codes. */
 static bool biased_behind(const struct builder *b, int i)
 {
     const struct clq_node *n = &b->model->graph.nodes[i];
-    if (!clq_node_is(n, "MatMul") || clq_uses_count(&b->uses, n->outputs[0]) != 1) return false;
+    if (!clq_node_is(n, "MatMul") || clq_uses_count(&b->uses, n->outputs[0]) != 1 || activation(b, n->outputs[0])->t.rank < 3) return false;
     for (int k = i + 1; k < b->model->graph.n_nodes; k++) {
         const struct clq_node *c = &b->model->graph.nodes[k];
         for (int side = 0; side < c->n_inputs; side++) {
