@@ -159,7 +159,7 @@ static clq_status keep(struct clq_profile_use *u, const struct addition *a, stru
     if (st == CLQ_OK) {
         say(u, reason);
         clq_profile_release(&u->profile);
-        u->profile = fresh;
+        clq_profile_move(&u->profile, &fresh);
         if (u->remeasure || !a->present(u, a->what)) {
             clq_profile_drop_stale(&u->profile, &u->cpu, NULL, 0);
             clq_profile_drop_stale(&u->profile, &u->device, NULL, 0);

@@ -68,6 +68,13 @@ void clq_profile_release(struct clq_profile *profile)
     memset(profile, 0, sizeof *profile);
 }
 
+void clq_profile_move(struct clq_profile *to, struct clq_profile *from)
+{
+    *to = *from;
+    for (size_t i = 0; i < to->n_environments; i++) to->environments[i].index.arena = &to->arena;
+    clq_profile_start(from);
+}
+
 static const char *text_of(const char *text)
 {
     return text ? text : "";

@@ -44,6 +44,9 @@ struct clq_profile {
 
 void clq_profile_start(struct clq_profile *profile);
 void clq_profile_release(struct clq_profile *profile);
+/* Moves a profile to another place, which holds nothing; what was there before the move is empty. Profiles are never copied as
+ * structs: their indexes know where their memory is. */
+void clq_profile_move(struct clq_profile *to, struct clq_profile *from);
 
 /* The entry, or NULL. */
 const struct clq_profile_entry *clq_profile_find(const struct clq_profile *profile, const struct clq_profile_key *key,

@@ -106,6 +106,31 @@ static void test_text(void **unused)
     clq_profile_release(&c);
 }
 
+/* A profile that moved grows in its own memory; the place that it came from may go. */
+static void test_move(void **unused)
+{
+    (void)unused;
+    struct clq_profile to, *from = malloc(sizeof *from);
+    char name[32];
+    assert_non_null(from);
+    clq_profile_start(from);
+    put(from, &cpu, entry("Conv", "a", "int8", 10, 21));
+    clq_profile_move(&to, from);
+    assert_int_equal(from->n_environments, 0);
+    assert_ptr_equal(to.environments[0].index.arena, &to.arena);
+    free(from);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(name, sizeof name, "place %d", i);
+        put(&to, &cpu, entry("Conv", name, "int8", i + 1, 21));
+    }
+    for (int i = 0; i < 2000; i++) {
+        snprintf(name, sizeof name, "place %d", i);
+        assert_true(clq_profile_find(&to, &cpu, "Conv", name, "int8")->time_us == i + 1);
+    }
+    assert_true(clq_profile_find(&to, &cpu, "Conv", "a", "int8")->time_us == 10);
+    clq_profile_release(&to);
+}
+
 static void test_merge(void **unused)
 {
     (void)unused;
@@ -256,7 +281,7 @@ static void test_twice(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),  cmocka_unit_test(test_text),  cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_find),  cmocka_unit_test(test_text),  cmocka_unit_test(test_merge), cmocka_unit_test(test_move),
         cmocka_unit_test(test_stale), cmocka_unit_test(test_files), cmocka_unit_test(test_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,7 +202,8 @@ static void test_unusable(void **state)
     must(&plain);
     assert_int_equal(lines_with(&plain, "measured times"), 0);
     free(plain.bytes);
-    spit(garbage, "{\"kind\": \"clquant profile\", \"version\": 1, \"environments\": [{]}", 64);
+    const char *broken = "{\"kind\": \"clquant profile\", \"version\": 1, \"environments\": [{]}";
+    spit(garbage, broken, strlen(broken));
     mkdir(folder, 0700);
     const char *const bad[] = {garbage, folder, nowhere};
     for (int i = 0; i < 3; i++) {
