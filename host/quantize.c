@@ -500,7 +500,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         d.proven = true;
         if (s->profile->other) predict_speed(&d);
         CLQ_TRY(prefer_uniform(r, o, pairs, &d, err));
-    }
+    } else if (s->validation.labels) CLQ_TRY(clq_search_compare(&d.final, s, &s->validation, &s->model, NULL, err)); /* float has a score too */
     if (any(d.mode, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
     leave_lost_device(r, &d);
     CLQ_TRY(fill_layers(r, &d, forced, err));

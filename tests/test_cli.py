@@ -424,6 +424,11 @@ class Quantize(Case):
                       "--pairs", "20", "-o", self.path("o.onnx"))
         self.assertGreater(d["top1_reference"], 85)
         self.assertGreaterEqual(d["top1"], d["top1_reference"] - 5)
+        d = self.json("quantize", MODEL, "--data", CALIB, "--val-data", TEST, "--labels", LABELS, "--max-drop", "5", "--limit", "64",
+                      "--candidates", "f32", "-o", self.path("f.onnx"))
+        self.assertTrue(d["kept_float"])
+        self.assertEqual(d["top1"], d["top1_reference"])
+        self.assertGreater(d["top1"], 85)
 
     def test_outputs_that_exist(self):
         m, data, out = self.two_layers(), self.two_data(), write(self.path("o.onnx"), b"keep me")
