@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Evaluation of a model against a reference and labels, and interleaved timing of two models. */
+ * Evaluation of a model against a reference, labels and scores, and interleaved timing of two models. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <clquant/quantize.h>
+#include <clquant/evaluate.h>
 
 #include "classes.h"
 #include "context.h"
 #include "data.h"
+#include "metrics.h"
 #include "runner.h"
 #include "scheduler/compare.h"
 #include "scheduler/stats.h"
@@ -56,28 +57,38 @@ static clq_status add_classes(struct sums *s, const clq_tensor *y, const clq_ten
     return CLQ_OK;
 }
 
+enum metric { CLASSES, EMBEDDINGS, SEQUENCES };
+
 struct evaluation {
     clq_session *model, *reference;
     clq_tensor *in, *y, *r;
-    int n_in, n_out;
+    int n_in, n_out, output, mask; /* output: that of the metric; mask: an input or -1 */
+    enum metric metric;
+    const clq_evaluate_options *options;
+    struct sums sums;
+    struct clq_embeddings embeddings;
+    struct clq_sequences sequences;
 };
 
-static clq_status evaluate_one(struct evaluation *e, struct sums *s, struct clq_context *ctx, clq_data *data, size_t i, const int64_t *labels, size_t n_labels)
+static clq_status evaluate_one(struct evaluation *e, struct clq_context *ctx, clq_data *data, size_t i)
 {
+    const clq_evaluate_options *o = e->options;
     CLQ_TRY(clq_data_get(data, i, e->in));
     memset(e->y, 0, (size_t)e->n_out * sizeof *e->y);
     CLQ_TRY(clq_session_run(e->model, e->in, e->n_in, e->y, e->n_out));
     if (e->reference) {
         memset(e->r, 0, (size_t)e->n_out * sizeof *e->r);
         CLQ_TRY(clq_session_run(e->reference, e->in, e->n_in, e->r, e->n_out));
-        for (int k = 0; k < e->n_out; k++) add_errors(s, &e->y[k], &e->r[k]);
+        for (int k = 0; k < e->n_out; k++) add_errors(&e->sums, &e->y[k], &e->r[k]);
     }
-    return add_classes(s, &e->y[0], e->reference ? &e->r[0] : NULL, labels, n_labels, &ctx->error);
+    const clq_tensor *y = &e->y[e->output], *r = e->reference ? &e->r[e->output] : NULL, *mask = e->mask >= 0 ? &e->in[e->mask] : NULL;
+    if (e->metric == EMBEDDINGS) return clq_embeddings_add(&e->embeddings, y, r, mask, &ctx->error);
+    if (e->metric == SEQUENCES) return clq_sequences_add(&e->sequences, y, r, mask, &ctx->error);
+    return add_classes(&e->sums, y, r, o->labels, o->n_labels, &ctx->error);
 }
 
-static void finish(clq_evaluation *out, const struct sums *s, size_t samples, bool reference, bool labels)
+static void finish_sums(clq_evaluation *out, const struct sums *s, bool reference, bool labels)
 {
-    *out = (clq_evaluation){.samples = s->rows ? s->rows : samples, .top1 = -1, .top1_reference = -1, .agreement = -1, .sqnr_db = NAN, .cosine = NAN};
     double rows = s->rows ? (double)s->rows : 1;
     if (labels && s->rows) out->top1 = 100.0 * (double)s->correct / rows;
     if (labels && s->rows && reference) out->top1_reference = 100.0 * (double)s->correct_reference / rows;
@@ -88,38 +99,106 @@ static void finish(clq_evaluation *out, const struct sums *s, size_t samples, bo
     out->cosine = s->signal > 0 && s->energy > 0 ? s->dot / sqrt(s->signal * s->energy) : s->noise > 0 ? 0 : 1;
 }
 
-clq_status clq_evaluate(clq_evaluation *out, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data,
-                        const int64_t *labels, size_t n_labels)
+static clq_status finish(clq_evaluation *out, struct evaluation *e, struct clq_context *ctx, size_t samples)
 {
-    if (!out || !ctx || !model || !data) return CLQ_ERR_INVALID_ARGUMENT;
-    struct evaluation e = {.n_in = clq_model_input_count(model), .n_out = clq_model_output_count(model)};
-    struct sums s = {0};
-    if (reference && (clq_model_input_count(reference) != e.n_in || clq_model_output_count(reference) != e.n_out))
+    size_t counted = e->metric == EMBEDDINGS ? e->embeddings.samples : e->metric == SEQUENCES ? e->sequences.samples : e->sums.rows;
+    *out = (clq_evaluation){.samples = counted ? counted : samples, .top1 = -1, .top1_reference = -1, .agreement = -1, .sqnr_db = NAN, .cosine = NAN,
+                            .mean_cosine = NAN, .least_cosine = NAN, .spearman = NAN, .spearman_reference = NAN, .exact = NAN, .edit_rate = NAN,
+                            .label_exact = NAN, .label_edit_rate = NAN, .label_exact_reference = NAN, .label_edit_rate_reference = NAN};
+    finish_sums(out, &e->sums, e->reference != NULL, e->options->labels != NULL);
+    if (e->metric == SEQUENCES) clq_sequences_finish(out, &e->sequences);
+    return e->metric == EMBEDDINGS ? clq_embeddings_finish(out, &e->embeddings, e->reference != NULL, &ctx->error) : CLQ_OK;
+}
+
+static clq_status find_mask(int *mask, const char *name, const clq_model *model, int n_in, struct clq_error *err)
+{
+    *mask = -1;
+    for (int i = 0; i < n_in; i++) {
+        clq_value_desc d;
+        CLQ_TRY(clq_model_input(&d, model, i));
+        if (strcmp(d.name, name ? name : "attention_mask") == 0) *mask = i;
+    }
+    return *mask >= 0 || !name ? CLQ_OK : clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "mask: the model has no input '%s'", name);
+}
+
+static clq_status find_output(int *output, const char *name, const clq_model *model, int n_out, struct clq_error *err)
+{
+    for (int i = 0; name && i < n_out; i++) {
+        clq_value_desc d;
+        CLQ_TRY(clq_model_output(&d, model, i));
+        if (strcmp(d.name, name) != 0) continue;
+        *output = i;
+        return CLQ_OK;
+    }
+    return name ? clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "output: the model has none of the name '%s'", name) : CLQ_OK;
+}
+
+/* Reads the options. */
+static clq_status choose_metric(struct evaluation *e, const clq_model *model, struct clq_error *err)
+{
+    const clq_evaluate_options *o = e->options;
+    if (!o->metric || strcmp(o->metric, "classes") == 0) e->metric = CLASSES;
+    else if (strcmp(o->metric, "embeddings") == 0) e->metric = EMBEDDINGS;
+    else if (strcmp(o->metric, "sequences") == 0) e->metric = SEQUENCES;
+    else return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "metric '%s': expected classes, embeddings or sequences", o->metric);
+    if (o->pool && strcmp(o->pool, "mean") != 0 && strcmp(o->pool, "first") != 0)
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "pool '%s': expected mean or first", o->pool);
+    e->mask = -1;
+    if (e->metric == CLASSES) return CLQ_OK;
+    e->embeddings = (struct clq_embeddings){.first = o->pool && strcmp(o->pool, "first") == 0, .scores = o->scores, .n_scores = o->n_scores};
+    e->sequences = (struct clq_sequences){.has_blank = o->has_blank, .blank = o->blank, .labels = o->labels, .n_labels = o->n_labels, .label_length = o->label_length};
+    CLQ_TRY(find_output(&e->output, o->output, model, e->n_out, err));
+    /* A recognizer's positions are not those of its inputs: only the mask that was asked for counts there. */
+    return e->metric == SEQUENCES && !o->mask ? CLQ_OK : find_mask(&e->mask, o->mask, model, e->n_in, err);
+}
+
+static clq_status start(struct evaluation *e, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data)
+{
+    if (reference && (clq_model_input_count(reference) != e->n_in || clq_model_output_count(reference) != e->n_out))
         return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "the reference has %d inputs and %d outputs, the model %d and %d",
-                        clq_model_input_count(reference), clq_model_output_count(reference), e.n_in, e.n_out);
-    e.in = calloc((size_t)e.n_in + 1, sizeof *e.in);
-    e.y = calloc((size_t)e.n_out + 1, sizeof *e.y);
-    e.r = calloc((size_t)e.n_out + 1, sizeof *e.r);
-    clq_status st = e.in && e.y && e.r ? CLQ_OK : clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+                        clq_model_input_count(reference), clq_model_output_count(reference), e->n_in, e->n_out);
+    CLQ_TRY(choose_metric(e, model, &ctx->error));
+    e->in = calloc((size_t)e->n_in + 1, sizeof *e->in);
+    e->y = calloc((size_t)e->n_out + 1, sizeof *e->y);
+    e->r = calloc((size_t)e->n_out + 1, sizeof *e->r);
+    if (!e->in || !e->y || !e->r) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     size_t per_get;
-    if (st == CLQ_OK && labels) st = clq_data_labels(&per_get, data, n_labels);
-    if (st == CLQ_OK) st = clq_session_create(&e.model, ctx, model);
-    if (st == CLQ_OK && reference) st = clq_session_create(&e.reference, ctx, reference);
+    if (e->options->labels && e->metric == CLASSES) CLQ_TRY(clq_data_labels(&per_get, data, e->options->n_labels));
+    CLQ_TRY(clq_session_create(&e->model, ctx, model));
+    return reference ? clq_session_create(&e->reference, ctx, reference) : CLQ_OK;
+}
+
+clq_status clq_evaluate_by(clq_evaluation *out, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data,
+                           const clq_evaluate_options *options)
+{
+    const clq_evaluate_options none = {0};
+    if (!out || !ctx || !model || !data) return CLQ_ERR_INVALID_ARGUMENT;
+    struct evaluation e = {.n_in = clq_model_input_count(model), .n_out = clq_model_output_count(model), .options = options ? options : &none};
+    clq_status st = start(&e, ctx, model, reference, data);
     size_t n = clq_data_count(data);
     for (size_t i = 0; i < n && st == CLQ_OK; i++) {
         if (!clq_context_progress(ctx, "evaluating", (double)i / (double)n)) st = clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        else st = evaluate_one(&e, &s, ctx, data, i, labels, n_labels);
+        else st = evaluate_one(&e, ctx, data, i);
     }
     if (st == CLQ_OK) {
         clq_context_progress(ctx, "evaluating", 1);
-        finish(out, &s, n, reference != NULL, labels != NULL);
+        st = finish(out, &e, ctx, n);
     }
     clq_session_free(e.model);
     clq_session_free(e.reference);
+    clq_embeddings_free(&e.embeddings);
+    clq_sequences_free(&e.sequences);
     free(e.in);
     free(e.y);
     free(e.r);
     return st;
+}
+
+clq_status clq_evaluate(clq_evaluation *out, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data,
+                        const int64_t *labels, size_t n_labels)
+{
+    const clq_evaluate_options o = {.labels = labels, .n_labels = n_labels};
+    return clq_evaluate_by(out, ctx, model, reference, data, &o);
 }
 
 /* ---- Timing ---- */

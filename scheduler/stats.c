@@ -4,6 +4,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdlib.h>
 
 void clq_philox(uint32_t out[4], const uint32_t counter[4], uint64_t key)
 {
@@ -88,6 +89,39 @@ double clq_quantile(double *v, size_t n, double q)
     double low = clq_select(v, n, k), part = at - (double)k;
     if (part <= 0 || k + 1 >= n) return low;
     return low + part * (clq_select(v, n, k + 1) - low);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Ranks of v; pairs [2 n] is scratch: every value with its index. */
+static void ranks(double *rank, const double *v, size_t n, double *pairs)
+{
+    for (size_t i = 0; i < n; i++) {
+        pairs[2 * i] = v[i];
+        pairs[2 * i + 1] = (double)i;
+    }
+    qsort(pairs, n, 2 * sizeof *pairs, by_value);
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && pairs[2 * end] == pairs[2 * i]; end++) {}
+        for (size_t k = i; k < end; k++) rank[(size_t)pairs[2 * k + 1]] = (double)(i + end - 1) / 2;
+    }
+}
+
+double clq_spearman(const double *x, const double *y, size_t n, double *scratch)
+{
+    double *a = scratch + 2 * n, *b = scratch + 3 * n, mean = ((double)n - 1) / 2, aa = 0, bb = 0, ab = 0;
+    ranks(a, x, n, scratch);
+    ranks(b, y, n, scratch);
+    for (size_t i = 0; i < n; i++) {
+        aa += (a[i] - mean) * (a[i] - mean);
+        bb += (b[i] - mean) * (b[i] - mean);
+        ab += (a[i] - mean) * (b[i] - mean);
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : (double)NAN;
 }
 
 /* Lentz's continued fraction; converges fast for x < (a + 1) / (a + b + 2). */

@@ -26,6 +26,10 @@ double clq_median(double *values, size_t n);
 /* The quantile q in [0,1] by linear interpolation between order statistics; reorders the values. n >= 1. */
 double clq_quantile(double *values, size_t n, double q);
 
+/* Spearman's rank correlation of two lists, tied values sharing their mean rank; NaN where all of either are equal. No NaN
+ * inside. scratch [4 n] is the caller's. */
+double clq_spearman(const double *x, const double *y, size_t n, double *scratch);
+
 /* The regularized incomplete beta function I_x(a, b); a, b > 0, x in [0,1]. Relative error about 1e-12. */
 double clq_beta_inc(double a, double b, double x);
 /* P(X >= k) for X binomial with n trials of probability p. */

@@ -321,6 +321,9 @@ static void test_stats(void **unused)
     assert_true(fabs(lo - 0.4439045) < 1e-6 && fabs(hi - 0.9747893) < 1e-6);
     clq_clopper_pearson(&lo, &hi, 0, 0, 0.95);
     assert_true(lo == 0 && hi == 1);
+    double scratch[20], x[] = {3, 1, 4, 1, 5}, same[] = {2, 2, 2, 2, 2};
+    assert_true(clq_spearman(x, x, 5, scratch) == 1 && isnan(clq_spearman(x, same, 5, scratch)));
+    assert_true(fabs(clq_spearman(x, (double[]){2, 7, 1, 8, 3}, 5, scratch) + 0.6668859288553503) < 1e-9); /* scipy.stats.spearmanr */
 }
 
 int main(void)

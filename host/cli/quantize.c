@@ -99,8 +99,7 @@ struct job {
     int n_rules;
     clq_model *model;
     clq_data *data, *val_data;
-    int64_t *labels;
-    size_t n_labels;
+    struct cli_labels labels;
     clq_result *result;
 };
 
@@ -181,7 +180,7 @@ static int open_inputs(struct cli *cli, struct job *q)
     if (code == CLI_GO_ON) code = cli_load(cli, &q->model, q->path);
     if (code == CLI_GO_ON) code = cli_open_data(cli, &q->data, q->model, a->data, &opt);
     if (code == CLI_GO_ON && a->val_data) code = cli_open_data(cli, &q->val_data, q->model, a->val_data, &val_opt);
-    if (code == CLI_GO_ON) code = cli_load_labels(cli, &q->labels, &q->n_labels, a->labels);
+    if (code == CLI_GO_ON) code = cli_load_labels(cli, &q->labels, a->labels);
     if (code == CLI_GO_ON && !clq_data_is_synthetic(q->data) && clq_data_count(q->data) * (size_t)(a->batch ? a->batch : 1) < FEW)
         cli_note(cli, "warning: %zu samples are few, ranges and errors may be off; %d would do", clq_data_count(q->data), ENOUGH);
     return code;
@@ -239,8 +238,8 @@ static clq_status quantize(struct cli *cli, struct job *q)
         .other_device = a->profile_device,
         .remeasure = a->remeasure,
         .validation = q->val_data,
-        .labels = q->labels,
-        .n_labels = q->n_labels,
+        .labels = q->labels.value,
+        .n_labels = q->labels.n,
         .seed = (uint64_t)a->seed,
         .tuning_samples = (size_t)a->tuning,
         .timing_pairs = (size_t)a->pairs,
@@ -299,7 +298,7 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     if (code == CLI_GO_ON) find_profile(cli, &q);
     if (code == CLI_GO_ON) code = work(cli, &q);
     clq_result_free(q.result);
-    free(q.labels);
+    free(q.labels.value);
     clq_data_free(q.val_data);
     clq_data_free(q.data);
     clq_model_free(q.model);

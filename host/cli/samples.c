@@ -79,25 +79,48 @@ bool cli_read_real(double *out, const clq_tensor *t, size_t n)
     return true;
 }
 
-int cli_load_labels(struct cli *cli, int64_t **labels, size_t *n, const char *path)
+/* The one array of a file, in *bundle, which the caller frees in any case. */
+static int load_array(struct cli *cli, clq_bundle **bundle, const clq_tensor **t, size_t *n, const char *what, const char *path)
 {
-    clq_bundle *bundle;
-    *labels = NULL;
-    *n = 0;
-    if (!path) return CLI_GO_ON;
-    clq_status st = clq_bundle_load(&bundle, cli->ctx, path);
+    clq_status st = clq_bundle_load(bundle, cli->ctx, path);
     if (st != CLQ_OK) return cli_fail(cli, st);
-    int code = CLI_GO_ON;
-    const clq_tensor *t = clq_bundle_count(bundle) == 1 ? clq_bundle_tensor(bundle, 0) : NULL;
-    if (!t) code = cli_usage(cli, "labels '%s': expected one array, found %zu", path, clq_bundle_count(bundle));
-    else if (clq_tensor_elements(n, t) != CLQ_OK || *n == 0) code = cli_usage(cli, "labels '%s': the array is empty", path);
-    else {
-        *labels = cli_alloc(*n * sizeof **labels);
-        if (!cli_read_whole(*labels, t, *n)) {
+    *t = clq_bundle_count(*bundle) == 1 ? clq_bundle_tensor(*bundle, 0) : NULL;
+    if (!*t) return cli_usage(cli, "%s '%s': expected one array, found %zu", what, path, clq_bundle_count(*bundle));
+    if (clq_tensor_elements(n, *t) != CLQ_OK || *n == 0) return cli_usage(cli, "%s '%s': the array is empty", what, path);
+    return CLI_GO_ON;
+}
+
+int cli_load_labels(struct cli *cli, struct cli_labels *out, const char *path)
+{
+    clq_bundle *bundle = NULL;
+    const clq_tensor *t = NULL;
+    *out = (struct cli_labels){0};
+    if (!path) return CLI_GO_ON;
+    int code = load_array(cli, &bundle, &t, &out->n, "labels", path);
+    if (code == CLI_GO_ON) {
+        out->value = cli_alloc(out->n * sizeof *out->value);
+        out->length = t->rank > 0 ? (size_t)t->shape[t->rank - 1] : 1;
+        if (!cli_read_whole(out->value, t, out->n)) {
             code = cli_usage(cli, "labels '%s': expected whole numbers, found %s", path, clq_dtype_name(t->dtype));
-            free(*labels);
-            *labels = NULL;
+            free(out->value);
+            out->value = NULL;
         }
+    }
+    clq_bundle_free(bundle);
+    return code;
+}
+
+int cli_load_scores(struct cli *cli, double **scores, size_t *n, const char *path)
+{
+    clq_bundle *bundle = NULL;
+    const clq_tensor *t = NULL;
+    if (!path) return CLI_GO_ON;
+    int code = load_array(cli, &bundle, &t, n, "scores", path);
+    if (code == CLI_GO_ON) {
+        *scores = cli_alloc(*n * sizeof **scores);
+        if (!cli_read_real(*scores, t, *n)) code = cli_usage(cli, "scores '%s': expected real numbers, found %s", path, clq_dtype_name(t->dtype));
+        for (size_t i = 0; i < *n && code == CLI_GO_ON; i++)
+            if (!isfinite((*scores)[i])) code = cli_usage(cli, "scores '%s': element %zu is not finite", path, i);
     }
     clq_bundle_free(bundle);
     return code;

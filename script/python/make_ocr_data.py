@@ -12,7 +12,8 @@ package feeds them:
     ocr_det_calib.npz, ocr_det_test.npz  [128 and 64, 3, 320, 320], pages of 3 to 7 lines
     ocr_det_640.npz                      [8, 3, 640, 640], for measuring time
 
-and ocr_rec_test.json (the texts), ocr_cls_test_labels.npy (int64, 1: upside down) and
+and ocr_rec_test.json (the texts), ocr_rec_test_labels.npy (int64 [64, length], the same as the recognizer's
+classes, 0 its blank, -1 behind the end; made where the model is), ocr_cls_test_labels.npy (int64, 1: upside down) and
 ocr_det_test_masks.npz (uint8 [64, 320, 320] under `mask`, 1 in the lines' boxes).
 Words are from the licences in /usr/share/common-licenses, mixed with numbers, dates and prices;
 fonts are fonts-dejavu-core's. A fixed seed: the same fonts and pillow give the same files.
@@ -30,6 +31,7 @@ SEED = 7
 CALIB, TEST = 128, 64
 FONTS = "/usr/share/fonts/truetype/dejavu/*.ttf"
 TEXTS = "/usr/share/common-licenses/*"
+RECOGNIZER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "models", "ch_PP-OCRv4_rec_infer.onnx")
 
 
 class Writer:
@@ -145,6 +147,19 @@ def fit(pixels, height, width):
     return out
 
 
+def label_texts(texts):
+    """The texts as classes of the recognizer, whose metadata lists its characters; None without the model."""
+    if not os.path.exists(RECOGNIZER):
+        return None
+    import onnx
+    metadata = {p.key: p.value for p in onnx.load(RECOGNIZER).metadata_props}
+    code = {c: i + 1 for i, c in enumerate(metadata["character"].splitlines() + [" "])}
+    labels = np.full((len(texts), max(map(len, texts))), -1, np.int64)
+    for row, text in zip(labels, texts):
+        row[:len(text)] = [code[c] for c in text]
+    return labels
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -176,6 +191,9 @@ def main():
     x = np.stack([fit(pixels, 48, 320) for pixels, _ in lines])
     with open(os.path.join(folder, "ocr_rec_test.json"), "w", encoding="utf-8") as f:
         json.dump([text for _, text in lines[CALIB:]], f, indent=0)
+    labels = label_texts([text for _, text in lines[CALIB:]])
+    if labels is not None:
+        np.save(os.path.join(folder, "ocr_rec_test_labels.npy"), labels)
     save("ocr_rec_calib.npz", x=x[:CALIB])
     save("ocr_rec_test.npz", x=x[CALIB:])
 

@@ -5,6 +5,7 @@
  *     context.h   threads, the device, callbacks, the last error: every call needs a context
  *     model.h     loads an ONNX file, runs and inspects it
  *     data.h      samples from NPZ, NPY or a folder of them
+ *     evaluate.h  accuracy and error of a model on samples, and interleaved timing
  *     quantize.h  calibrates, measures, plans and writes a quantized model
  *     plan.h      reads what a plan decided, layer by layer
  *     buffers.h   the kernels on plain arrays, without a model
@@ -22,6 +23,7 @@
 #include <clquant/buffers.h>
 #include <clquant/context.h>
 #include <clquant/data.h>
+#include <clquant/evaluate.h>
 #include <clquant/int4.h>
 #include <clquant/model.h>
 #include <clquant/frontier.h>

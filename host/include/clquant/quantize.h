@@ -15,6 +15,7 @@
 #define CLQUANT_QUANTIZE_H
 
 #include <clquant/data.h>
+#include <clquant/evaluate.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -134,32 +135,6 @@ CLQ_API clq_status clq_result_write(clq_result *result, const char *model_path, 
 CLQ_API clq_status clq_result_write_plan(clq_result *result, const char *plan_path, bool force);
 /* One self-contained HTML page: layer table, error and time bars, histograms with the chosen ranges. */
 CLQ_API clq_status clq_result_write_report(clq_result *result, const char *html_path, bool force);
-
-/* ---- Evaluation ---- */
-typedef struct clq_evaluation {
-    size_t samples;
-    double top1, top1_reference; /* points; < 0: no labels or no reference */
-    double agreement;            /* part with the same argmax as the reference; < 0: no reference, or no classes (as in clq_summary) */
-    double sqnr_db, cosine;      /* against the reference; NaN without one, +inf when identical */
-    bool identical;
-} clq_evaluation;
-
-/* Runs model, and reference when it is not NULL, on all samples. labels may be NULL. */
-CLQ_API clq_status clq_evaluate(clq_evaluation *out, clq_context *ctx, const clq_model *model, const clq_model *reference, clq_data *data,
-                                const int64_t *labels, size_t n_labels);
-
-/* ---- Timing ---- */
-typedef struct clq_pair_timing {
-    double median_ms, reference_median_ms;
-    double speedup, speedup_lo, speedup_hi; /* reference / model: median of paired ratios, bootstrap interval of 95 % */
-    size_t pairs, discarded;
-    bool faster, slower;                    /* beyond noise */
-} clq_pair_timing;
-
-/* Interleaved timing of two models on one sample: warm-up, then pairs in the order ABBA. reference may be NULL: then only
- * median_ms is measured. seconds receives pairs times 2 raw values (reference, model) when it is not NULL. */
-CLQ_API clq_status clq_time_pair(clq_pair_timing *out, clq_context *ctx, const clq_model *model, const clq_model *reference,
-                                 const clq_tensor *inputs, size_t pairs, double *seconds);
 
 #ifdef __cplusplus
 }
