@@ -6,12 +6,16 @@ say() { printf '\n== %s\n' "$*"; }
 packages_build="gcc cmake ninja-build pkg-config libc6-dev libdnnl-dev libjansson-dev libzip-dev libprotobuf-c-dev protobuf-c-compiler libonnx-dev coinor-libcbc-dev ocl-icd-opencl-dev opencl-headers libclblast-dev"
 packages_run="pocl-opencl-icd"
 packages_test="libcmocka-dev python3 python3-venv g++ git ca-certificates fonts-dejavu-core fortunes libonnx-testdata oclgrind binutils"
+packages_aarch64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 
-# need_packages GROUP...: build, test. Root installs; others are told the exact line.
+# need_packages GROUP...: build, test, aarch64. Root installs; others are told the exact line.
 need_packages() {
     list="$packages_build $packages_run"
     for group in "$@"; do
-        [ "$group" = test ] && list="$list $packages_test"
+        case $group in
+            test) list="$list $packages_test" ;;
+            aarch64) list="$list $packages_aarch64" ;;
+        esac
     done
     missing=""
     for p in $list; do

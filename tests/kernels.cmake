@@ -13,10 +13,15 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${tests_dir}/case
 add_library(clq_cases STATIC ${case_sources})
 target_link_libraries(clq_cases PUBLIC clq_flags m)
 
+if(CMAKE_CROSSCOMPILING)
+  add_library(cmocka INTERFACE)
+  target_include_directories(cmocka INTERFACE ${tests_dir}/aarch64)
+endif()
+
 get_property(parts GLOBAL PROPERTY CLQ_PARTS)
 add_library(clq_kernels_only STATIC)
 foreach(part ${parts})
-  if(part MATCHES "^clq_kernels(_avx2|_avx512)?$")
+  if(part MATCHES "^clq_kernels(_|$)")
     target_sources(clq_kernels_only PRIVATE $<TARGET_OBJECTS:${part}>)
   endif()
 endforeach()
@@ -27,6 +32,16 @@ add_executable(test_kernels ${tests_dir}/test_kernels.c)
 target_link_libraries(test_kernels PRIVATE clq_cases clq_kernels_only cmocka)
 add_test(NAME test_kernels COMMAND test_kernels)
 set_tests_properties(test_kernels PROPERTIES LABELS "quick")
+
+if(CMAKE_CROSSCOMPILING)
+  # CPUs with no dot products, and with no matrix instructions: what runs there uses none, and the levels above are refused.
+  foreach(cpu cortex-a53 cortex-a76)
+    add_test(NAME test_kernels_${cpu} COMMAND ${CMAKE_CROSSCOMPILING_EMULATOR} -cpu ${cpu} $<TARGET_FILE:test_kernels> gemm_u8)
+    set_tests_properties(test_kernels_${cpu} PROPERTIES LABELS "quick")
+  endforeach()
+  set_tests_properties(test_kernels_cortex-a53 PROPERTIES PASS_REGULAR_EXPRESSION "run neon_dotprod\n.*run neon_i8mm\n.* 0 failed, 7 skipped")
+  set_tests_properties(test_kernels_cortex-a76 PROPERTIES PASS_REGULAR_EXPRESSION "run amx\n[^\n]*run neon_i8mm\n.* 0 failed, 6 skipped")
+endif()
 
 add_executable(test_suite ${tests_dir}/test_suite.c)
 target_link_libraries(test_suite PRIVATE clq_cases clq_kernels_only cmocka)

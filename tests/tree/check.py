@@ -52,6 +52,7 @@ HOMES = [
     (r"cmocka\.h", r"tests/.*"),
     (r"omp\.h", r"host/base/parallel\.c|host/cpu_dnnl\w*\.c|(tests|perf)/.*"),
     (r"immintrin\.h|arm_neon\.h", r"kernels/.*|(tests|perf)/.*"),
+    (r"sys/auxv\.h", r"kernels/cpu\.c"),
     (r"cpuid\.h", r"kernels/cpu\.c|host/cpu_dnnl\w*\.c|host/cl_\w+\.c|(tests|perf)/.*"),
 ]
 
@@ -306,7 +307,7 @@ def check_flags(args):
             if flag in ("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only",
                         "-fassociative-math", "-freciprocal-math", "-ffp-contract=fast", "-ffp-contract=on"):
                 report(path, f"is compiled with {flag}")
-            folder = re.match(r"kernels/(avx2|avx512|neon)/", path)
+            folder = re.match(r"kernels/(avx2|avx512|neon\w*)/", path)
             if re.match(r"-m(avx|fma|f16c|sse|bmi|arch=)", flag) and not folder and not path.startswith(("tests/", "perf/")):
                 report(path, f"is compiled with {flag}, which belongs to an ISA folder of kernels/")
     print(f"{len(entries)} compile commands")
