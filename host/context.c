@@ -124,7 +124,7 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
     const char *isa = opt->isa;
     if (isa) {
         unsigned limit = clq_cpu_parse(isa);
-        if (limit == CLQ_CPU_UNKNOWN) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "isa '%s': expected ref, avx2, avx_vnni, avx512, avx512_vnni or amx", isa);
+        if (limit == CLQ_CPU_UNKNOWN) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "isa '%s': expected ref, avx2, avx_vnni, avx512, avx512_vnni, amx, neon, neon_dotprod or neon_i8mm", isa);
         ctx->cpu &= limit;
     }
     clq_kernels_init(&ctx->kernels, ctx->cpu);

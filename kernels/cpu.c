@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * CPU features: detection by CPUID and the register state that the operating system has enabled (XCR0), and the names
- * of the ladder's steps. Nothing is cached; callers keep the mask. */
+ * CPU features and the names of the ladder's steps. On x86-64 detection is by CPUID and the register state that the
+ * operating system has enabled (XCR0), on 64-bit Arm by the words that Linux hands to a process. Nothing is cached; callers
+ * keep the mask. */
 #include "kernels/kernels.h"
 
 #include <string.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 const struct clq_cpu_level clq_cpu_levels[] = {
@@ -16,6 +19,9 @@ const struct clq_cpu_level clq_cpu_levels[] = {
     {"avx512", CLQ_CPU_AVX2 | CLQ_CPU_AVX512},
     {"avx512_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI},
     {"amx", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_AMX},
+    {"neon", CLQ_CPU_NEON},
+    {"neon_dotprod", CLQ_CPU_NEON | CLQ_CPU_NEON_DOT},
+    {"neon_i8mm", CLQ_CPU_NEON | CLQ_CPU_NEON_DOT | CLQ_CPU_NEON_I8MM},
     {NULL, 0},
 };
 
@@ -70,6 +76,19 @@ unsigned clq_cpu_detect(void)
         mask |= CLQ_CPU_VNNI;
     if ((mask & CLQ_CPU_VNNI) && amx && tiles_granted())
         mask |= CLQ_CPU_AMX;
+    return mask;
+}
+#elif defined(__aarch64__)
+/* Bits of AT_HWCAP and AT_HWCAP2 in Linux's interface; elsewhere only what the architecture itself promises is used. */
+unsigned clq_cpu_detect(void)
+{
+    unsigned mask = CLQ_CPU_NEON;
+#if defined(__linux__)
+    const unsigned long hwcap = getauxval(AT_HWCAP), hwcap2 = getauxval(AT_HWCAP2);
+    if (!(hwcap >> 1 & 1)) return 0; /* HWCAP_ASIMD */
+    if (hwcap >> 20 & 1) mask |= CLQ_CPU_NEON_DOT; /* HWCAP_ASIMDDP */
+    if ((mask & CLQ_CPU_NEON_DOT) && (hwcap2 >> 13 & 1)) mask |= CLQ_CPU_NEON_I8MM; /* HWCAP2_I8MM */
+#endif
     return mask;
 }
 #else

@@ -10,17 +10,14 @@ void clq_kernels_init(struct clq_kernels *out, unsigned cpu)
 #include "kernels/ops.def"
 #undef CLQ_OP
 
-#if defined(__x86_64__)
 #define CLQ_KERNEL(op, version, needs)                                                                                 \
     if ((cpu & (needs)) == (needs)) {                                                                                  \
         out->op = clq_##op##_##version;                                                                                \
         out->variant.op = #version;                                                                                    \
     }
 #define CLQ_KERNEL_FILE(stem)
-#include "kernels/avx2/kernels.def"
-#include "kernels/avx512/kernels.def"
+#include "kernels/versions.def"
 #undef CLQ_KERNEL_FILE
 #undef CLQ_KERNEL
-#endif
     (void)cpu; /* not read where no list is compiled in */
 }

@@ -12,13 +12,10 @@
 #include "kernels/ops.def"
 #undef CLQ_OP
 
-#if defined(__x86_64__)
 #define CLQ_KERNEL(op, version, needs) clq_##op##_fn clq_##op##_##version;
 #define CLQ_KERNEL_FILE(stem)
-#include "kernels/avx2/kernels.def"
-#include "kernels/avx512/kernels.def"
+#include "kernels/versions.def"
 #undef CLQ_KERNEL_FILE
 #undef CLQ_KERNEL
-#endif
 
 #endif

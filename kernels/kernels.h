@@ -189,17 +189,19 @@ enum {
     CLQ_CPU_AVX512 = 1u << 1,      /* F, BW, DQ, VL */
     CLQ_CPU_VNNI = 1u << 2,        /* AVX512_VNNI */
     CLQ_CPU_AVX_VNNI = 1u << 3,
-    CLQ_CPU_NEON_DOT = 1u << 4,
-    CLQ_CPU_NEON_I8MM = 1u << 5,
-    CLQ_CPU_AMX = 1u << 6          /* AMX_TILE and AMX_INT8; the system has granted this process the tile registers */
+    CLQ_CPU_NEON_DOT = 1u << 4,    /* FEAT_DotProd: sdot, udot */
+    CLQ_CPU_NEON_I8MM = 1u << 5,   /* FEAT_I8MM: smmla, usmmla, usdot */
+    CLQ_CPU_AMX = 1u << 6,         /* AMX_TILE and AMX_INT8; the system has granted this process the tile registers */
+    CLQ_CPU_NEON = 1u << 7         /* Advanced SIMD, which every 64-bit Arm CPU that Linux runs on has */
 };
 
 /* What this CPU and operating system offer. Asks Linux for the use of the tile registers where the CPU has them: threads
  * that have an alternate signal stack need 11 KiB of it from then on. */
 unsigned clq_cpu_detect(void);
 
-/* The named steps of the ladder, lowest first: "ref" (no feature), "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx".
- * The list ends with a NULL name. Each mask holds the features of the steps that it builds on. */
+/* The named steps of the ladders, lowest first: "ref" (no feature), "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx" on
+ * x86-64, then "neon", "neon_dotprod", "neon_i8mm" on 64-bit Arm. The list, which is the same everywhere, ends with a NULL
+ * name. Each mask holds the features of the steps that it builds on. */
 struct clq_cpu_level {
     const char *name;
     unsigned mask;

@@ -6,12 +6,15 @@
  *            bias        int32 [groups][columns]   bias - zero_point_a * sum(w), modulo 2^32
  *            multiplier  float [groups][columns]
  *            shift       float [groups][columns]   -2^23 * multiplier, for the short epilogue
- *            data        int8  [groups][panel][k4][width][4]   uint8, weight + 128, where rows of int8 are read as they are
- *            pairs       uint8 [groups][columns / 16]   1: a u8 pair times any weight pair (2i, 2i + 1) fits 16 bits
+ *            data        int8  [groups][panel][k4][width][4]   uint8, weight + 128, where AVX512-VNNI reads rows of int8
+ *            pairs       uint8 [groups][columns / 16]   1: a u8 pair times any weight pair (2i, 2i + 1) fits 16 bits;
+ *                                                       NEON: no weight is -128, so two products of s8 fit 16 bits
+ *
+ * Where tiles take 8 bytes along K at a time (smmla), data is [groups][panel][k4 / 2][width][8] and k4 even.
  *
  * columns is n rounded up to 16, the padding has weight, bias and multiplier 0. A panel is 64 columns wide; where a
  * last panel of 16 would follow, the last two are 48 and 32 wide, since a narrow tile is slow. K is cut into segments
- * that are padded to 4 each, so that a convolution's kernel rows start at whole steps. */
+ * that are padded to 4 (8) each, so that a convolution's kernel rows start at whole steps. */
 #ifndef CLQ_KERNELS_PANELS_H
 #define CLQ_KERNELS_PANELS_H
 
@@ -91,6 +94,8 @@ struct clq_panels_source {
     size_t groups, n, segments, segment; /* segment: elements */
     int32_t zero_point_a;                /* of the activations as the kernel sees them */
     int32_t offset;                      /* added to every stored weight: 0, or 128 for rows of int8 */
+    size_t depth;                        /* bytes of a column that lie together along K: 4 or 8 */
+    bool signed_pairs;                   /* pairs are those of NEON */
     bool relu;    /* the caller allows the short epilogue: u8 out, lo == zero_point_y, bound < 2^23 */
     bool doubles; /* the tiles know doubled columns */
 };
@@ -99,23 +104,25 @@ struct clq_panels_source {
 static inline void clq_panels_pack_column(const struct clq_panels *p, const struct clq_panels_source *s, size_t group,
                                           size_t c)
 {
-    const size_t count = clq_panels_count(p->columns), steps = (s->segment + 3) / 4;
+    const size_t count = clq_panels_count(p->columns), depth = s->depth, steps = (s->segment + depth - 1) / depth;
     size_t panel = c / 64;
     if (panel + 1 < count && c >= clq_panels_start(p->columns, panel + 1)) panel++;
     const size_t first = clq_panels_start(p->columns, panel), width = clq_panels_start(p->columns, panel + 1) - first;
     const int8_t *w = s->weight + (group * s->n + c) * s->segments * s->segment;
-    int8_t *data = clq_panels_data(p, group, first) + 4 * (c - first);
+    int8_t *data = clq_panels_data(p, group, first) + depth * (c - first);
     int64_t sum = 0;
+    bool lowest = false;
     int pair = 0, largest = 0;
-    for (size_t i = 0; i < s->segments; i++, data += steps * 4 * width) {
+    for (size_t i = 0; i < s->segments; i++, data += steps * depth * width) {
         for (size_t j = 0; j < s->segment; j++, w++) {
-            data[j / 4 * 4 * width + j % 4] = (int8_t)(*w + s->offset);
+            data[j / depth * depth * width + j % depth] = (int8_t)(*w + s->offset);
             sum += *w;
+            lowest |= *w == INT8_MIN;
             pair = (j % 2 ? pair : 0) + (*w < 0 ? -*w : *w);
             if (pair > largest) largest = pair;
         }
     }
-    if (255 * largest > INT16_MAX) clq_panels_pairs(p, group)[c / 16] = 0;
+    if (s->signed_pairs ? lowest : 255 * largest > INT16_MAX) clq_panels_pairs(p, group)[c / 16] = 0;
     const int32_t bias = s->bias ? s->bias[group * s->n + c] : 0;
     const uint32_t folded = (uint32_t)bias - (uint32_t)(uint64_t)(s->zero_point_a * sum);
     clq_panels_bias(p, group)[c] = (int32_t)folded;
@@ -140,7 +147,7 @@ static inline void clq_panels_double(struct clq_panels *p, size_t group)
 static inline void clq_panels_pack(void *packed, const struct clq_panels_source *s)
 {
     struct clq_panels *p = packed;
-    const size_t k4 = s->segments * ((s->segment + 3) / 4);
+    const size_t k4 = s->segments * ((s->segment + s->depth - 1) / s->depth * s->depth / 4);
     memset(packed, 0, clq_panels_bytes(s->groups, s->n, k4));
     *p = (struct clq_panels){.columns = clq_panels_columns(s->n), .n = s->n, .groups = s->groups, .k4 = k4};
     bool relu = s->relu;

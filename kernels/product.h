@@ -5,8 +5,9 @@
  * Signed activations, where the ISA multiplies unsigned by signed bytes only in the other order of operands, are unsigned
  * ones with the top bit flipped and a zero point that is 128 larger; their rows are flipped into scratch once per unit.
  * Where the tiles take either order, weights are packed as w + 128, rows are read as they are, and a unit only sums them:
- * the sum of a * (w + 128) is too large by 128 times the sum of the row. Rows whose K is no multiple of 4 are copied in
- * any case, so tiles read whole steps and nothing outside the rows. */
+ * the sum of a * (w + 128) is too large by 128 times the sum of the row. NEON multiplies signed by signed bytes, and flips
+ * unsigned ones as it loads them where it has to: these rows are never flipped in a copy. Rows whose K is no multiple of 4
+ * (8 where weights lie in steps of 8) are copied in any case, so tiles read whole steps and nothing outside the rows. */
 #ifndef CLQ_KERNELS_PRODUCT_H
 #define CLQ_KERNELS_PRODUCT_H
 
@@ -26,17 +27,33 @@ struct clq_product_way {
     bool is_signed;
     bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */
     clq_row_bias_fn *row_bias; /* signed rows are read as they are; NULL: they are flipped */
+    bool native;               /* the tiles take rows of either type as they are: no flip, no row bias */
+    bool eights;               /* weights lie in steps of 8 along K */
+    bool signed_pairs;         /* of struct clq_panels_source */
+    int32_t shift;             /* the tiles read a code as code + shift: 0, or -128 where they flip unsigned ones */
     clq_widen_rows_fn *widen;  /* where weights need 16 bits, enough rows are widened once per unit; NULL: in the tiles */
 };
 
 static inline bool clq_product_flips(const struct clq_product_way *way)
 {
-    return way->is_signed && way->row_bias == NULL;
+    return way->is_signed && way->row_bias == NULL && !way->native;
+}
+
+static inline size_t clq_product_depth(const struct clq_product_way *way)
+{
+    return way->eights ? 8 : 4;
+}
+
+/* Steps of 4 that k bytes take. */
+static inline size_t clq_product_steps(size_t k, const struct clq_product_way *way)
+{
+    const size_t depth = clq_product_depth(way);
+    return (k + depth - 1) / depth * depth / 4;
 }
 
 static inline bool clq_product_copies(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
-    return clq_product_flips(way) || g->k % 4 != 0;
+    return clq_product_flips(way) || g->k % clq_product_depth(way) != 0;
 }
 
 static inline size_t clq_product_copy_bytes(size_t rows, size_t steps)
@@ -50,9 +67,9 @@ static inline size_t clq_product_row_bias_bytes(const struct clq_grid *grid, con
     return way->is_signed && way->row_bias ? (4 * grid->rows + 63) / 64 * 64 : 0;
 }
 
-static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g)
+static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
-    return clq_grid_make(g->m, clq_panels_columns(g->n), (g->k + 3) / 4);
+    return clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way));
 }
 
 /* Fewer rows do not repay the copy. */
@@ -73,8 +90,8 @@ static inline bool clq_product_all_pairs(const struct clq_panels *p)
 static inline bool clq_product_plan(struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     if (g->bound > INT32_MAX) return false;
-    const size_t k4 = (g->k + 3) / 4;
-    const struct clq_grid grid = clq_product_grid(g);
+    const size_t k4 = clq_product_steps(g->k, way);
+    const struct clq_grid grid = clq_product_grid(g, way);
     g->packed_bytes = clq_panels_bytes(1, g->n, k4);
     g->scratch_bytes = clq_product_row_bias_bytes(&grid, way) + (clq_product_copies(g, way) ? clq_product_copy_bytes(grid.rows, k4) : 0) +
                        clq_product_wide_bytes(grid.rows, k4, way);
@@ -93,8 +110,10 @@ static inline struct clq_panels_source clq_product_source(const struct clq_gemm_
         .n = g->n,
         .segments = 1,
         .segment = g->k,
-        .zero_point_a = g->zero_point_a + (clq_product_flips(way) ? 128 : 0),
+        .zero_point_a = g->zero_point_a + (clq_product_flips(way) ? 128 : 0) + way->shift,
         .offset = way->is_signed && way->row_bias ? 128 : 0,
+        .depth = clq_product_depth(way),
+        .signed_pairs = way->signed_pairs,
         .relu = way->wide && g->out == CLQ_OUT_U8 && g->lo == g->zero_point_y && g->bound < 1 << 23,
         .doubles = way->wide,
     };
@@ -122,10 +141,11 @@ static inline void clq_product_pack(const struct clq_gemm_args *g, const struct 
 }
 
 /* Rows first .. first + rows - 1 into scratch, 4 * k4 bytes each. The padding meets weights of 0. */
-static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first, size_t rows, uint8_t *to, bool flips)
+static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first, size_t rows, uint8_t *to,
+                                    const struct clq_product_way *way)
 {
-    const size_t ld = (g->k + 3) / 4 * 4;
-    const uint64_t flip = flips ? 0x8080808080808080u : 0;
+    const size_t ld = 4 * clq_product_steps(g->k, way);
+    const uint64_t flip = clq_product_flips(way) ? 0x8080808080808080u : 0;
     for (size_t r = 0; r < rows; r++, to += ld) {
         const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
         clq_product_copy_row(to, from, g->k, flip);
@@ -136,7 +156,7 @@ static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first,
 static inline void clq_product_run(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     static const size_t start[1] = {0};
-    const struct clq_grid grid = clq_product_grid(g);
+    const struct clq_grid grid = clq_product_grid(g, way);
     const struct clq_panels *packed = g->packed;
     const bool copies = clq_product_copies(g, way), sums = way->is_signed && way->row_bias;
     uint8_t *space = (uint8_t *)g->scratch + clq_product_row_bias_bytes(&grid, way);
@@ -166,7 +186,7 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
             s.row_bias = g->scratch;
         }
         if (copies) {
-            if (ready != block) clq_product_copy(g, row, s.rows, space, clq_product_flips(way));
+            if (ready != block) clq_product_copy(g, row, s.rows, space, way);
             s.a = space;
             s.lda = 4 * packed->k4;
         }

@@ -80,23 +80,23 @@ static inline size_t clq_window_in_rows(const struct clq_conv_args *c, size_t ro
     return (rows - 1) * c->stride_h + (c->kh - 1) * c->dilation_h + 1;
 }
 
-static inline enum clq_window_mode clq_window_mode_of(const struct clq_conv_args *c)
+static inline enum clq_window_mode clq_window_mode_of(const struct clq_conv_args *c, size_t depth)
 {
     const size_t segment = c->kw * (c->ci / c->groups);
     if (c->groups > 1 || (c->dilation_w > 1 && c->kw > 1)) return CLQ_WINDOW_EXPANDED;
     if (c->ow < 24 && c->oh > 1 && segment >= 64 && c->co >= 64) return CLQ_WINDOW_EXPANDED;
     const bool inside = c->pad_top == 0 && c->pad_left == 0 && clq_window_in_rows(c, c->oh) <= c->h &&
                         clq_window_padded_width(c) <= c->w;
-    return inside && segment % 4 == 0 ? CLQ_WINDOW_IN_PLACE : CLQ_WINDOW_PADDED;
+    return inside && segment % depth == 0 ? CLQ_WINDOW_IN_PLACE : CLQ_WINDOW_PADDED;
 }
 
 /* Bands of at most 256 KiB of input; about 16 units or more, by bands of at least 4 rows first, then by panels. Needs
  * batch, oh, ow, co > 0. */
-static inline struct clq_band clq_window_band(const struct clq_conv_args *c)
+static inline struct clq_band clq_window_band(const struct clq_conv_args *c, const struct clq_product_way *way)
 {
-    struct clq_band b = {.mode = clq_window_mode_of(c), .cg = c->ci / c->groups, .ng = c->co / c->groups};
+    struct clq_band b = {.mode = clq_window_mode_of(c, clq_product_depth(way)), .cg = c->ci / c->groups, .ng = c->co / c->groups};
     b.segment = c->kw * b.cg;
-    b.steps = (b.segment + 3) / 4;
+    b.steps = clq_product_steps(b.segment, way);
     const bool expanded = b.mode == CLQ_WINDOW_EXPANDED;
     b.row_bytes = expanded                      ? c->ow * b.steps * 4
                   : b.mode == CLQ_WINDOW_PADDED ? clq_window_padded_width(c) * c->ci
@@ -119,23 +119,23 @@ static inline struct clq_band clq_window_band(const struct clq_conv_args *c)
     b.ranges = (count + b.panels - 1) / b.panels;
     b.offsets_bytes = (c->kh * sizeof(size_t) + 63) / 64 * 64;
     const size_t rows = expanded ? b.plane_rows * c->stride_h : b.mode == CLQ_WINDOW_PADDED ? b.in_rows : 0;
-    b.scratch_bytes = b.offsets_bytes + rows * b.row_bytes + 64; /* a last segment reads up to 3 bytes past its end */
+    b.scratch_bytes = b.offsets_bytes + rows * b.row_bytes + 64; /* a last segment reads up to 7 bytes past its end */
     return b;
 }
 
-static inline void clq_window_plan(struct clq_conv_args *c)
+static inline void clq_window_plan(struct clq_conv_args *c, const struct clq_product_way *way)
 {
-    const size_t steps = (c->kw * (c->ci / c->groups) + 3) / 4;
+    const size_t steps = clq_product_steps(c->kw * (c->ci / c->groups), way);
     c->packed_bytes = clq_panels_bytes(c->groups, c->co / c->groups, c->kh * steps);
     c->scratch_bytes = 0;
     c->units = 0;
     if (c->batch == 0 || c->oh == 0 || c->ow == 0 || c->co == 0) return;
-    const struct clq_band b = clq_window_band(c);
+    const struct clq_band b = clq_window_band(c, way);
     c->scratch_bytes = b.scratch_bytes;
     c->units = c->batch * b.bands * c->groups * b.ranges;
 }
 
-static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c, bool wide)
+static inline struct clq_panels_source clq_window_source(const struct clq_conv_args *c, const struct clq_product_way *way)
 {
     return (struct clq_panels_source){
         .weight = c->weight,
@@ -145,9 +145,11 @@ static inline struct clq_panels_source clq_window_source(const struct clq_conv_a
         .n = c->co / c->groups,
         .segments = c->kh,
         .segment = c->kw * (c->ci / c->groups),
-        .zero_point_a = c->zero_point_x,
-        .relu = wide && c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
-        .doubles = wide,
+        .zero_point_a = c->zero_point_x + way->shift,
+        .depth = clq_product_depth(way),
+        .signed_pairs = way->signed_pairs,
+        .relu = way->wide && c->out == CLQ_OUT_U8 && c->lo == c->zero_point_y && c->bound < 1 << 23,
+        .doubles = way->wide,
     };
 }
 
@@ -258,9 +260,9 @@ static inline void clq_window_products(const struct clq_conv_args *c, const stru
     }
 }
 
-static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *strip)
+static inline void clq_window_run(const struct clq_conv_args *c, const struct clq_product_way *way)
 {
-    const struct clq_band b = clq_window_band(c);
+    const struct clq_band b = clq_window_band(c, way);
     size_t *offset = c->scratch;
     uint8_t *space = (uint8_t *)c->scratch + b.offsets_bytes;
     const size_t bytes = c->out == CLQ_OUT_U8 ? 1 : 4;
@@ -290,7 +292,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, clq_strip_fn *s
             .lo = c->lo,
             .hi = c->hi,
         };
-        clq_window_products(c, &b, s, first, rows, range, strip);
+        clq_window_products(c, &b, s, first, rows, range, way->strip);
     }
 }
 
@@ -315,7 +317,7 @@ static inline bool clq_conv_plan(struct clq_conv_args *c, const struct clq_conv_
     } else if (clq_conv_is_depthwise(c)) {
         way->depthwise_plan(c);
     } else {
-        clq_window_plan(c);
+        clq_window_plan(c, &way->product);
     }
     return true;
 }
@@ -326,7 +328,7 @@ static inline void clq_conv_pack(struct clq_conv_args *c, const struct clq_conv_
     if (clq_conv_is_depthwise(c)) {
         way->depthwise_pack(c);
     } else {
-        const struct clq_panels_source source = clq_window_source(c, way->product.wide);
+        const struct clq_panels_source source = clq_window_source(c, &way->product);
         clq_panels_pack(c->packed, &source);
     }
 }
@@ -339,7 +341,7 @@ static inline void clq_conv_run(const struct clq_conv_args *c, const struct clq_
     } else if (clq_conv_is_depthwise(c)) {
         way->depthwise_run(c);
     } else {
-        clq_window_run(c, way->product.strip);
+        clq_window_run(c, &way->product);
     }
 }
 

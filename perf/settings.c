@@ -26,7 +26,7 @@ static const struct option {
     {"zeros", NULL, "PART", NUMBER, offsetof(struct clq_settings, zeros), 0, 1, false, "part of the values that are zero (default: 0 and 0.9)"},
     {"threads", NULL, "N", NUMBER, offsetof(struct clq_settings, threads), 1, 1024, false, "threads, of the ceiling too (default: all cores)"},
     {"device", NULL, "DEVICE", TEXT, offsetof(struct clq_settings, device), 0, 0, true, "cpu (default), opencl, opencl:N, or all"},
-    {"isa", NULL, "LEVEL", TEXT, offsetof(struct clq_settings, isa), 0, 0, true, "ref, avx2, avx_vnni, avx512, avx512_vnni, amx (default: the best)"},
+    {"isa", NULL, "LEVEL", TEXT, offsetof(struct clq_settings, isa), 0, 0, true, "ref, avx2, avx_vnni, avx512, avx512_vnni, amx; neon, neon_dotprod, neon_i8mm (default: the best)"},
     {"seconds", NULL, "S", NUMBER, offsetof(struct clq_settings, seconds), 0.01, 60, true, "measured time per line (default 0.15, at least 21 rounds)"},
     {"json", NULL, NULL, FLAG, offsetof(struct clq_settings, json), 0, 0, true, "print one JSON object on stdout"},
     {"csv", NULL, NULL, FLAG, offsetof(struct clq_settings, csv), 0, 0, false, "print comma-separated values on stdout"},

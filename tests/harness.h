@@ -144,7 +144,7 @@ struct clq_target {
     struct clq_kernels kernels;
 };
 
-enum { CLQ_MAX_TARGETS = 8 };
+enum { CLQ_MAX_TARGETS = 10 };
 /* One target per level of clq_cpu_levels, the reference first. */
 size_t clq_targets(struct clq_target out[CLQ_MAX_TARGETS]);
 

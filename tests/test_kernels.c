@@ -66,9 +66,11 @@ static void test_variants(void **state)
                                               "dequantize_s8_f32", "minmax_f32", "histogram_f32", "add_u8", "mul_u8",
                                               "lut_u8", "maxpool_u8", "avgpool_u8"};
 #if defined(__x86_64__)
-    static const char *const expected[] = {"ref", "avx2", "avx2", "avx512", "avx512", "avx512"};
+    static const char *const expected[] = {"ref", "avx2", "avx2", "avx512", "avx512", "avx512", "ref", "ref", "ref"};
+#elif defined(__aarch64__)
+    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref"};
 #else
-    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref"};
+    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref"};
 #endif
     for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++) {
         for (size_t level = 0; clq_cpu_levels[level].name; level++)
@@ -93,7 +95,6 @@ static void test_entries(void **state)
     }
 #include "kernels/ops.def"
 #undef CLQ_OP
-#if defined(__x86_64__)
 #define CLQ_KERNEL(op, version, needs)                                                                                 \
     if (strcmp(k.variant.op, #version) == 0) {                                                                         \
         assert_int_equal(level->mask & (needs), needs);                                                                \
@@ -101,11 +102,9 @@ static void test_entries(void **state)
         named++;                                                                                                       \
     }
 #define CLQ_KERNEL_FILE(stem)
-#include "kernels/avx2/kernels.def"
-#include "kernels/avx512/kernels.def"
+#include "kernels/versions.def"
 #undef CLQ_KERNEL_FILE
 #undef CLQ_KERNEL
-#endif
         assert_int_equal(named, ops);
     }
 }
@@ -117,6 +116,7 @@ static void test_levels(void **state)
     assert_int_equal(clq_cpu_parse("avx2"), CLQ_CPU_AVX2);
     assert_int_equal(clq_cpu_parse("avx512_vnni"), CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI);
     assert_int_equal(clq_cpu_parse("amx"), CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_AMX);
+    assert_int_equal(clq_cpu_parse("neon_i8mm"), CLQ_CPU_NEON | CLQ_CPU_NEON_DOT | CLQ_CPU_NEON_I8MM);
     assert_int_equal(clq_cpu_parse("native"), clq_cpu_detect());
     assert_int_equal(clq_cpu_parse("avx5"), CLQ_CPU_UNKNOWN);
     assert_int_equal(clq_cpu_parse(""), CLQ_CPU_UNKNOWN);

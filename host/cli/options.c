@@ -17,7 +17,7 @@ static const struct cli_option common[] = {
      "cpu (default), opencl, opencl:N, or auto: the first OpenCL device that is not the CPU itself"},
     {"require-device", 0, CLI_FLAG, offsetof(struct cli, require_device), NULL, 0, 0, "fail instead of falling back to the CPU"},
     {"threads", 0, CLI_WHOLE, offsetof(struct cli, threads), "N", 1, 1024, "CPU threads (default: the cores this process may use)"},
-    {"isa", 0, CLI_CHOICE, offsetof(struct cli, isa), "ref|avx2|avx_vnni|avx512|avx512_vnni|amx", 0, 0,
+    {"isa", 0, CLI_CHOICE, offsetof(struct cli, isa), "ref|avx2|avx_vnni|avx512|avx512_vnni|amx|neon|neon_dotprod|neon_i8mm", 0, 0,
      "upper limit of CPU instructions (default: environment variable CLQ_ISA, else the best)"},
     {"force", 0, CLI_FLAG, offsetof(struct cli, force), NULL, 0, 0, "replace outputs that exist"},
     {"follow-links", 0, CLI_FLAG, offsetof(struct cli, follow_links), NULL, 0, 0, "accept external data behind symbolic or hard links"},

@@ -36,7 +36,7 @@ typedef struct clq_context_options {
     const char *device;       /* NULL or "cpu", "opencl", "opencl:N", or "auto" (the first OpenCL device that is not the CPU) */
     unsigned device_timeout_ms; /* a command that does not end by then fails its device; 0: 10,000. Loaded machines may need more */
     bool require_device;      /* a device that fails or is refused is an error instead of a fallback to the CPU */
-    const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512", "avx512_vnni", "amx": an upper limit, for tests */
+    const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512_vnni", "neon_i8mm", ...: an upper limit, for tests */
     const char *cl_cache_dir; /* where compiled OpenCL programs are kept; NULL: nowhere */
     const char *tuning_path;  /* the file of clquant/tune.h, whose choices OpenCL devices then use; NULL: the defaults */
     const char *runtime;      /* NULL or "clquant": our own kernels run models; "onnxruntime" or "onnxruntime:PATH": that library

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The matrix products by matrix instructions. */
+#include "kernels/functions.h"
+#include "kernels/neon_i8mm/gemm_mmla.h"
+#include "kernels/product.h"
+
+static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon_i8mm, .native = true, .eights = true};
+static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon_i8mm, .is_signed = true, .native = true, .eights = true};
+
+void clq_gemm_u8s8_plan_neon_i8mm(struct clq_gemm_args *g)
+{
+    if (!clq_product_plan(g, &u8)) clq_gemm_u8s8_plan_ref(g);
+}
+
+void clq_gemm_u8s8_pack_neon_i8mm(struct clq_gemm_args *g)
+{
+    clq_product_pack(g, &u8);
+}
+
+void clq_gemm_u8s8_neon_i8mm(struct clq_gemm_args *g)
+{
+    if (g->packed_bytes == 0)
+        clq_gemm_u8s8_ref(g);
+    else
+        clq_product_run(g, &u8);
+}
+
+void clq_gemm_s8s8_plan_neon_i8mm(struct clq_gemm_args *g)
+{
+    if (!clq_product_plan(g, &s8)) clq_gemm_s8s8_plan_ref(g);
+}
+
+void clq_gemm_s8s8_pack_neon_i8mm(struct clq_gemm_args *g)
+{
+    clq_product_pack(g, &s8);
+}
+
+void clq_gemm_s8s8_neon_i8mm(struct clq_gemm_args *g)
+{
+    if (g->packed_bytes == 0)
+        clq_gemm_s8s8_ref(g);
+    else
+        clq_product_run(g, &s8);
+}
