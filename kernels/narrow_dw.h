@@ -11,6 +11,7 @@
 #ifndef CLQ_KERNELS_NARROW_DW_H
 #define CLQ_KERNELS_NARROW_DW_H
 
+#include "kernels/dw_taps.h"
 #include "kernels/narrow.h"
 
 enum { CLQ_NARROW_BLOCK = 2 * CLQ_LANES };
@@ -23,12 +24,6 @@ struct clq_narrow_dw { /* 64 bytes */
 static inline size_t clq_narrow_dw_channels(const struct clq_conv_args *c)
 {
     return (c->co + CLQ_NARROW_BLOCK - 1) / CLQ_NARROW_BLOCK * CLQ_NARROW_BLOCK;
-}
-
-static inline size_t clq_narrow_dw_bands(const struct clq_conv_args *c)
-{
-    const size_t wanted = c->batch == 0 ? 1 : (16 + c->batch - 1) / c->batch;
-    return wanted < c->oh ? wanted : c->oh;
 }
 
 static inline int32_t *clq_narrow_dw_bias(const struct clq_narrow_dw *d)
@@ -53,7 +48,7 @@ static inline void clq_narrow_dw_plan(struct clq_conv_args *c)
     const size_t channels = clq_narrow_dw_channels(c), pairs = (c->kh * c->kw + 1) / 2;
     c->packed_bytes = sizeof(struct clq_narrow_dw) + channels * (8 + 4 * pairs);
     c->scratch_bytes = channels + 2 * pairs * sizeof(void *); /* channels is a multiple of 16: pointers stay aligned */
-    c->units = c->oh * c->ow * c->co == 0 ? 0 : c->batch * clq_narrow_dw_bands(c);
+    c->units = c->oh * c->ow * c->co == 0 ? 0 : c->batch * clq_dw_taps_bands(c);
 }
 
 static inline void clq_narrow_dw_pack(struct clq_conv_args *c)
@@ -78,21 +73,6 @@ static inline void clq_narrow_dw_pack(struct clq_conv_args *c)
         const uint32_t bias = (uint32_t)(c->bias ? c->bias[channel] : 0) - (uint32_t)(uint64_t)(c->zero_point_x * sum);
         clq_narrow_dw_bias(d)[position] = (int32_t)bias;
         if (c->out != CLQ_OUT_S32) clq_narrow_dw_multiplier(d)[channel] = c->multiplier[channel];
-    }
-}
-
-/* Points the taps of an output pixel; a tap outside the image reads the padding. */
-static inline void clq_narrow_dw_point(const struct clq_conv_args *c, const uint8_t **tap, const uint8_t *pad,
-                                       const uint8_t *image, size_t oy, size_t ox)
-{
-    for (size_t ky = 0; ky < c->kh; ky++) {
-        const size_t iy = oy * c->stride_h + ky * c->dilation_h;
-        const bool row = iy >= c->pad_top && iy - c->pad_top < c->h;
-        for (size_t kx = 0; kx < c->kw; kx++) {
-            const size_t ix = ox * c->stride_w + kx * c->dilation_w;
-            const bool inside = row && ix >= c->pad_left && ix - c->pad_left < c->w;
-            *tap++ = inside ? image + ((iy - c->pad_top) * c->w + ix - c->pad_left) * c->ci : pad;
-        }
     }
 }
 
@@ -123,7 +103,7 @@ static inline void clq_narrow_dw_pixel(const struct clq_conv_args *c, const uint
 
 static inline void clq_narrow_dw_run(const struct clq_conv_args *c)
 {
-    const size_t bands = clq_narrow_dw_bands(c), channels = clq_narrow_dw_channels(c);
+    const size_t bands = clq_dw_taps_bands(c), channels = clq_narrow_dw_channels(c);
     const size_t bytes = c->out == CLQ_OUT_U8 ? 1 : 4, pairs = (c->kh * c->kw + 1) / 2;
     const struct clq_narrow_finish finish = clq_narrow_finish_make(c->out, c->zero_point_y, c->lo, c->hi);
     uint8_t *pad = c->scratch;
@@ -133,7 +113,7 @@ static inline void clq_narrow_dw_run(const struct clq_conv_args *c)
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
         const size_t image = u / bands, band = u % bands;
         for (size_t p = c->oh * band / bands * c->ow; p < c->oh * (band + 1) / bands * c->ow; p++) {
-            clq_narrow_dw_point(c, tap, pad, c->x + image * c->h * c->w * c->ci, p / c->ow, p % c->ow);
+            clq_dw_taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci, p / c->ow, p % c->ow);
             uint8_t *y = (uint8_t *)c->y + (image * c->oh * c->ow + p) * c->co * bytes;
             clq_narrow_dw_pixel(c, tap, y, &finish);
         }

@@ -4,6 +4,7 @@
 #include "kernels/avx512/dwconv.h"
 
 #include "kernels/avx512/dwconv_block.h"
+#include "kernels/dw_taps.h"
 
 void clq_dwconv_plan_vnni(struct clq_conv_args *c)
 {
@@ -126,21 +127,6 @@ CLQ_INLINE void taps_pixel(const struct taps *t, void *y, const enum clq_finish 
     clq_dw_store(y, 0, clq_codes(p, q, &t->epilogue, finish), 0, t->mask);
 }
 
-/* Points the taps of an output pixel; a tap outside the image reads the padding. */
-static void taps_point(const struct clq_conv_args *c, const uint8_t **tap, const uint8_t *pad, const uint8_t *image,
-                       size_t oy, size_t ox)
-{
-    for (size_t ky = 0; ky < c->kh; ky++) {
-        const size_t iy = oy * c->stride_h + ky * c->dilation_h;
-        const bool row = iy >= c->pad_top && iy - c->pad_top < c->h;
-        for (size_t kx = 0; kx < c->kw; kx++) {
-            const size_t ix = ox * c->stride_w + kx * c->dilation_w;
-            const bool inside = row && ix >= c->pad_left && ix - c->pad_left < c->w;
-            *tap++ = inside ? image + ((iy - c->pad_top) * c->w + ix - c->pad_left) * c->ci : pad;
-        }
-    }
-}
-
 void clq_dw_run_taps(const struct clq_conv_args *c)
 {
     const struct clq_dw_grid grid = clq_dw_grid_make(c);
@@ -163,7 +149,7 @@ void clq_dw_run_taps(const struct clq_conv_args *c)
             .epilogue = clq_epilogue_make(c->out, c->zero_point_y, c->lo, c->hi),
         };
         for (size_t p = c->oh * band / grid.bands * c->ow; p < c->oh * (band + 1) / grid.bands * c->ow; p++) {
-            taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci + b.c0, p / c->ow, p % c->ow);
+            clq_dw_taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci + b.c0, p / c->ow, p % c->ow);
             uint8_t *y = (uint8_t *)c->y + ((image * c->oh * c->ow + p) * c->co + b.c0) * bytes;
             if (t.finish == CLQ_FINISH_SHORT)
                 taps_pixel(&t, y, CLQ_FINISH_SHORT);
