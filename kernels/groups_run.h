@@ -8,8 +8,13 @@
  *   CLQ_DOTS(sum, u0, s0, u1, s1)              sum + 4 products of each pair, u unsigned and s signed bytes, where
  *                                              u <= 255 and |s| <= 15, or u <= 15
  *   CLQ_VECTORS                                vectors of columns of the tile, 2 or 4
- *   CLQ_ROWS, CLQ_FEW_VECTORS                  rows of the tile, 4, 6 or 7; vectors of columns for one row
+ *   CLQ_ROWS                                   rows of the tile, 4, 6 or 7
+ *   CLQ_FEW_VECTORS, CLQ_PAIR_VECTORS          vectors of columns for one row, and for more of them
+ *   CLQ_LIMBS                                  1: rows of 8 bits. 3: real rows, each as three rows of limbs: CLQ_ROWS is a
+ *                                              multiple of 3, and
+ *   CLQ_NARROW(p, v)                           stores the low bytes of CLQ_LANES int32
  *
+ * A row of limbs is a row of 8 bits until its sums meet those of the other two (clq_groups_add).
  * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of some columns and
  * 512 elements of K at a time, which stay in the first cache. A is unsigned, a + 128, and every sum starts at
  * -128 * sum(w - z). Up to CLQ_FEW rows: nibbles are split in registers while the weights stream by, A is signed, and every
@@ -17,130 +22,7 @@
 #ifndef CLQ_KERNELS_GROUPS_RUN_H
 #define CLQ_KERNELS_GROUPS_RUN_H
 
-#include <immintrin.h>
-
-#include "kernels/groups.h"
-
-#define CLQ_INLINE static inline __attribute__((always_inline))
-#define CLQ_UNROLL _Pragma("GCC unroll 16")
-
-typedef int32_t __attribute__((may_alias, aligned(1))) clq_dword;
-
-enum { CLQ_FEW = 8, CLQ_STRIP = CLQ_VECTORS * CLQ_LANES, CLQ_BLOCK = 512 };
-
-/* Offsets of the parts of scratch in bytes. */
-struct clq_groups_parts {
-    size_t rows;  /* copied rows of A */
-    size_t sums;  /* few rows: int32 [row][count], sums of a */
-    size_t data, init, scale; /* a strip's block: int8 [steps][CLQ_STRIP][4], int32 and float [groups][CLQ_STRIP] */
-    size_t slots; /* float [1 + levels][rows][columns]: running sums of a block, then the segments that wait */
-    size_t bytes;
-};
-
-static inline size_t clq_groups_round(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
-
-/* Bytes from row to row of a copy: not a multiple of 4096, which would put the rows of a tile into the same sets of the
- * first cache. */
-static inline size_t clq_groups_distance(size_t k8)
-{
-    return 8 * k8 + 64;
-}
-
-static inline bool clq_groups_copies(const struct clq_gemm_u4_args *g)
-{
-    return !g->flipped || g->k % 8 != 0;
-}
-
-static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gemm_u4_args *g)
-{
-    const struct clq_groups p = clq_groups_make(g);
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
-    const bool few = g->m <= CLQ_FEW;
-    const size_t block = p.group > CLQ_BLOCK ? (p.group + 7) / 8 * 8 : CLQ_BLOCK, groups = block / p.group + 1;
-    struct clq_groups_parts s = {0};
-    s.sums = s.rows + clq_groups_round(few || clq_groups_copies(g) ? grid.rows * clq_groups_distance(p.k8) : 0);
-    s.data = s.sums + clq_groups_round(few ? grid.rows * p.count * 4 : 0);
-    s.init = s.data + (few ? 0 : block * CLQ_STRIP);
-    s.scale = s.init + (few ? 0 : groups * CLQ_STRIP * 4);
-    s.slots = s.scale + (few ? 0 : groups * CLQ_STRIP * 4);
-    s.bytes = s.slots + (1 + clq_groups_levels(&p)) * grid.rows * (few ? CLQ_GROUPS_WIDTH : CLQ_STRIP) * 4;
-    return s;
-}
-
-static inline bool clq_groups_plan(struct clq_gemm_u4_args *g)
-{
-    if (g->group % 8 != 0 && g->group < g->k) return false;
-    const struct clq_groups p = clq_groups_make(g);
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
-    g->packed_bytes = clq_groups_bytes(&p);
-    g->scratch_bytes = clq_groups_parts_make(g).bytes;
-    g->units = grid.blocks * grid.ranges;
-    return true;
-}
-
-/* Rows first .. first + rows - 1 into scratch with zeros behind K; flip turns signed codes into unsigned ones and back. */
-static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *to, size_t first, size_t rows, bool flip)
-{
-    const size_t ld = clq_groups_distance((g->k + 7) / 8);
-    const uint8_t mask = flip ? 0x80 : 0;
-    for (size_t r = 0; r < rows; r++, to += ld) {
-        const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
-        for (size_t k = 0; k < g->k; k++) to[k] = from[k] ^ mask;
-        for (size_t k = g->k; k < ld; k++) to[k] = 0;
-    }
-}
-
-/* ---- Results ---- */
-
-/* Where a row's sums go: into a slot, or, after the last segment, to y. */
-struct clq_groups_end {
-    float *slots;
-    size_t slot, stride; /* floats of a slot, of a row in it */
-    size_t merge;        /* bit l: the sum that waits in slot 1 + l is added */
-    size_t keep;         /* the slot that takes the result */
-    bool last;
-    float *y;            /* row 0, column 0 */
-    size_t ldy, width;
-    const float *scale_a;
-    const float *bias;   /* column 0, or NULL */
-};
-
-/* One vector of row `row` at column `at` of the strip. */
-CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, size_t at, CLQ_VF f)
-{
-    const float *slot = e->slots + row * e->stride + at;
-    for (size_t l = 1, merge = e->merge; merge > 0; l++, merge /= 2)
-        if (merge % 2) f = CLQ_MM(add_ps)(CLQ_LOADF(slot + l * e->slot), f);
-    if (!e->last) {
-        CLQ_STOREF(e->slots + row * e->stride + at + e->keep * e->slot, f);
-        return;
-    }
-    if (at >= e->width) return;
-    const size_t width = e->width - at;
-    float *y = e->y + row * e->ldy + at, bias[CLQ_LANES] = {0};
-    CLQ_VF v = CLQ_MM(mul_ps)(f, CLQ_MM(set1_ps)(e->scale_a[row]));
-    if (e->bias && width < CLQ_LANES) {
-        memcpy(bias, e->bias + at, 4 * width);
-        v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
-    } else if (e->bias) {
-        v = CLQ_MM(add_ps)(v, CLQ_LOADF(e->bias + at));
-    }
-    if (width < CLQ_LANES)
-        CLQ_STOREF_PART(y, v, width);
-    else
-        CLQ_STOREF(y, v);
-}
-
-static inline void clq_groups_close(struct clq_groups_end *e, const struct clq_groups *p, size_t segment)
-{
-    e->merge = clq_groups_merge(p, segment);
-    e->last = segment + 1 == clq_groups_segments(p);
-    e->keep = 1;
-    for (size_t s = segment; s % 2 == 1; s /= 2) e->keep++;
-}
+#include "kernels/groups_rows.h"
 
 /* ---- Many rows ---- */
 
@@ -150,7 +32,9 @@ struct clq_groups_tile {
     int8_t *data; /* what was unpacked, in scratch */
     int32_t *init;
     float *scale;
-    size_t steps, group_steps; /* of 4 along K, even */
+    size_t steps, piece_steps; /* of 4 along K, even */
+    const float *units;        /* of row 0, the block's first piece; rows are `pieces` apart */
+    size_t pieces;
     bool resume;               /* slot 0 holds sums of the segment's earlier blocks */
     struct clq_groups_end end;
 };
@@ -183,20 +67,22 @@ CLQ_INLINE void clq_groups_two_steps(CLQ_V c[CLQ_ROWS][CLQ_VECTORS], const uint8
 #endif
 }
 
+/* mr rows of limbs: mr / CLQ_LIMBS rows from `row` on. */
 CLQ_INLINE void clq_groups_tile_run(const struct clq_groups_tile *t, size_t row, size_t tiles, const int mr)
 {
-    for (; tiles > 0; tiles--, row += (size_t)mr) {
+    const int real = mr / CLQ_LIMBS;
+    for (; tiles > 0; tiles--, row += (size_t)real) {
         const size_t lda = t->lda;
-        const uint8_t *p[3] = {t->a + row * lda, t->a + (row + 3) * lda, t->a + (row + 6) * lda};
+        const uint8_t *a = t->a + row * CLQ_LIMBS * lda, *p[3] = {a, a + 3 * lda, a + 6 * lda};
         const int8_t *b = t->data;
         const int32_t *init = t->init;
-        const float *scale = t->scale;
+        const float *scale = t->scale, *unit = t->units + row * t->pieces;
         float *slot = t->end.slots + row * CLQ_STRIP;
-        CLQ_VF f[CLQ_ROWS][CLQ_VECTORS];
-        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
+        CLQ_VF f[CLQ_ROWS / CLQ_LIMBS][CLQ_VECTORS];
+        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * real; i++)
             f[i / CLQ_VECTORS][i % CLQ_VECTORS] = t->resume ? CLQ_LOADF(slot + CLQ_LANES * i) : CLQ_MM(setzero_ps)();
-        for (size_t left = t->steps; left > 0; init += CLQ_STRIP, scale += CLQ_STRIP) {
-            size_t steps = left < t->group_steps ? left : t->group_steps;
+        for (size_t left = t->steps; left > 0; init += CLQ_STRIP, scale += CLQ_STRIP, unit++) {
+            size_t steps = left < t->piece_steps ? left : t->piece_steps;
             left -= steps;
             CLQ_V c[CLQ_ROWS][CLQ_VECTORS];
             CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
@@ -208,14 +94,14 @@ CLQ_INLINE void clq_groups_tile_run(const struct clq_groups_tile *t, size_t row,
             CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
             {
                 const CLQ_VF s = CLQ_LOADF(scale + CLQ_LANES * j);
-                CLQ_UNROLL for (int i = 0; i < mr; i++)
-                    f[i][j] = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(c[i][j]), s, f[i][j]);
+                CLQ_UNROLL for (int i = 0; i < real; i++)
+                    f[i][j] = clq_groups_add(f[i][j], &c[i * CLQ_LIMBS][j], CLQ_VECTORS, unit + (size_t)i * t->pieces, s);
             }
         }
-        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * mr; i++)
+        CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * real; i++)
             CLQ_STOREF(slot + CLQ_LANES * i, f[i / CLQ_VECTORS][i % CLQ_VECTORS]);
         if (t->end.keep == 0) continue;
-        for (size_t r = 0; r < (size_t)mr; r++)
+        for (size_t r = 0; r < (size_t)real; r++)
             for (size_t at = 0; at < CLQ_STRIP; at += CLQ_LANES)
                 clq_groups_finish(&t->end, row + r, at, CLQ_LOADF(slot + CLQ_STRIP * r + at));
     }
@@ -227,6 +113,7 @@ typedef void clq_groups_tile_fn(const struct clq_groups_tile *t, size_t row, siz
     { \
         clq_groups_tile_run(t, row, tiles, mr); \
     }
+#if CLQ_LIMBS == 1
 CLQ_GROUPS_TILE(1)
 CLQ_GROUPS_TILE(2)
 CLQ_GROUPS_TILE(3)
@@ -238,18 +125,32 @@ CLQ_GROUPS_TILE(6)
 #if CLQ_ROWS > 6
 CLQ_GROUPS_TILE(7)
 #endif
-static clq_groups_tile_fn *const clq_groups_tiles[CLQ_ROWS + 1] = {
-    NULL,   tile_1, tile_2, tile_3, tile_4,
+#else
+CLQ_GROUPS_TILE(3)
+#if CLQ_ROWS > 3
+CLQ_GROUPS_TILE(6)
+#endif
+#endif
+static clq_groups_tile_fn *const clq_groups_tiles[CLQ_ROWS / CLQ_LIMBS + 1] = {
+    NULL,
+#if CLQ_LIMBS == 1
+    tile_1, tile_2, tile_3, tile_4,
 #if CLQ_ROWS > 4
     tile_5, tile_6,
 #endif
 #if CLQ_ROWS > 6
     tile_7,
 #endif
+#else
+    tile_3,
+#if CLQ_ROWS > 3
+    tile_6,
+#endif
+#endif
 };
 
-/* The strip's part of one group: w - z, its sums times -128, and scales. Returns the end of what was written. */
-CLQ_INLINE int8_t *clq_groups_unpack_group(int8_t *to, int32_t *init, const uint8_t *from, const CLQ_V z[CLQ_VECTORS], size_t k8)
+/* The strip's part of one piece: w - z, its sums times -128, and scales. Returns the end of what was written. */
+CLQ_INLINE int8_t *clq_groups_unpack_piece(int8_t *to, int32_t *init, const uint8_t *from, const CLQ_V z[CLQ_VECTORS], size_t k8)
 {
     const CLQ_V low = CLQ_MM(set1_epi8)(15), ones = CLQ_MM(set1_epi8)(1);
     CLQ_V sum[CLQ_VECTORS];
@@ -286,9 +187,9 @@ static void clq_groups_unpack(const struct clq_groups *p, size_t panel, size_t c
                               const struct clq_groups_block *b, int8_t *data, int32_t *init, float *scale)
 {
     const uint8_t *from = clq_groups_data(p, panel) + b->first / 8 * CLQ_GROUPS_ROW + 4 * column;
-    size_t at = b->group * CLQ_GROUPS_WIDTH + column;
-    for (size_t k = 0; k < b->k; k += p->group, at += CLQ_GROUPS_WIDTH) {
-        const size_t left = (b->k - k + 7) / 8, k8 = left < p->group / 8 ? left : p->group % 8 ? left : p->group / 8;
+    struct clq_groups_piece t = clq_groups_piece_of(p, b->group);
+    for (; t.first < b->first + b->k; t = clq_groups_piece_after(p, &t)) {
+        const size_t at = t.group * CLQ_GROUPS_WIDTH + column, k8 = (t.k + 7) / 8;
         CLQ_V z[CLQ_VECTORS];
         CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
         {
@@ -296,7 +197,7 @@ static void clq_groups_unpack(const struct clq_groups *p, size_t panel, size_t c
             CLQ_STOREF(scale + CLQ_LANES * j,
                        clq_groups_scales(p, clq_groups_scale(p, panel), at + CLQ_LANES * (size_t)j));
         }
-        data = clq_groups_unpack_group(data, init, from, z, k8);
+        data = clq_groups_unpack_piece(data, init, from, z, k8);
         from += k8 * CLQ_GROUPS_ROW;
         init += CLQ_STRIP;
         scale += CLQ_STRIP;
@@ -308,11 +209,13 @@ static void clq_groups_strip(const struct clq_groups *p, struct clq_groups_tile 
                              size_t column)
 {
     const uint8_t *a = t->a;
-    const size_t tiles = (rows + CLQ_ROWS - 1) / CLQ_ROWS, each = rows / tiles, big = rows % tiles;
+    const float *units = t->units;
+    const size_t most = CLQ_ROWS / CLQ_LIMBS, tiles = (rows + most - 1) / most, each = rows / tiles, big = rows % tiles;
     for (size_t first = 0; first < p->k;) {
         const struct clq_groups_block b = clq_groups_block_at(p, first, CLQ_BLOCK);
         clq_groups_unpack(p, panel, column, &b, t->data, t->init, t->scale);
         t->a = a + first;
+        t->units = units + clq_groups_pieces(p, b.group);
         t->steps = (b.k + 7) / 8 * 2;
         t->resume = !b.opens;
         if (b.closes)
@@ -324,6 +227,7 @@ static void clq_groups_strip(const struct clq_groups *p, struct clq_groups_tile 
         first += b.k;
     }
     t->a = a;
+    t->units = units;
 }
 
 static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t rows, size_t panel, size_t end)
@@ -338,7 +242,9 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
         .data = (int8_t *)(scratch + part.data),
         .init = (int32_t *)(void *)(scratch + part.init),
         .scale = (float *)(void *)(scratch + part.scale),
-        .group_steps = (p->group + 7) / 8 * 2,
+        .piece_steps = (clq_groups_most(p) + 7) / 8 * 2,
+        .units = (const float *)(void *)(scratch + part.units),
+        .pieces = clq_groups_pieces(p, p->count),
         .end = {.slots = (float *)(void *)(scratch + part.slots),
                 .slot = rows * CLQ_STRIP,
                 .stride = CLQ_STRIP,
@@ -359,22 +265,26 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
 
 /* ---- Few rows ---- */
 
+enum { CLQ_FEW_ROWS = CLQ_LIMBS == 1 ? 4 : 6 };
+
 struct clq_groups_few {
     const struct clq_groups *p;
     const int8_t *a;     /* signed rows */
-    const int32_t *sums; /* [row][count] */
+    const int32_t *sums; /* [row of limbs][pieces] */
+    const float *units;  /* [row][pieces] */
     size_t panel, column;
     struct clq_groups_end end;
 };
 
 static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *sums, size_t rows)
 {
+    const size_t pieces = clq_groups_pieces(p, p->count);
     for (size_t r = 0; r < rows; r++, a += clq_groups_distance(p->k8)) {
-        for (size_t i = 0; i < p->count; i++) {
-            const size_t begin = i * p->group, end = p->k - begin < p->group ? p->k : begin + p->group;
+        struct clq_groups_piece t = clq_groups_piece_of(p, 0);
+        for (size_t i = 0; i < pieces; i++, t = clq_groups_piece_after(p, &t)) {
             int32_t sum = 0;
-            for (size_t k = begin; k < end; k++) sum += a[k];
-            sums[r * p->count + i] = sum;
+            for (size_t k = t.first; k < t.first + t.k; k++) sum += a[k];
+            *sums++ = sum;
         }
     }
 }
@@ -387,8 +297,8 @@ CLQ_INLINE void clq_groups_nibbles(CLQ_V *even, CLQ_V *odd, const uint8_t *from)
     *odd = CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low);
 }
 
-/* The dots of one group. */
-CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][CLQ_FEW_VECTORS], const int8_t *a, size_t lda, const uint8_t *from,
+/* The dots of one piece. */
+CLQ_INLINE void clq_groups_few_dots(CLQ_V c[CLQ_FEW_ROWS][CLQ_FEW_VECTORS], const int8_t *a, size_t lda, const uint8_t *from,
                                     size_t k8, const int mr, const int nv)
 {
     for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, a += 8) {
@@ -412,40 +322,42 @@ CLQ_INLINE void clq_groups_few_dots(CLQ_V c[4][CLQ_FEW_VECTORS], const int8_t *a
     }
 }
 
-/* Rows row .. row + mr - 1 times nv vectors of columns, all of K. */
+/* mr rows of limbs, from row `row` on, times nv vectors of columns, all of K. */
 CLQ_INLINE void clq_groups_few_run(struct clq_groups_few *t, size_t row, const int mr, const int nv)
 {
     const struct clq_groups *p = t->p;
-    const size_t lda = clq_groups_distance(p->k8), count = p->count, per = clq_groups_segment(p) / p->group;
+    const size_t lda = clq_groups_distance(p->k8), pieces = clq_groups_pieces(p, p->count), segment = clq_groups_segment(p);
     const uint8_t *from = clq_groups_data(p, t->panel) + 4 * t->column, *zero = clq_groups_zero(p, t->panel) + t->column;
     const void *scale = clq_groups_scale(p, t->panel);
-    const int8_t *a = t->a + row * lda;
-    const int32_t *sums = t->sums + row * count;
-    for (size_t first = 0, segment = 0; first < count; first += per, segment++) {
-        CLQ_VF f[4][CLQ_FEW_VECTORS];
-        CLQ_UNROLL for (int i = 0; i < mr * nv; i++) f[i / nv][i % nv] = CLQ_MM(setzero_ps)();
-        for (size_t i = first; i < count && i < first + per; i++) {
-            const size_t left = p->k8 - i * p->group / 8, k8 = i + 1 < count ? p->group / 8 : left;
-            CLQ_V c[4][CLQ_FEW_VECTORS];
+    const int8_t *a = t->a + row * CLQ_LIMBS * lda;
+    const int32_t *sums = t->sums + row * CLQ_LIMBS * pieces;
+    const float *unit = t->units + row * pieces;
+    const int real = mr / CLQ_LIMBS;
+    struct clq_groups_piece at = clq_groups_piece_of(p, 0);
+    for (size_t stop = segment, done = 0; at.first < p->k; stop += segment, done++) {
+        CLQ_VF f[CLQ_FEW_ROWS / CLQ_LIMBS][CLQ_FEW_VECTORS];
+        CLQ_UNROLL for (int i = 0; i < real * nv; i++) f[i / nv][i % nv] = CLQ_MM(setzero_ps)();
+        for (; at.first < p->k && at.first < stop; at = clq_groups_piece_after(p, &at), sums++, unit++) {
+            const size_t k8 = (at.k + 7) / 8, column = at.group * CLQ_GROUPS_WIDTH;
+            CLQ_V c[CLQ_FEW_ROWS][CLQ_FEW_VECTORS];
             CLQ_UNROLL for (int j = 0; j < nv; j++)
             {
-                const CLQ_V z = p->zeros ? CLQ_WIDEN(zero + i * CLQ_GROUPS_WIDTH + CLQ_LANES * (size_t)j)
+                const CLQ_V z = p->zeros ? CLQ_WIDEN(zero + column + CLQ_LANES * (size_t)j)
                                          : CLQ_MM(set1_epi32)(CLQ_GROUPS_MIDDLE);
                 CLQ_UNROLL for (int r = 0; r < mr; r++)
-                    c[r][j] = CLQ_MM(mullo_epi32)(z, CLQ_MM(set1_epi32)(-sums[(size_t)r * count + i]));
+                    c[r][j] = CLQ_MM(mullo_epi32)(z, CLQ_MM(set1_epi32)(-sums[(size_t)r * pieces]));
             }
-            clq_groups_few_dots(c, a + i * p->group, lda, from, k8, mr, nv);
+            clq_groups_few_dots(c, a + at.first, lda, from, k8, mr, nv);
             from += k8 * CLQ_GROUPS_ROW;
             CLQ_UNROLL for (int j = 0; j < nv; j++)
             {
-                const CLQ_VF s =
-                    clq_groups_scales(p, scale, i * CLQ_GROUPS_WIDTH + t->column + CLQ_LANES * (size_t)j);
-                CLQ_UNROLL for (int r = 0; r < mr; r++)
-                    f[r][j] = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(c[r][j]), s, f[r][j]);
+                const CLQ_VF s = clq_groups_scales(p, scale, column + t->column + CLQ_LANES * (size_t)j);
+                CLQ_UNROLL for (int r = 0; r < real; r++)
+                    f[r][j] = clq_groups_add(f[r][j], &c[r * CLQ_LIMBS][j], CLQ_FEW_VECTORS, unit + (size_t)r * pieces, s);
             }
         }
-        clq_groups_close(&t->end, p, segment);
-        CLQ_UNROLL for (int i = 0; i < mr * nv; i++)
+        clq_groups_close(&t->end, p, done);
+        CLQ_UNROLL for (int i = 0; i < real * nv; i++)
             clq_groups_finish(&t->end, row + (size_t)(i / nv), (size_t)(i % nv) * CLQ_LANES, f[i / nv][i % nv]);
     }
 }
@@ -456,20 +368,27 @@ typedef void clq_groups_few_fn(struct clq_groups_few *t, size_t row);
     { \
         clq_groups_few_run(t, row, mr, nv); \
     }
+#if CLQ_LIMBS == 1
 CLQ_GROUPS_FEW(1, CLQ_FEW_VECTORS)
-CLQ_GROUPS_FEW(2, 2)
-CLQ_GROUPS_FEW(3, 2)
-CLQ_GROUPS_FEW(4, 2)
+CLQ_GROUPS_FEW(2, CLQ_PAIR_VECTORS)
+CLQ_GROUPS_FEW(3, CLQ_PAIR_VECTORS)
+CLQ_GROUPS_FEW(4, CLQ_PAIR_VECTORS)
+static clq_groups_few_fn *const clq_groups_few_by_rows[] = {NULL, few_1, few_2, few_3, few_4};
+#else
+CLQ_GROUPS_FEW(3, CLQ_FEW_VECTORS)
+CLQ_GROUPS_FEW(6, CLQ_PAIR_VECTORS)
+static clq_groups_few_fn *const clq_groups_few_by_rows[] = {NULL, few_3, few_6};
+#endif
 
 static void clq_groups_few_rows(const struct clq_gemm_u4_args *g, size_t panel, size_t end)
 {
-    static clq_groups_few_fn *const run[5] = {NULL, few_1, few_2, few_3, few_4};
     const struct clq_groups_parts part = clq_groups_parts_make(g);
     char *scratch = g->scratch;
     struct clq_groups_few t = {
         .p = g->packed,
         .a = (int8_t *)(scratch + part.rows),
         .sums = (int32_t *)(void *)(scratch + part.sums),
+        .units = (const float *)(void *)(scratch + part.units),
         .end = {.slots = (float *)(void *)(scratch + part.slots),
                 .slot = g->m * CLQ_GROUPS_WIDTH,
                 .stride = CLQ_GROUPS_WIDTH,
@@ -479,15 +398,15 @@ static void clq_groups_few_rows(const struct clq_gemm_u4_args *g, size_t panel, 
     const size_t n = t.p->n;
     for (t.panel = panel; t.panel < end; t.panel++) {
         for (size_t row = 0; row < g->m;) {
-            const size_t rows = g->m - row > 4 ? (g->m - row + 1) / 2 : g->m - row;
-            const size_t step = CLQ_LANES * (rows > 1 ? 2 : CLQ_FEW_VECTORS);
+            const size_t left = g->m - row, rows = left > CLQ_FEW / 2 ? (left + 1) / 2 : left;
+            const size_t step = CLQ_LANES * (rows > 1 ? CLQ_PAIR_VECTORS : CLQ_FEW_VECTORS);
             for (t.column = 0; t.column < CLQ_GROUPS_WIDTH; t.column += step) {
                 const size_t at = t.panel * CLQ_GROUPS_WIDTH + t.column;
                 if (at >= n) break;
                 t.end.width = n - at;
                 t.end.y = g->y + at;
                 t.end.bias = g->bias ? g->bias + at : NULL;
-                run[rows](&t, row);
+                clq_groups_few_by_rows[rows](&t, row);
             }
             row += rows;
         }
@@ -508,8 +427,12 @@ static void clq_groups_run(const struct clq_gemm_u4_args *g)
         const size_t taken = g->m - row < grid.rows ? g->m - row : grid.rows;
         const bool few = g->m <= CLQ_FEW;
         if (copied != block && (few || clq_groups_copies(g))) {
+#if CLQ_LIMBS > 1
+            clq_groups_split(g, rows, (float *)(void *)((char *)g->scratch + part.units), row, taken, few);
+#else
             clq_groups_copy(g, rows, row, taken, few == g->flipped);
-            if (few) clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.sums), taken);
+#endif
+            if (few) clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.sums), taken * CLQ_LIMBS);
         }
         copied = block;
         if (few)

@@ -94,13 +94,21 @@ struct clq_gemm_args {
  *          moving up unchanged; without bias the first rounding is the last
  * scale: finite. group * 15 * 128 fits int32, with K in place of a larger group. Versions other than the reference want
  * whole bytes of 8 codes in a group: where group is neither a multiple of 8 nor at least K, they plan the reference.
- * flipped: a holds the code + 128 as uint8_t; this spares a copy of the rows where K is a multiple of 8. */
+ * flipped: a holds the code + 128 as uint8_t; this spares a copy of the rows where K is a multiple of 8.
+ *
+ * f32u4 takes real rows instead: a is float, scale_a and flipped are not read, and packed is what gemm_s8u4_pack of the same
+ * level wrote. A group is cut into pieces of CLQ_U4_PIECE elements, the last one shorter; K's end cuts a piece as it cuts a
+ * group. The elements of a piece are integers q times a power of two, its unit (limbs.h); with q = 256 * h + l, -128 <= l < 128:
+ *   acc  = fma(RN32(sum of h * (w - z)), 256, RN32(sum of l * (w - z))), the sums exact
+ *   f    = fma(RN32(acc * unit), scale, f) in ascending pieces; segments as above
+ *   y    = F, or RN32(F + bias[n])
+ * A piece with an element that is not finite makes its row NaN. */
 struct clq_gemm_u4_args {
     size_t m, n, k, group;     /* k > 0, group > 0 */
-    const void *a;             /* int8_t (flipped: uint8_t) [m][lda] */
+    const void *a;             /* int8_t (flipped: uint8_t), f32u4: float [m][lda] */
     size_t lda;                /* elements, >= k */
     bool flipped;
-    const float *scale_a;      /* [m] */
+    const float *scale_a;      /* [m]; not read by f32u4 */
     const uint8_t *weight;     /* [n][(k + 1) / 2]: element k in byte k / 2, even k in the low nibble */
     const void *scale;         /* [n][ceil(k / group)], float or, with scale_f16, the bits of binary16 */
     bool scale_f16;
@@ -114,6 +122,7 @@ struct clq_gemm_u4_args {
     size_t unit_begin, unit_end;
 };
 #define CLQ_U4_SEGMENT 1024
+#define CLQ_U4_PIECE 256
 
 /* Integer convolution over NHWC with u8 activations and s8 weights; padding has the value zero_point_x. The three calls
  * are those of clq_gemm_args. Output pixel (oy, ox) reads input rows oy * stride_h - pad_top + ky * dilation_h.

@@ -10,5 +10,10 @@ bool clq_u4_plan_avx512(struct clq_gemm_u4_args *g);
 void clq_u4_run_avx512(const struct clq_gemm_u4_args *g);
 bool clq_u4_plan_vnni(struct clq_gemm_u4_args *g);
 void clq_u4_run_vnni(const struct clq_gemm_u4_args *g);
+/* Real rows. */
+bool clq_u4_plan_avx512_real(struct clq_gemm_u4_args *g);
+void clq_u4_run_avx512_real(const struct clq_gemm_u4_args *g);
+bool clq_u4_plan_vnni_real(struct clq_gemm_u4_args *g);
+void clq_u4_run_vnni_real(const struct clq_gemm_u4_args *g);
 
 #endif

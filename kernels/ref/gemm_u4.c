@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/functions.h"
+#include "kernels/limbs.h"
 #include "kernels/ref/half.h"
 
 enum { LEVELS = 64 };
@@ -25,19 +26,52 @@ static float scale_at(const struct clq_gemm_u4_args *g, size_t at)
     return g->scale_f16 ? clq_half_ref(((const uint16_t *)g->scale)[at]) : ((const float *)g->scale)[at];
 }
 
-static int64_t group_sum(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero)
+static int weight_at(const struct clq_gemm_u4_args *g, size_t n, size_t k)
 {
-    const uint8_t *w = g->weight + n * ((g->k + 1) / 2);
+    return g->weight[n * ((g->k + 1) / 2) + k / 2] >> (k % 2 * 4) & 15;
+}
+
+/* Elements begin .. end - 1 of a group, of a row of 8 bits. */
+static float add_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
+{
     int64_t sum = 0;
     for (size_t k = begin; k < end; k++) {
         const size_t at = row * g->lda + k;
         const int a = g->flipped ? ((const uint8_t *)g->a)[at] - 128 : ((const int8_t *)g->a)[at];
-        sum += a * ((w[k / 2] >> (k % 2 * 4) & 15) - zero);
+        sum += a * (weight_at(g, n, k) - zero);
     }
-    return sum;
+    return fmaf((float)sum, scale, f);
 }
 
-static float element(const struct clq_gemm_u4_args *g, size_t row, size_t n)
+/* The same of a real row, in pieces. */
+static float add_reals(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
+{
+    const float *x = (const float *)g->a + row * g->lda;
+    for (size_t stop; begin < end; begin = stop) {
+        uint32_t most = 0;
+        int32_t high = 0, low = 0;
+        stop = end - begin < CLQ_U4_PIECE ? end : begin + CLQ_U4_PIECE;
+        for (size_t k = begin; k < stop; k++) {
+            uint32_t bits;
+            memcpy(&bits, x + k, sizeof bits);
+            bits &= INT32_MAX;
+            if (bits > most) most = bits;
+        }
+        const struct clq_limbs l = clq_limbs_of(most);
+        for (size_t k = begin; k < stop && isfinite(l.unit); k++) {
+            const int32_t q = (int32_t)rintf(x[k] * l.inverse), w = weight_at(g, n, k) - zero;
+            const int32_t least = ((q + 128) & 255) - 128;
+            high += (q - least) / 256 * w;
+            low += least * w;
+        }
+        f = fmaf(fmaf((float)high, 256, (float)low) * l.unit, scale, f);
+    }
+    return f;
+}
+
+typedef float add_group(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f);
+
+static float element(const struct clq_gemm_u4_args *g, add_group *add, size_t row, size_t n)
 {
     const size_t count = (g->k - 1) / g->group + 1, per = (CLQ_U4_SEGMENT - 1) / g->group + 1;
     float level[LEVELS]; /* level[l]: the sum of 2^l segments that waits for its neighbor */
@@ -47,7 +81,7 @@ static float element(const struct clq_gemm_u4_args *g, size_t row, size_t n)
         for (size_t i = first; i < count && i < first + per; i++) {
             const size_t begin = i * g->group, end = g->k - begin < g->group ? g->k : begin + g->group;
             const int zero = g->zero_point ? g->zero_point[n * count + i] : 8;
-            f = fmaf((float)group_sum(g, row, n, begin, end, zero), scale_at(g, n * count + i), f);
+            f = add(g, row, n, begin, end, zero, scale_at(g, n * count + i), f);
         }
         size_t l = 0;
         for (; segment >> l & 1; l++) f = level[l] + f;
@@ -60,12 +94,27 @@ static float element(const struct clq_gemm_u4_args *g, size_t row, size_t n)
         f = any ? level[l] + f : level[l];
         any = true;
     }
-    f *= g->scale_a[row];
+    if (add == add_codes) f *= g->scale_a[row];
     return g->bias ? f + g->bias[n] : f;
+}
+
+static void run(const struct clq_gemm_u4_args *g, add_group *add)
+{
+    for (size_t row = g->unit_begin; row < g->unit_end; row++)
+        for (size_t n = 0; n < g->n; n++) g->y[row * g->ldy + n] = element(g, add, row, n);
 }
 
 void clq_gemm_s8u4_ref(struct clq_gemm_u4_args *g)
 {
-    for (size_t row = g->unit_begin; row < g->unit_end; row++)
-        for (size_t n = 0; n < g->n; n++) g->y[row * g->ldy + n] = element(g, row, n);
+    run(g, add_codes);
+}
+
+void clq_gemm_f32u4_plan_ref(struct clq_gemm_u4_args *g)
+{
+    clq_gemm_s8u4_plan_ref(g);
+}
+
+void clq_gemm_f32u4_ref(struct clq_gemm_u4_args *g)
+{
+    run(g, add_reals);
 }
