@@ -129,7 +129,7 @@ bool clq_cl_allows(const struct clq_cl *cl, const struct clq_cl_variant *variant
 /* cl_selftest.c, cl_selftest_product.c. Compares the family's kernel with the reference; CLQ_ERR_NUMERIC on the first
  * difference. */
 clq_status clq_cl_selftest(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
-clq_status clq_cl_selftest_u4(struct clq_cl *cl, struct clq_error *err);
+clq_status clq_cl_selftest_u4(struct clq_cl *cl, bool real, struct clq_error *err);
 clq_status clq_cl_selftest_product(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Exact self-test of the product with 4-bit weights against the reference: tails, groups, scales of both widths with
+ * Exact self-test of the products with 4-bit weights against the reference: tails, groups, scales of both widths with
  * subnormal ones, zero points, and one to seven segments. */
 #include "cl_selftest.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +21,9 @@ static const struct {
 enum { MOST_A = 40000, MOST_W = 90000, MOST_POINTS = 4608, MOST_Y = 640, MOST_N = 130 };
 
 struct work {
+    float x[MOST_A];
     uint8_t a[MOST_A], weight[MOST_W], zero[MOST_POINTS], scale[4 * MOST_POINTS];
-    float scale_a[16], bias[MOST_N], y[MOST_Y];
+    float scale_a[16], bias[MOST_N], y[MOST_Y], got[MOST_Y];
 };
 
 static void fill(struct work *w, size_t i)
@@ -37,18 +39,51 @@ static void fill(struct work *w, size_t i)
         if (cases[i].f16) memcpy(w->scale + 2 * j, &half, 2);
         else memcpy(w->scale + 4 * j, &scale, 4);
     }
+    for (size_t j = 0; j < MOST_A; j++) w->x[j] = ldexpf((float)(clq_cl_random(&seed) % 16777216) - 8388608, (int)(clq_cl_random(&seed) % 30) - 30);
     for (size_t j = 0; j < 16; j++) w->scale_a[j] = (float)(1 + clq_cl_random(&seed) % 997) * 0x1.7p-15f;
     for (size_t j = 0; j < MOST_N; j++) w->bias[j] = (float)(clq_cl_random(&seed) % 2001) * 0.01f - 10;
 }
 
-static clq_status test(struct clq_cl *cl, struct work *w, size_t i, struct clq_error *err)
+static clq_status run_codes(struct clq_cl *cl, struct work *w, struct clq_gemm_u4_args *g, const struct clq_cl_u4 *weight, struct clq_error *err)
+{
+    const size_t bytes = 4 * g->m * g->ldy;
+    struct clq_kernels reference;
+    struct clq_cl_trial t;
+    char what[96];
+    clq_status st = clq_cl_trial_begin(&t, cl, w->a, g->m * g->lda, w->scale_a, sizeof w->scale_a, bytes, err);
+    if (st == CLQ_OK) st = clq_cl_upload(cl, &t.y, w->y, bytes, err);
+    clq_kernels_init(&reference, 0);
+    reference.gemm_s8u4_plan(g);
+    g->unit_end = g->units;
+    reference.gemm_s8u4(g);
+    if (st == CLQ_OK) st = clq_cl_gemm_u4(cl, weight, g, &t.io, err);
+    snprintf(what, sizeof what, "4-bit product %zux%zux%zu group %zu", g->m, g->n, g->k, g->group);
+    return clq_cl_trial_end(&t, st, w->y, bytes, what, err);
+}
+
+static clq_status run_reals(struct clq_cl *cl, struct work *w, struct clq_gemm_u4_args *g, const struct clq_cl_u4 *weight, struct clq_error *err)
+{
+    struct clq_kernels reference;
+    g->a = w->x;
+    CLQ_TRY(clq_cl_gemm_u4_real(cl, weight, g, err));
+    memcpy(w->got, w->y, sizeof w->got);
+    memset(w->y, 0x5a, sizeof w->y);
+    clq_kernels_init(&reference, 0);
+    reference.gemm_f32u4_plan(g);
+    g->unit_end = g->units;
+    reference.gemm_f32u4(g);
+    for (size_t i = 0; i < g->m * g->ldy; i++)
+        if (memcmp(&w->got[i], &w->y[i], sizeof w->y[i]) != 0)
+            return clq_fail(err, CLQ_ERR_NUMERIC, "4-bit product of real rows %zux%zux%zu group %zu: element %zu: expected %a, actual %a", g->m, g->n, g->k,
+                            g->group, i, (double)w->y[i], (double)w->got[i]);
+    return CLQ_OK;
+}
+
+static clq_status test(struct clq_cl *cl, struct work *w, size_t i, bool real, struct clq_error *err)
 {
     const size_t m = cases[i].m, n = cases[i].n, k = cases[i].k;
     struct clq_gemm_u4_args g = {.m = m, .n = n, .k = k, .group = cases[i].group, .a = w->a, .lda = k + cases[i].gap, .ldy = n + cases[i].gap};
-    struct clq_kernels reference;
     struct clq_cl_u4 *weight = NULL;
-    struct clq_cl_trial t;
-    char what[96];
     fill(w, i);
     g.flipped = cases[i].flipped;
     g.scale_a = w->scale_a;
@@ -58,28 +93,19 @@ static clq_status test(struct clq_cl *cl, struct work *w, size_t i, struct clq_e
     g.zero_point = cases[i].zeros ? w->zero : NULL;
     g.bias = cases[i].bias ? w->bias : NULL;
     g.y = w->y;
-    const size_t bytes = 4 * m * g.ldy;
-    memset(w->y, 0x5a, bytes);
+    memset(w->y, 0x5a, sizeof w->y);
     CLQ_TRY(clq_cl_prepare_u4(&weight, cl, &g, err));
-    clq_status st = clq_cl_trial_begin(&t, cl, w->a, m * g.lda, w->scale_a, sizeof w->scale_a, bytes, err);
-    if (st == CLQ_OK) st = clq_cl_upload(cl, &t.y, w->y, bytes, err);
-    clq_kernels_init(&reference, 0);
-    reference.gemm_s8u4_plan(&g);
-    g.unit_end = g.units;
-    reference.gemm_s8u4(&g);
-    if (st == CLQ_OK) st = clq_cl_gemm_u4(cl, weight, &g, &t.io, err);
-    snprintf(what, sizeof what, "4-bit product %zux%zux%zu group %zu", m, n, k, g.group);
-    st = clq_cl_trial_end(&t, st, w->y, bytes, what, err);
+    clq_status st = real ? run_reals(cl, w, &g, weight, err) : run_codes(cl, w, &g, weight, err);
     clq_cl_u4_free(cl, weight);
     return st;
 }
 
-clq_status clq_cl_selftest_u4(struct clq_cl *cl, struct clq_error *err)
+clq_status clq_cl_selftest_u4(struct clq_cl *cl, bool real, struct clq_error *err)
 {
     struct work *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL self-test: out of memory");
     clq_status st = CLQ_OK;
-    for (size_t i = 0; st == CLQ_OK && i < sizeof cases / sizeof *cases; i++) st = test(cl, w, i, err);
+    for (size_t i = 0; st == CLQ_OK && i < sizeof cases / sizeof *cases; i++) st = test(cl, w, i, real, err);
     free(w);
     return st;
 }

@@ -20,7 +20,7 @@ struct clq_int4 {
     uint8_t *codes, *zero_point;
     void *scale;          /* copies, where the reference runs */
     float *bias;
-    uint8_t *rows;        /* quantized rows of clq_int4_run_real */
+    uint8_t *rows;        /* quantized rows of clq_int4_run_real, widened ones of clq_int4_run_float */
     float *row_scale;
     size_t rows_bytes, row_scale_bytes;
     size_t bytes;         /* of the copies */
@@ -171,6 +171,7 @@ static clq_status check_run(const struct clq_int4 *g, const char *what, const vo
 struct job {
     const struct clq_int4 *g;
     const struct clq_gemm_u4_args *args;
+    void (*run)(struct clq_gemm_u4_args *args);
     size_t stride;
 };
 
@@ -181,27 +182,30 @@ static void run_units(void *state, size_t begin, size_t end, int thread)
     a.unit_begin = begin;
     a.unit_end = end;
     a.scratch = j->g->p.scratch ? (char *)j->g->p.scratch + (size_t)thread * j->stride : NULL;
-    j->g->p.ctx->kernels.gemm_s8u4(&a);
+    j->run(&a);
 }
 
-static clq_status multiply(struct clq_int4 *g, const char *what, struct clq_gemm_u4_args *a)
+static clq_status multiply(struct clq_int4 *g, const char *what, struct clq_gemm_u4_args *a, bool real)
 {
     CLQ_TRY(clq_buffers_require(g->p.ctx, what));
 #ifdef CLQ_HAVE_OPENCL
     struct clq_error why = {""};
     if (g->on_device && clq_buffers_device(g->p.ctx)) {
-        clq_status st = clq_cl_supports_u4(g->p.ctx->cl, a) ? clq_cl_gemm_u4(g->p.ctx->cl, g->on_device, a, NULL, &why)
-                                                            : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows are too many for the device", a->m);
+        struct clq_cl *cl = g->p.ctx->cl;
+        clq_status st;
+        if (!clq_cl_supports_u4(cl, a)) st = clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows are too many for the device", a->m);
+        else st = real ? clq_cl_gemm_u4_real(cl, g->on_device, a, &why) : clq_cl_gemm_u4(cl, g->on_device, a, NULL, &why);
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(g->p.ctx, what, st, &why));
     }
 #endif
-    g->p.ctx->kernels.gemm_s8u4_plan(a);
-    struct job j = {.g = g, .args = a, .stride = clq_product_stride(a->scratch_bytes)};
+    const struct clq_kernels *kernels = &g->p.ctx->kernels;
+    (real ? kernels->gemm_f32u4_plan : kernels->gemm_s8u4_plan)(a);
+    struct job j = {.g = g, .args = a, .run = real ? kernels->gemm_f32u4 : kernels->gemm_s8u4, .stride = clq_product_stride(a->scratch_bytes)};
     size_t bytes;
     if (!clq_size_mul(&bytes, j.stride, (size_t)g->p.ctx->threads)) bytes = SIZE_MAX;
     if (a->scratch_bytes > 0) CLQ_TRY(clq_product_reserve(&g->p, &g->p.scratch, &g->p.scratch_bytes, bytes));
-    const int threads = clq_product_threads(&g->p, (double)a->m * (double)a->n * (double)a->k);
+    const int threads = clq_product_threads(&g->p, (double)a->m * (double)a->n * (double)a->k * (real ? 3 : 1));
     clq_pool_for(g->p.ctx->pool, threads, a->units, run_units, &j);
     return CLQ_OK;
 }
@@ -220,7 +224,7 @@ clq_status clq_int4_run(clq_int4 *g, const int8_t *a, const float *scale_a, size
     r.scale_a = scale_a;
     r.y = y;
     r.ldy = ldy;
-    return multiply(g, what, &r);
+    return multiply(g, what, &r, false);
 }
 
 /* ---- Activations ---- */
@@ -299,7 +303,41 @@ clq_status clq_int4_run_real(clq_int4 *g, const float *x, size_t ldx, size_t m, 
     a.scale_a = g->row_scale;
     a.y = y;
     a.ldy = ldy;
-    return multiply(g, what, &a);
+    return multiply(g, what, &a, false);
+}
+
+static clq_status widen(struct clq_int4 *g, const char *what, const uint16_t *x, size_t ldx, size_t m)
+{
+    const size_t k = g->args.k;
+    size_t bytes;
+    if (!clq_size_mul(&bytes, m, k) || !clq_size_mul(&bytes, bytes, sizeof(float)) || bytes > PTRDIFF_MAX)
+        return clq_fail(&g->p.ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu rows do not fit into memory", what, m);
+    CLQ_TRY(clq_product_reserve(&g->p, (void **)&g->rows, &g->rows_bytes, bytes));
+    for (size_t r = 0; r < m; r++)
+        for (size_t i = 0; i < k; i++) {
+            const float v = clq_from_f16(x[r * ldx + i]);
+            memcpy(g->rows + (r * k + i) * sizeof v, &v, sizeof v);
+        }
+    return CLQ_OK;
+}
+
+clq_status clq_int4_run_float(clq_int4 *g, const void *x, clq_dtype dtype, size_t ldx, size_t m, float *y, size_t ldy)
+{
+    static const char what[] = "clq_int4_run_float";
+    const bool half = dtype == CLQ_DTYPE_F16;
+    if (!g) return CLQ_ERR_INVALID_ARGUMENT;
+    if (!half && dtype != CLQ_DTYPE_F32)
+        return clq_fail(&g->p.ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: dtype: expected float32 or float16, got %s", what, clq_dtype_name(dtype));
+    if (m == 0) return CLQ_OK;
+    CLQ_TRY(check_run(g, what, x, ldx, half ? 2 : 4, m, y, ldy));
+    if (half) CLQ_TRY(widen(g, what, x, ldx, m));
+    struct clq_gemm_u4_args a = g->args;
+    a.m = m;
+    a.a = half ? (const void *)g->rows : x;
+    a.lda = half ? a.k : ldx;
+    a.y = y;
+    a.ldy = ldy;
+    return multiply(g, what, &a, true);
 }
 
 void clq_int4_describe(clq_int4_info *out, const clq_int4 *g)

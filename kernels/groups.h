@@ -156,11 +156,12 @@ struct clq_groups_grid {
 };
 
 /* A block's rows stay in a part of the second-level cache; every block of rows unpacks all weights, so they are not few.
- * Up to 16 units of at least half a million products; rows are split for that only where there are few panels. */
-static inline struct clq_groups_grid clq_groups_grid_make(size_t m, size_t n, size_t k)
+ * limbs: bytes of an element. Up to 16 units of at least half a million products; rows are split for that only where there
+ * are few panels. */
+static inline struct clq_groups_grid clq_groups_grid_make(size_t m, size_t n, size_t k, size_t limbs)
 {
     enum { ROWS_BYTES = 768 * 1024, MOST_ROWS = 512, LEAST_ROWS = 48, UNITS = 16, UNIT_WORK = 1 << 19 };
-    const size_t fit = ROWS_BYTES / k, most = fit > MOST_ROWS ? MOST_ROWS : fit < LEAST_ROWS ? LEAST_ROWS : fit;
+    const size_t fit = ROWS_BYTES / limbs / k, most = fit > MOST_ROWS ? MOST_ROWS : fit < LEAST_ROWS ? LEAST_ROWS : fit;
     const size_t count = clq_groups_panels(n);
     if (m == 0 || count == 0) return (struct clq_groups_grid){0};
     const double work = (double)m * (double)(count * CLQ_GROUPS_WIDTH) * (double)k / UNIT_WORK;

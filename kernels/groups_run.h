@@ -416,7 +416,7 @@ static void clq_groups_few_rows(const struct clq_gemm_u4_args *g, size_t panel, 
 static void clq_groups_run(const struct clq_gemm_u4_args *g)
 {
     const struct clq_groups *p = g->packed;
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k);
+    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
     const struct clq_groups_parts part = clq_groups_parts_make(g);
     const size_t count = clq_groups_panels(g->n);
     uint8_t *rows = (uint8_t *)g->scratch + part.rows;

@@ -11,8 +11,10 @@
 static const struct type {
     const char *name;
     clq_dtype input;
-} types[] = {{"s8s8", CLQ_DTYPE_S8}, {"u8s8", CLQ_DTYPE_U8}};
-enum { N_TYPES = 2 };
+    size_t group; /* of 4-bit weights, or 0 */
+} types[] = {{"s8s8", CLQ_DTYPE_S8, 0},      {"u8s8", CLQ_DTYPE_U8, 0},       {"s8u4-g32", CLQ_DTYPE_S8, 32},
+             {"s8u4-g128", CLQ_DTYPE_S8, 128}, {"f32u4-g32", CLQ_DTYPE_F32, 32}, {"f32u4-g128", CLQ_DTYPE_F32, 128}};
+enum { N_TYPES = sizeof types / sizeof *types };
 
 struct run {
     const struct clq_settings *s;
@@ -45,7 +47,7 @@ static void measure(struct run *r, struct clq_work *w, clq_status st, struct clq
         }
         return;
     }
-    const bool cpu = strcmp(clq_context_device(r->ctx), "cpu") == 0, product = w->kind == CLQ_WORK_GEMM || w->kind == CLQ_WORK_CONV;
+    const bool cpu = strcmp(clq_context_device(r->ctx), "cpu") == 0, product = w->kind <= CLQ_WORK_CONV;
     const struct clq_job job = {clq_work_run, w, w->operations, w->bytes, !product && w->kind != CLQ_WORK_HISTOGRAM, is_signed};
     const struct clq_bench_options o = {.seconds = r->s->seconds, .cores = (int)r->s->threads, .level = cpu && product ? w->kernel : ""};
     clq_bench_run(&row.bench, &job, &o);
@@ -64,10 +66,12 @@ static void products(struct run *r, const struct clq_gemm_shape *shapes, size_t 
 {
     for (size_t t = 0; t < N_TYPES; t++)
         for (size_t i = 0; i < n && r->code == 0 && wanted(r, types[t].name); i++) {
+            if (types[t].group && shapes[i].m > 1 && !r->s->type) continue;
             char text[CLQ_SHAPE_TEXT];
             struct clq_work w;
             clq_gemm_shape_text(text, &shapes[i]);
-            const clq_status st = clq_work_gemm(&w, r->ctx, &shapes[i], types[t].input, types[t].input, 8);
+            const clq_status st = types[t].group ? clq_work_int4(&w, r->ctx, &shapes[i], types[t].group, types[t].input)
+                                                 : clq_work_gemm(&w, r->ctx, &shapes[i], types[t].input, types[t].input, 8);
             measure(r, &w, st, (struct clq_row){.type = types[t].name, .shape = text}, types[t].input == CLQ_DTYPE_S8);
         }
 }
@@ -224,7 +228,9 @@ const struct clq_bench_command clq_bench_gemm = {
             "Times INT8 matrix products through the library: codes in, codes out, weights packed before. Prints for each the median\n"
             "time, its rate and " BESIDE ":\n"
             "instructions with all operands in registers, or reading a working set of the same size, whichever allows less. An\n"
-            "OpenCL device is timed with transfers and without a share. Suites: default (12 shapes), transformer. Types: s8s8, u8s8.",
+            "OpenCL device is timed with transfers and without a share. Suites: default (12 shapes), transformer. Types: s8s8, u8s8, and\n"
+            "where named, with 4-bit weights and float results: s8u4-g32, s8u4-g128 (rows rounded to 8 bits in the call), f32u4-g32,\n"
+            "f32u4-g128 (float rows).",
     .example = "  clquant bench gemm\n"
                "  clquant bench gemm 128x3072x768 1x4096x4096 --type u8s8 --threads 1\n"
                "  clquant bench gemm --suite transformer --json\n",
@@ -236,10 +242,11 @@ const struct clq_bench_command clq_bench_gemv = {
     .options = " type threads csv ",
     .most_words = MOST_WORDS,
     .help = "gemv [NxK ...] [options]\n\n"
-            "Times INT8 products of one row, which stream the weights: median time, GB/s, and\n" BESIDE ",\n"
-            "which is reading a working set of the same size. Types: s8s8, u8s8.",
+            "Times INT8 and INT4 products of one row, which stream the weights: median time, GB/s, and\n" BESIDE ",\n"
+            "which is reading a working set of the same size. Types: s8s8, u8s8; 4-bit weights in groups of 32 and 128 with a row that\n"
+            "the call rounds to 8 bits, s8u4-g32 and s8u4-g128, or that stays float, f32u4-g32 and f32u4-g128.",
     .example = "  clquant bench gemv\n"
-               "  clquant bench gemv 4096x11008 --threads 1 --csv\n",
+               "  clquant bench gemv 4096x11008 --type f32u4-g32 --threads 1 --csv\n",
     .run = bench_gemv,
 };
 

@@ -81,7 +81,7 @@ static void print_line(const struct clq_row *w)
     const struct clq_bench *b = &w->bench;
     char count[16] = "";
     if (w->layers) snprintf(count, sizeof count, "%dx", w->layers);
-    printf("%-11s %-5s %3s %-38s %-8s %-12s %d thread%s %11.2f us +-%2.0f%%", w->op, w->type, count, w->shape, w->device, w->kernel, w->threads,
+    printf("%-11s %-10s %3s %-38s %-8s %-12s %d thread%s %11.2f us +-%2.0f%%", w->op, w->type, count, w->shape, w->device, w->kernel, w->threads,
            w->threads == 1 ? " " : "s", b->seconds * 1e6, 50 * b->spread);
     const bool memory = b->operations <= 0 || strcmp(b->ceiling, "read") == 0 || strcmp(b->ceiling, "copy") == 0;
     printf(" %8.1f %s", (memory ? b->bytes : b->operations) * 1e-9, memory ? "GB/s" : "GOPS");

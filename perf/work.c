@@ -103,6 +103,33 @@ clq_status clq_work_gemm(struct clq_work *w, clq_context *ctx, const struct clq_
     return CLQ_OK;
 }
 
+clq_status clq_work_int4(struct clq_work *w, clq_context *ctx, const struct clq_gemm_shape *s, size_t group, clq_dtype input)
+{
+    struct clq_rng rng = clq_rng_make(CLQ_SEED, "int4", s->n);
+    clq_int4_info info;
+    *w = (struct clq_work){.kind = CLQ_WORK_INT4, .ctx = ctx, .gemm_shape = *s, .input = input, .output = CLQ_DTYPE_F32};
+    const size_t groups = clq_int4_groups(s->k, group), codes = s->n * ((s->k + 1) / 2), scales = s->n * groups;
+    w->x = room((double)s->m * (double)s->k, sizeof(float));
+    w->w = room((double)codes + 2 * (double)scales + 1, 1);
+    w->y = room((double)s->m * (double)s->n, sizeof(float));
+    if (!w->x || !w->w || !w->y) return spoil(w, CLQ_ERR_OUT_OF_MEMORY);
+    w->x_bytes = s->m * s->k * sizeof(float);
+    w->y_bytes = s->m * s->n * sizeof(float);
+    w->w_bytes = codes + 2 * scales;
+    draw_reals(&rng, w->x, s->m * s->k, 0);
+    draw_codes(&rng, w->w, codes);
+    uint16_t *scale = (uint16_t *)(void *)(w->w + (codes + 1) / 2 * 2);
+    for (size_t i = 0; i < scales; i++) scale[i] = (uint16_t)(0x2000 + clq_rng_below(&rng, 1024)); /* from 2^-7 on */
+    const clq_int4_desc d = {.n = s->n, .k = s->k, .group = group, .codes = (const uint8_t *)w->w, .scale = scale, .scale_dtype = CLQ_DTYPE_F16};
+    const clq_status st = clq_int4_prepare(&w->int4, ctx, &d);
+    if (st != CLQ_OK) return spoil(w, st);
+    clq_int4_describe(&info, w->int4);
+    w->kernel = info.kernel;
+    w->bytes = (double)w->x_bytes + (double)w->w_bytes + (double)w->y_bytes;
+    w->operations = 2.0 * (double)s->m * (double)s->n * (double)s->k;
+    return CLQ_OK;
+}
+
 clq_status clq_work_conv(struct clq_work *w, clq_context *ctx, const struct clq_conv_shape *s, clq_dtype output)
 {
     clq_product_info info;
@@ -161,6 +188,10 @@ void clq_work_run(void *state)
     clq_status st = CLQ_OK;
     switch (w->kind) {
     case CLQ_WORK_GEMM: st = clq_gemm_run(w->gemm, w->x, s->k, s->m, w->y, s->n); break;
+    case CLQ_WORK_INT4:
+        if (w->input == CLQ_DTYPE_S8) st = clq_int4_run_real(w->int4, w->x, s->k, s->m, w->y, s->n);
+        else st = clq_int4_run_float(w->int4, w->x, w->input, s->k, s->m, w->y, s->n);
+        break;
     case CLQ_WORK_CONV: st = clq_conv_run(w->conv, w->x, 1, w->y); break;
     case CLQ_WORK_QUANTIZE: st = clq_quantize_array(w->ctx, w->y, w->x, &p); break;
     case CLQ_WORK_DEQUANTIZE: st = clq_dequantize_array(w->ctx, w->y, w->x, &p); break;
@@ -172,6 +203,7 @@ void clq_work_run(void *state)
 void clq_work_free(struct clq_work *w)
 {
     clq_gemm_free(w->gemm);
+    clq_int4_free(w->int4);
     clq_conv_free(w->conv);
     clq_histogram_free(w->histogram);
     free(w->x);
@@ -180,6 +212,7 @@ void clq_work_free(struct clq_work *w)
     free(w->bias);
     free(w->multiplier);
     w->gemm = NULL;
+    w->int4 = NULL;
     w->conv = NULL;
     w->histogram = NULL;
     w->x = w->y = w->w = NULL;

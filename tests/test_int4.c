@@ -85,11 +85,53 @@ static void check_reference(const struct data *d, const struct shape *s, clq_dty
     }
 }
 
+/* What rounds: every element to half a unit, the sums of pieces, and their sum. */
+static void check_float(const struct data *d, const struct shape *s, clq_dtype dtype, const float *y)
+{
+    const size_t group = s->group ? s->group : s->k;
+    for (size_t m = 0; m < s->m; m++) {
+        float most = 0;
+        for (size_t k = 0; k < s->k; k++) most = fmaxf(most, fabsf(d->x[m * s->k + k]));
+        for (size_t n = 0; n < s->n; n++) {
+            double sum = 0, size = 0;
+            for (size_t k = 0; k < s->k; k++) {
+                const size_t i = n * d->groups + k / group;
+                const double w = (code_at(d, s, n, k) - (d->zero ? d->zero[i] : 8)) * (double)scale_of(d, dtype, i);
+                sum += (double)d->x[m * s->k + k] * w;
+                size += fabs(w) * (double)most;
+            }
+            sum += (double)d->bias[n];
+            const double bound = 0x1p-22 * size + (double)(s->k / 256 + d->groups + 8) * 0x1p-24 * (size + fabs((double)d->bias[n]));
+            assert_true(fabs(sum - (double)y[m * s->n + n]) <= bound);
+        }
+    }
+}
+
+/* Rows of floats that binary16 holds give the same bits in both types. */
+static void run_floats(const struct data *d, const struct shape *s, clq_int4 *p, size_t t, float *y_ref, float *y)
+{
+    float *out = t == 0 ? y_ref : y, *rounded = block(s->m * s->k * 4);
+    uint16_t *half = block(s->m * s->k * 2);
+    memset(y, 0xaa, s->m * s->n * 4);
+    OK(targets[t].ctx, clq_int4_run_float(p, d->x, CLQ_DTYPE_F32, s->k, s->m, out, s->n));
+    same(y_ref, out, s->m * s->n * 4, &targets[t], "a product of floats");
+    for (size_t i = 0; i < s->m * s->k; i++) {
+        half[i] = (uint16_t)(rnd() % 0x7000u + (rnd() % 2 << 15));
+        const float v = half[i] >> 10 & 31 ? ldexpf((float)(1024 + (half[i] & 1023)), (half[i] >> 10 & 31) - 25) : ldexpf((float)(half[i] & 1023), -24);
+        rounded[i] = half[i] >> 15 ? -v : v;
+    }
+    float *other = block(s->m * s->n * 4);
+    OK(targets[t].ctx, clq_int4_run_float(p, rounded, CLQ_DTYPE_F32, s->k, s->m, y, s->n));
+    OK(targets[t].ctx, clq_int4_run_float(p, half, CLQ_DTYPE_F16, s->k, s->m, other, s->n));
+    same(y, other, s->m * s->n * 4, &targets[t], "a product of float16");
+    free(other), free(half), free(rounded);
+}
+
 static void check_product(struct shape s, clq_dtype dtype, bool points)
 {
     struct data d = make(&s, dtype, points);
     int8_t *a = block(s.m * s.k);
-    float *scale_a = block(s.m * 4), *y_ref = block(s.m * s.n * 4), *y = block(s.m * s.n * 4);
+    float *scale_a = block(s.m * 4), *y_ref = block(s.m * s.n * 4), *y_float = block(s.m * s.n * 4), *y = block(s.m * s.n * 4);
     check_weights(&d, &s, dtype);
     OK(ref, clq_quantize_rows(ref, a, scale_a, d.x, s.k, s.m, s.k));
     for (size_t t = 0; t < n_targets; t++) {
@@ -108,6 +150,7 @@ static void check_product(struct shape s, clq_dtype dtype, bool points)
             else OK(ctx, clq_int4_run(p, a, scale_a, s.k, s.m, out, s.n));
             same(y_ref, real ? y : out, s.m * s.n * 4, &targets[t], real ? "a real product" : "a product");
         }
+        run_floats(&d, &s, p, t, y_float, y);
         clq_int4_info info;
         clq_int4_describe(&info, p);
         assert_true(info.bytes >= s.n * (s.k / 2));
@@ -115,7 +158,8 @@ static void check_product(struct shape s, clq_dtype dtype, bool points)
         clq_int4_free(p);
     }
     check_reference(&d, &s, dtype, a, scale_a, y_ref);
-    free(a), free(scale_a), free(y_ref), free(y);
+    check_float(&d, &s, dtype, y_float);
+    free(a), free(scale_a), free(y_ref), free(y_float), free(y);
     drop(&d);
 }
 
@@ -188,6 +232,9 @@ static void test_wrong_arguments(void **state)
     expect(clq_int4_run_real(p, x, 3, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "k = 4");
     expect(clq_int4_run_real(p, x, 4, 1, y, 1), CLQ_ERR_INVALID_ARGUMENT, "ldy");
     expect(clq_int4_run_real(p, y, 4, 2, y, 2), CLQ_ERR_INVALID_ARGUMENT, "overlap");
+    expect(clq_int4_run_float(p, x, CLQ_DTYPE_F32, 3, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "k = 4");
+    expect(clq_int4_run_float(p, x, CLQ_DTYPE_S8, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "int8");
+    expect(clq_int4_run_float(p, NULL, CLQ_DTYPE_F16, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "NULL");
     expect(clq_int4_run(p, (const int8_t *)x, NULL, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "scale_a");
     OK(ref, clq_int4_run_real(p, NULL, 0, 0, NULL, 0));
     clq_int4_free(p);

@@ -98,6 +98,7 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_X86_ROWS("conv_u8s8", 1),
     CLQ_ALL_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     {"gemm_s8u4", "generic", "gemm_u4", "gemm_s8u4", "-DCLQ_ROWS=4", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
+    {"gemm_f32u4", "generic", "gemm_u4", "gemm_f32u4", "-DCLQ_ROWS=4 -DCLQ_REAL=1", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
     CLQ_GENERIC_ROW("conv_u8s8", "conv", "conv_u8s8"),
     CLQ_PLAIN_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     CLQ_GENERIC_ROW("conv_grouped_u8s8", "conv", "conv_u8s8"),
