@@ -303,12 +303,17 @@ CLQ_INLINE void clq_groups_few_dots(CLQ_V c[CLQ_FEW_ROWS][CLQ_FEW_VECTORS], cons
 {
     for (; k8 > 0; k8--, from += CLQ_GROUPS_ROW, a += 8) {
         CLQ_V even[4], odd[4];
-        if (mr == 1) { /* as many columns as the registers hold */
-            const CLQ_V x = CLQ_MM(set1_epi32)(*(const clq_dword *)a), z = CLQ_MM(set1_epi32)(*(const clq_dword *)(a + 4));
+        if (nv > CLQ_PAIR_VECTORS) { /* as many columns as the registers hold */
+            CLQ_V x[CLQ_LIMBS], z[CLQ_LIMBS];
+            CLQ_UNROLL for (int i = 0; i < CLQ_LIMBS; i++)
+            {
+                const clq_dword *at = (const clq_dword *)(a + (size_t)i * lda);
+                x[i] = CLQ_MM(set1_epi32)(at[0]), z[i] = CLQ_MM(set1_epi32)(at[1]);
+            }
             CLQ_UNROLL for (int j = 0; j < nv; j++)
             {
                 clq_groups_nibbles(&even[0], &odd[0], from + 4 * CLQ_LANES * j);
-                c[0][j] = CLQ_DOTS(c[0][j], even[0], x, odd[0], z);
+                CLQ_UNROLL for (int i = 0; i < CLQ_LIMBS; i++) c[i][j] = CLQ_DOTS(c[i][j], even[0], x[i], odd[0], z[i]);
             }
             continue;
         }

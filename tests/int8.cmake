@@ -12,6 +12,7 @@ if(CMAKE_C_COMPILER_ID STREQUAL "GNU" AND CMAKE_BUILD_TYPE MATCHES "Rel"
   endfunction()
   clq_no_spill(clq_kernels_avx512 gemm_vnni 148)
   clq_no_spill(clq_kernels_avx512 gemm_u4_vnni 9)
+  clq_no_spill(clq_kernels_avx512 gemm_u4_vnni_real 4)
   clq_no_spill(clq_kernels_avx512 dwconv_quads 12)
   clq_no_spill(clq_kernels_avx512 dwconv 2)
   clq_no_spill(clq_kernels_avx2 gemm_narrow 6)

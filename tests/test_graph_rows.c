@@ -212,8 +212,51 @@ static void test_four_bits(void **state)
     }
 }
 
+/* MatMulNBits of another accuracy level than 4: real rows, the bits of the reference. */
+static void test_real_rows(void **state)
+{
+    (void)state;
+    enum { GROUP = 16, GROUPS = (K + GROUP - 1) / GROUP, CODES = GROUPS * GROUP / 2 };
+    struct net g;
+    struct weights4 w;
+    struct feed f;
+    struct kinds k;
+    uint8_t codes[N * CODES] = {0}, zeros[N * (GROUPS + 1) / 2] = {0}, plain[N * K / 2] = {0};
+    net_start(&g, 21);
+    g.m.opsets[g.m.n_opsets++] = (struct clq_opset){"com.microsoft", 1};
+    net_in(&g, "x", CLQ_DTYPE_F32, DIMS(ROWS, K));
+    random_weights4(&w, &g, GROUP, false);
+    for (size_t n = 0; n < N; n++) {
+        for (size_t i = 0; i < K; i++) put(codes + n * CODES, i, w.code[n * K + i]), put(plain + n * K / 2, i, w.code[n * K + i]);
+        for (size_t b = 0; b < GROUPS; b++) put(zeros + n * ((GROUPS + 1) / 2), b, w.zero[n * GROUPS + b]);
+    }
+    const char *c = net_const(&g, NULL, CLQ_DTYPE_U8, DIMS(N, GROUPS, GROUP / 2), codes);
+    const char *s = net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(N * GROUPS), w.scale);
+    const char *z = net_const(&g, NULL, CLQ_DTYPE_U8, DIMS(N * ((GROUPS + 1) / 2)), zeros);
+    net_out(&g, net_op(&g, "MatMulNBits", "x %s %s %s", c, s, z));
+    g.m.graph.nodes[g.m.graph.n_nodes - 1].domain = "com.microsoft";
+    net_int(&g, "K", K), net_int(&g, "N", N), net_int(&g, "block_size", GROUP), net_int(&g, "bits", 4);
+    net_sort(&g);
+    feed_start(&f, &g, 1, -2, 3);
+    struct clq_context *ctx = net_context(2, NULL);
+    net_run(&f, ctx, &g.m, NULL, &k);
+    float want[ROWS * N];
+    struct clq_kernels ref;
+    struct clq_gemm_u4_args a = {.m = ROWS, .n = N, .k = K, .group = GROUP, .a = f.in[0].data, .lda = K, .weight = plain, .scale = w.scale, .zero_point = w.zero, .y = want, .ldy = N};
+    clq_kernels_init(&ref, 0);
+    ref.gemm_f32u4_plan(&a);
+    a.unit_end = a.units;
+    ref.gemm_f32u4(&a);
+    assert_memory_equal(want, f.out[0].data, sizeof want);
+    assert_int_equal(k.n[CLQ_STEP_Q4GEMM], 1);
+    assert_int_equal(k.n[CLQ_STEP_QUANTIZE_ROWS] + k.n[CLQ_STEP_OP] + k.n[CLQ_STEP_MATMUL], 0);
+    feed_drop(&f, true);
+    clq_context_free(ctx);
+    net_end(&g);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_spelled_out), cmocka_unit_test(test_left_alone), cmocka_unit_test(test_four_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_spelled_out), cmocka_unit_test(test_left_alone), cmocka_unit_test(test_four_bits), cmocka_unit_test(test_real_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,8 +49,9 @@ struct clq_nibbles {
     uint8_t *codes, *zero; /* zero NULL: 8 */
     float *scale;
     int bias;              /* value, or -1 */
+    bool real;             /* rows stay real */
 };
-/* *found: the step is a product with such weights that may run on 8-bit rows. */
+/* *found: the step is a product with such weights. */
 clq_status clq_nibbles_of(struct clq_nibbles *out, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err);
 
 /* MatMulNBits with constant weights that stays in float becomes a float product. */

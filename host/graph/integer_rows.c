@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Products whose activations are quantized while running, one scale per row (token). Two forms arrive here: integer products
  * spelled out in standard operators, as qdq_rows.c writes them, and products with 4-bit weights, which run on 8-bit rows as
- * onnxruntime's accuracy level 4 does. Rows that several products read are quantized once. */
+ * onnxruntime's accuracy level 4 does, or on real rows where the file asks for another level. Rows that several products read are
+ * quantized once. */
 #include <math.h>
 #include <string.h>
 
@@ -193,7 +194,7 @@ static clq_status rows_before(struct clq_program *p, int i, int x, int *codes, i
     return CLQ_OK;
 }
 
-/* A product with constant 4-bit weights: DequantizeLinear before MatMul or Gemm, or MatMulNBits that allows 8-bit rows. */
+/* A product with constant 4-bit weights: DequantizeLinear before MatMul or Gemm, or MatMulNBits. */
 static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err)
 {
     struct clq_step *s = &p->steps[*i];
@@ -203,9 +204,9 @@ static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err
     bool found = false;
     CLQ_TRY(clq_nibbles_of(&w, p, s, &found, err));
     if (!found) return CLQ_OK;
-    int codes, scale, bias = w.bias;
-    bool inserted;
-    CLQ_TRY(rows_before(p, *i, s->in[0], &codes, &scale, &inserted, err));
+    int codes = s->in[0], scale = -1;
+    bool inserted = false;
+    if (!w.real) CLQ_TRY(rows_before(p, *i, s->in[0], &codes, &scale, &inserted, err));
     if (inserted) ++*i;
     s = &p->steps[*i];
     int *in = clq_arena_array(&p->arena, 3, sizeof *in);
@@ -213,8 +214,8 @@ static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err
     in[0] = codes;
     in[1] = scale;
     s->in = in;
-    s->n_in = 2;
-    s->bias = bias;
+    s->n_in = w.real ? 1 : 2;
+    s->bias = w.bias;
     s->kind = CLQ_STEP_Q4GEMM;
     s->gemm4 = (struct clq_gemm_u4_args){.n = w.n, .k = w.k, .group = w.group, .weight = w.codes, .scale = w.scale, .zero_point = w.zero};
     clq_program_count_uses(p);

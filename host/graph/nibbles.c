@@ -111,13 +111,14 @@ static bool absent(const struct clq_step *s, int k)
 static clq_status from_nbits(struct clq_nibbles *w, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err)
 {
     int64_t k = clq_node_int(s->node, "K", 0), n = clq_node_int(s->node, "N", 0), block = clq_node_int(s->node, "block_size", 0);
-    if (clq_node_int(s->node, "bits", 4) != 4 || clq_node_int(s->node, "accuracy_level", 0) != 4) return CLQ_OK;
+    const bool real = clq_node_int(s->node, "accuracy_level", 0) != 4; /* only level 4 allows 8-bit rows */
+    if (clq_node_int(s->node, "bits", 4) != 4 || (real && block % 8 != 0)) return CLQ_OK;
     if (k < 1 || n < 1 || block < 16 || k > 1 << 24 || n > 1 << 24 || block > 1 << 20 || !absent(s, 4)) return CLQ_OK;
     size_t groups = (size_t)((k + block - 1) / block), bytes = (size_t)block / 2, zeros = (groups + 1) / 2;
     if (!constant_of(p, s, 1, CLQ_DTYPE_U8, (size_t)n * groups * bytes) || !constant_of(p, s, 2, CLQ_DTYPE_F32, (size_t)n * groups)) return CLQ_OK;
     if (!absent(s, 3) && !constant_of(p, s, 3, CLQ_DTYPE_U8, (size_t)n * zeros)) return CLQ_OK;
     if (!absent(s, 5) && !constant_of(p, s, 5, CLQ_DTYPE_F32, (size_t)n)) return CLQ_OK;
-    *w = (struct clq_nibbles){.n = (size_t)n, .k = (size_t)k, .group = (size_t)block, .bias = absent(s, 5) ? -1 : s->in[5]};
+    *w = (struct clq_nibbles){.n = (size_t)n, .k = (size_t)k, .group = (size_t)block, .bias = absent(s, 5) ? -1 : s->in[5], .real = real};
     CLQ_TRY(allocate(w, p, err));
     const uint8_t *codes = p->values[s->in[1]].t.data, *zero = absent(s, 3) ? NULL : p->values[s->in[3]].t.data;
     memcpy(w->scale, p->values[s->in[2]].t.data, w->n * groups * sizeof(float));

@@ -213,7 +213,7 @@ static clq_status prepare_q4gemm(struct clq_program *p, struct clq_step *s, stru
     g->lda = g->k;
     g->ldy = g->n;
     g->flipped = true;
-    p->ctx->kernels.gemm_s8u4_plan(g);
+    (s->n_in > 1 ? p->ctx->kernels.gemm_s8u4_plan : p->ctx->kernels.gemm_f32u4_plan)(g);
     if (g->packed_bytes > 0) {
         g->packed = clq_arena_alloc(&p->arena, g->packed_bytes);
         if (!g->packed) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

@@ -47,7 +47,7 @@ enum clq_step_kind {
     CLQ_STEP_QUANTIZE_ROWS, /* float -> u8 with zero point 128, and one scale per row in out[1] */
     CLQ_STEP_QCONV,
     CLQ_STEP_QGEMM,      /* float results may have in[1], one scale per row, and bias, residual and act of the float steps */
-    CLQ_STEP_Q4GEMM,     /* 4-bit weights in groups on rows of codes; in[1]: their scales */
+    CLQ_STEP_Q4GEMM,     /* 4-bit weights in groups on rows of codes, in[1]: their scales, or on real rows without in[1] */
     CLQ_STEP_QADD,
     CLQ_STEP_QMUL,
     CLQ_STEP_QLUT,     /* a unary function, or a change of scale, on codes */

@@ -54,7 +54,7 @@ static void gemm4_units(void *state, size_t begin, size_t end, int thread)
     a.unit_begin = begin;
     a.unit_end = end;
     a.scratch = (char *)j->p->scratch + (size_t)thread * j->p->scratch_bytes;
-    j->p->ctx->kernels.gemm_s8u4(&a);
+    (j->s->n_in > 1 ? j->p->ctx->kernels.gemm_s8u4 : j->p->ctx->kernels.gemm_f32u4)(&a);
 }
 
 static void pool_rows(void *state, size_t begin, size_t end, int thread)
@@ -361,7 +361,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
         return CLQ_OK;
     case CLQ_STEP_Q4GEMM:
         s->gemm4.a = data(p, s->in[0]);
-        s->gemm4.scale_a = data(p, s->in[1]);
+        if (s->n_in > 1) s->gemm4.scale_a = data(p, s->in[1]);
         s->gemm4.bias = data(p, s->bias);
         s->gemm4.y = data(p, s->out[0]);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm4.units, gemm4_units, &j);
