@@ -62,11 +62,12 @@ static void measure(struct run *r, struct clq_work *w, clq_status st, struct clq
 }
 
 /* ---- Products ---- */
-static void products(struct run *r, const struct clq_gemm_shape *shapes, size_t n)
+/* 4-bit weights only where they are named, or for one row. */
+static void products(struct run *r, const struct clq_gemm_shape *shapes, size_t n, bool one_row)
 {
     for (size_t t = 0; t < N_TYPES; t++)
         for (size_t i = 0; i < n && r->code == 0 && wanted(r, types[t].name); i++) {
-            if (types[t].group && shapes[i].m > 1 && !r->s->type) continue;
+            if (types[t].group && !one_row && !r->s->type) continue;
             char text[CLQ_SHAPE_TEXT];
             struct clq_work w;
             clq_gemm_shape_text(text, &shapes[i]);
@@ -86,9 +87,9 @@ static void gemm(struct run *r)
         return;
     }
     while (suite[n].m > 0) n++;
-    if (r->s->n_words == 0) products(r, suite, n);
+    if (r->s->n_words == 0) products(r, suite, n, false);
     for (size_t i = 0; i < r->s->n_words && r->code == 0; i++) {
-        if (clq_gemm_shape_parse(&one, r->s->words[i])) products(r, &one, 1);
+        if (clq_gemm_shape_parse(&one, r->s->words[i])) products(r, &one, 1, false);
         else r->code = clq_bench_usage(r->s->command, "expected MxNxK such as 128x3072x768, got", r->s->words[i]);
     }
 }
@@ -100,10 +101,10 @@ static void gemv(struct run *r)
     size_t n = 0;
     char text[CLQ_SHAPE_TEXT];
     while (suite[n].m > 0) n++;
-    if (r->s->n_words == 0) products(r, suite, n);
+    if (r->s->n_words == 0) products(r, suite, n, true);
     for (size_t i = 0; i < r->s->n_words && r->code == 0; i++) {
         snprintf(text, sizeof text, "1x%s", r->s->words[i]);
-        if (clq_gemm_shape_parse(&one, text)) products(r, &one, 1);
+        if (clq_gemm_shape_parse(&one, text)) products(r, &one, 1, true);
         else r->code = clq_bench_usage(r->s->command, "expected NxK such as 4096x4096, got", r->s->words[i]);
     }
 }

@@ -944,7 +944,8 @@ class Bench(Case):
 
     def test_programs(self):
         """Every line has a positive time and rate, and the share is that of a ceiling that was measured."""
-        for words, lines in ((["gemm", "20x33x50", "1x64x64"], 4), (["gemv", "64x100", "--type", "u8s8"], 1), (["quantize", "1e4"], 4),
+        for words, lines in ((["gemm", "20x33x50", "1x64x64"], 4), (["gemv", "64x100", "--type", "u8s8"], 1), (["gemv", "64x99"], 6),
+                             (["gemm", "9x64x100", "--type", "f32u4-g32"], 1), (["quantize", "1e4"], 4),
                              (["conv", "9x8x16-24:k3:s2:p1", "9x9x32-32:k5:p2:g32", "5x5x8-8"], 3), (["histogram", "5000"], 2),
                              (["histogram", "5000", "--zeros", "0"], 1)):
             args = [*words, "--seconds", "0.01", "--threads", "2"]
