@@ -3,7 +3,8 @@
  *
  *   int8-weight   DequantizeLinear per channel
  *   int8-dynamic  a scale per row from its largest magnitude, Round, Cast, MatMulInteger, two multiplications
- *   int4-*        DequantizeLinear of blocks (opset 21), or com.microsoft MatMulNBits with accuracy level 4
+ *   int4-*        DequantizeLinear of blocks (opset 21), or com.microsoft MatMulNBits with accuracy level 4 (for --target ort a
+ *                 Gemm always, which would not be fused with its activation behind it)
  *   int2, ternary, binary   MatMulNBits with 2 bits
  *   nf4, codebook16         Gather from a table by 4-bit codes, times the groups' scales */
 #include <string.h>
@@ -266,6 +267,8 @@ clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
     if (mode->scheme.weight_bits == 8) return widened_weight(w, u, uw);
     const struct clq_group_weights *g = &w->plan->groups[w->plan->mode[i]][i];
     if (g->has_table) return from_table(w, u, g);
-    if (mode->run == CLQ_RUN_ROWS4) return w->plan->matmul_nbits ? nbits(w, u, g, 4) : blocked(w, u, g);
+    /* onnxruntime merges a Gemm with the activation behind it before it looks for DequantizeLinear. */
+    bool direct = w->plan->matmul_nbits || (w->plan->target == CLQ_TARGET_ORT && strcmp(u->op_type, "Gemm") == 0);
+    if (mode->run == CLQ_RUN_ROWS4) return direct ? nbits(w, u, g, 4) : blocked(w, u, g);
     return nbits(w, u, g, 0);
 }
