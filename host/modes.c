@@ -20,8 +20,6 @@ clq_status clq_mode_parse(struct clq_mode *out, const char *name, struct clq_err
     else if (strncmp(name, "nf4-", 4) == 0) out->kind = CLQ_WEIGHT_NF4;
     else if (strcmp(name, "codebook16") == 0) out->kind = CLQ_WEIGHT_CODEBOOK;
     if (out->run == CLQ_RUN_FLOAT || out->run == CLQ_RUN_CODES || s->weight_bits == 8) out->products_only = out->run == CLQ_RUN_ROWS8;
-    if (strcmp(name, "int16-int8") == 0)
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode 'int16-int8': plans may name it, this version does not write it");
     return CLQ_OK;
 }
 

@@ -13,7 +13,7 @@ enum clq_arithmetic {
     CLQ_RUN_CODES,  /* int8: activations with ranges from calibration */
     CLQ_RUN_ROWS8,  /* int8-dynamic: 8-bit rows, 8-bit weights per channel */
     CLQ_RUN_ROWS4,  /* int4-*: 8-bit rows, 4-bit weights in groups */
-    CLQ_RUN_STORED  /* weights are stored in fewer bits and widened when the file is loaded */
+    CLQ_RUN_STORED  /* weights are stored in fewer bits and widened when the file is loaded; int16-int8: inputs rounded to 16 bits */
 };
 
 /* How weights are stored: real = (code - zero) * scale, or table[code] * scale. */

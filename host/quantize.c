@@ -48,7 +48,7 @@ int64_t clq_search_opset(const struct clq_search *s)
     for (int m = 2; m < s->n_modes; m++) {
         const struct clq_mode *mode = &s->modes[m];
         bool table = mode->kind == CLQ_WEIGHT_NF4 || mode->kind == CLQ_WEIGHT_CODEBOOK;
-        if (table || (mode->run == CLQ_RUN_ROWS4 && !s->matmul_nbits)) return 21;
+        if (table || mode->scheme.act_bits == 16 || (mode->run == CLQ_RUN_ROWS4 && !s->matmul_nbits)) return 21;
     }
     return 13;
 }
@@ -122,8 +122,10 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     if (!s->records) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     bool int8 = (!o->candidates || clq_mode_listed(o->candidates, "int8")) && (!o->uniform || strcmp(o->uniform, "int8") == 0);
     for (int i = 0; i < s->units.n_units; i++) {
-        s->records[i] = (struct clq_unit_record){.capable = int8, .f32_us = -1, .int8_us = -1, .device_us = -1, .noise = -1,
-                                                 .reason = int8 ? NULL : "int8 is not among the allowed modes"};
+        bool stored = s->units.units[i].kind == CLQ_UNIT_STORED;
+        s->records[i] = (struct clq_unit_record){.capable = int8 && !stored, .f32_us = -1, .int8_us = -1, .device_us = -1, .noise = -1,
+                                                 .reason = stored ? "it computes in float; int8-weight stores it in fewer bits" :
+                                                           int8   ? NULL : "int8 is not among the allowed modes"};
     }
     leave_quantized(s);
     bool biased = false;
@@ -209,6 +211,12 @@ static clq_status take_point(struct clq_result *r, const clq_quantize_options *o
     return o->pick ? clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "point '%s': there is none of this id", o->pick) : CLQ_OK;
 }
 
+/* A table of 4 bits costs more than the products' weights do, so it has to be a candidate to be chosen. */
+static bool in_uniform(const struct clq_search *s, int i, int mode)
+{
+    return s->extra[mode][i].capable && (s->units.units[i].kind != CLQ_UNIT_STORED || s->modes[mode].scheme.weight_bits == 8);
+}
+
 static clq_status search_plan(struct clq_result *r, const clq_quantize_options *o, int calibrator, struct decision *d, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -224,7 +232,7 @@ static clq_status search_plan(struct clq_result *r, const clq_quantize_options *
         int mode = 0;
         for (int m = 0; m < s->n_modes; m++)
             if (strcmp(s->modes[m].scheme.mode, o->uniform) == 0) mode = m;
-        for (int i = 0; i < n; i++) d->mode[i] = (uint8_t)(mode < 2 ? mode && s->records[i].capable : s->extra[mode][i].capable ? mode : 0);
+        for (int i = 0; i < n; i++) d->mode[i] = (uint8_t)(mode < 2 ? mode && s->records[i].capable : in_uniform(s, i, mode) ? mode : 0);
         d->choice.feasible = true;
         return CLQ_OK;
     }
@@ -323,6 +331,7 @@ static clq_status final_values(struct clq_whole_values *v, struct clq_result *r,
     clq_search_values(v, kept ? &exact : &d->final);
     if (!kept && clq_budget_has(b, CLQ_BOUND_SIZE)) bytes = r->n_bytes;
     for (int i = 0; i < s->units.n_units; i++) {
+        if (s->units.units[i].kind == CLQ_UNIT_STORED && !clq_search_has_choice(s, i)) continue;
         params += s->units.units[i].params;
         bits += s->units.units[i].params * (kept ? 32 : s->modes[d->mode[i]].scheme.weight_bits);
     }

@@ -472,6 +472,7 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
     CLQ_TRY(build_tensors(&w, s, err));
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) w.problem.bound[a] = INFINITY;
     for (int i = 0; i < s->units.n_units; i++) {
+        if (w.layer_of[i] < 0 && s->units.units[i].kind == CLQ_UNIT_STORED) continue;
         j.params += s->units.units[i].params;
         if (w.layer_of[i] < 0) j.fixed += s->units.units[i].params;
     }

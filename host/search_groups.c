@@ -42,15 +42,25 @@ bool clq_search_wants_moments(const struct clq_search *s)
     return groups && (strcmp(s->algorithm, "gptq") == 0 || strcmp(s->algorithm, "auto") == 0);
 }
 
+/* Whether a mode has a form for a unit. Tables of 4 bits lie in pairs of bytes, and in whole groups. */
+static bool has_form(const struct clq_search *s, const struct clq_mode *mode, const struct clq_unit *u)
+{
+    if (u->kind == CLQ_UNIT_PRODUCT) return !mode->products_only || strcmp(u->op_type, "Conv") != 0;
+    if (u->kind != CLQ_UNIT_STORED) return false;
+    if (mode->run == CLQ_RUN_STORED && mode->scheme.weight_bits == 8) return mode->scheme.act_bits == 32;
+    const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
+    int64_t group = mode->scheme.weight_group > 0 ? mode->scheme.weight_group : w->shape[w->rank - 1];
+    return mode->run == CLQ_RUN_ROWS4 && u->recurrent < 0 && w->shape[1] % 2 == 0 && w->shape[1] % group == 0;
+}
+
 clq_status clq_search_modes(struct clq_search *s, struct clq_error *err)
 {
     for (int m = 2; m < s->n_modes; m++) {
         s->extra[m] = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *s->extra[m]);
         if (!s->extra[m]) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
         for (int i = 0; i < s->units.n_units; i++) {
-            const struct clq_unit *u = &s->units.units[i];
-            bool product = u->kind == CLQ_UNIT_PRODUCT && (!s->modes[m].products_only || strcmp(u->op_type, "Conv") != 0);
-            s->extra[m][i] = (struct clq_mode_record){.capable = product && !s->records[i].fixed && !s->records[i].rule, .noise = -1, .us = -1};
+            bool form = has_form(s, &s->modes[m], &s->units.units[i]);
+            s->extra[m][i] = (struct clq_mode_record){.capable = form && !s->records[i].fixed && !s->records[i].rule, .noise = -1, .us = -1};
         }
     }
     return CLQ_OK;
@@ -114,8 +124,8 @@ static clq_status quantize_unit(struct clq_group_weights *out, struct clq_search
     CLQ_TRY(check_finite(w, err));
     float *weight = by_output(w, u->weight_axis, &job.n, &job.k);
     if (!weight) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    const struct clq_tensor_record *r = &s->tensors[u->in[0]];
-    const float *moments = r->moments && r->moment_k == job.k ? r->moments : NULL;
+    const struct clq_tensor_record *r = u->n_in > 0 ? &s->tensors[u->in[0]] : NULL;
+    const float *moments = r && r->moments && r->moment_k == job.k ? r->moments : NULL;
     double least = INFINITY;
     clq_status st = CLQ_OK;
     job.weight = weight;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Quantizes the weights of every product unit, and computes the correction of its bias: the mean output error that the weights'
+ * Quantizes the constants of every unit to 8 bits, and computes the correction of its bias: the mean output error that the weights'
  * rounding causes, from the mean of each input channel. */
 #include <string.h>
 
@@ -41,6 +41,34 @@ static void correct_bias(const struct clq_search *s, const struct clq_unit *u, c
     }
 }
 
+static clq_status quantize_constant(float **scale, int8_t **codes, struct clq_search *s, const struct clq_const *w, const struct shape *sh, struct clq_error *err)
+{
+    *scale = clq_arena_array(&s->arena, sh->channels, sizeof(float));
+    *codes = clq_arena_array(&s->arena, w->bytes / sizeof(float), 1);
+    if (!*scale || !*codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    struct clq_weight_job job = {.weight = w->data, .outer = sh->outer, .channels = sh->channels, .inner = sh->inner, .clip = s->weight_clip,
+                                 .scale = *scale, .codes = *codes};
+    return clq_weights_quantize(&job, w->name, err);
+}
+
+/* Constants of a unit that computes in float: wanted only where some mode stores them. */
+static clq_status quantize_stored(struct clq_search *s, int i, struct clq_error *err)
+{
+    const struct clq_unit *u = &s->units.units[i];
+    struct clq_unit_weights *uw = &s->weights[i];
+    const struct clq_node *n = &s->model.graph.nodes[u->node];
+    const struct clq_const *w = clq_graph_const(&s->model.graph, n->inputs[u->weight]);
+    struct shape sh = weight_shape(w, u->weight_axis);
+    if (!clq_search_has_choice(s, i)) return CLQ_OK;
+    uw->channels = (int64_t)sh.channels;
+    CLQ_TRY(quantize_constant(&uw->scale, &uw->codes, s, w, &sh, err));
+    uw->ready = true;
+    if (u->recurrent < 0) return CLQ_OK;
+    w = clq_graph_const(&s->model.graph, n->inputs[u->recurrent]);
+    sh = weight_shape(w, u->weight_axis);
+    return quantize_constant(&uw->recurrent_scale, &uw->recurrent_codes, s, w, &sh, err);
+}
+
 static clq_status quantize_unit(struct clq_search *s, int i, struct clq_error *err)
 {
     const struct clq_unit *u = &s->units.units[i];
@@ -48,12 +76,7 @@ static clq_status quantize_unit(struct clq_search *s, int i, struct clq_error *e
     const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
     struct shape sh = weight_shape(w, u->weight_axis);
     uw->channels = (int64_t)sh.channels;
-    uw->scale = clq_arena_array(&s->arena, sh.channels, sizeof(float));
-    uw->codes = clq_arena_array(&s->arena, w->bytes / sizeof(float), 1);
-    if (!uw->scale || !uw->codes) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    struct clq_weight_job job = {.weight = w->data, .outer = sh.outer, .channels = sh.channels, .inner = sh.inner, .clip = s->weight_clip,
-                                 .scale = uw->scale, .codes = uw->codes};
-    CLQ_TRY(clq_weights_quantize(&job, w->name, err));
+    CLQ_TRY(quantize_constant(&uw->scale, &uw->codes, s, w, &sh, err));
     const struct clq_tensor_record *r = &s->tensors[u->in[0]];
     bool correct = s->bias_correction && r->rows > 0 && strcmp(u->op_type, "MatMul") != 0;
     bool conv = strcmp(u->op_type, "Conv") == 0;
@@ -75,6 +98,7 @@ clq_status clq_search_weights(struct clq_search *s, struct clq_error *err)
         if (!clq_context_progress(s->ctx, "quantizing weights", (double)i / (double)s->units.n_units))
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         if (s->units.units[i].kind == CLQ_UNIT_PRODUCT) CLQ_TRY(quantize_unit(s, i, err));
+        if (s->units.units[i].kind == CLQ_UNIT_STORED) CLQ_TRY(quantize_stored(s, i, err));
     }
     return CLQ_OK;
 }

@@ -32,6 +32,7 @@ MODES = (
     ("int4-g32", "qdq", "generic", "MatMulNBits", 1), ("int4-g32", "qdq", "ort", "MatMulNBits", 0), ("int4-g64-asym", "qdq", "ort", "MatMulNBits", 0),
     ("int4-g32", "matmulnbits", "generic", "MatMulNBits", 0), ("int4-g16-asym", "matmulnbits", "generic", "MatMulNBits", 0),
     ("int8-dynamic", "qdq", "generic", "MatMulInteger", 0), ("int8-weight", "qdq", "generic", "MatMulNBits", None),
+    ("int16-int8", "qdq", "generic", "QuantizeLinear", None),
 )
 
 

@@ -198,7 +198,7 @@ static void edit_plan(struct clq_plan_data *p, enum edit e)
     switch (e) {
     case EDIT_MODE: {
         struct clq_error err;
-        assert_int_equal(clq_scheme_from_mode(&c->scheme, "int16-int8", "cpu", &err), CLQ_OK);
+        assert_int_equal(clq_scheme_from_mode(&c->scheme, "int8-dynamic", "cpu", &err), CLQ_OK);
         break;
     }
     case EDIT_LAYER: p->layers[l].name = "somebody else"; break;
@@ -223,7 +223,7 @@ static void test_broken(void **state)
         clq_status status;
         const char *part;
     } expected[EDITS] = {
-        [EDIT_MODE] = {CLQ_ERR_UNSUPPORTED, "int16-int8"},          [EDIT_LAYER] = {CLQ_ERR_INVALID_ARGUMENT, "has no layer"},
+        [EDIT_MODE] = {CLQ_ERR_INVALID_ARGUMENT, "no form in mode"}, [EDIT_LAYER] = {CLQ_ERR_INVALID_ARGUMENT, "has no layer"},
         [EDIT_FEWER] = {CLQ_ERR_INVALID_ARGUMENT, "layers"},   [EDIT_CORRECTION] = {CLQ_ERR_INVALID_ARGUMENT, "bias_correction"},
         [EDIT_TENSOR] = {CLQ_ERR_INVALID_ARGUMENT, "has no tensor"}, [EDIT_DTYPE] = {CLQ_ERR_INVALID_ARGUMENT, "dtype s8"},
         [EDIT_HASH] = {CLQ_ERR_INVALID_ARGUMENT, "another model"}, [EDIT_ALGORITHM] = {CLQ_ERR_INVALID_ARGUMENT, "magic"},

@@ -77,7 +77,9 @@ static const struct cli_spec spec = {
                "\n"
                "Modes that kernels execute: f32, int8 (ranges from calibration), int8-dynamic (a scale per row while running; MatMul\n"
                "and Gemm), int4-gN and int4-channel (4-bit weights, 8-bit rows; MatMul and Gemm). Modes that only store weights in\n"
-               "fewer bits, widened when the file is loaded: int8-weight, int2-gN, ternary, binary, nf4-gN, codebook16. N is a group\n"
+               "fewer bits, widened when the file is loaded: int8-weight (also of LSTM, GRU, RNN and of tables behind Gather, which stay in\n"
+               "codes), int16-int8 (inputs rounded to 16 bits), int2-gN, ternary, binary, nf4-gN, codebook16. Tables may also be int4-gN\n"
+               "where it is among the candidates. N is a group\n"
                "size along the inputs: 16, 32, 64, 128, 256, 512 or 1024; int4 and int2 take -asym behind it for zero points.\n",
     .options = options,
     .least = 1,

@@ -212,7 +212,8 @@ static clq_status rewrite(struct clq_qdq_writer *w, struct clq_arena *arena)
     if (!w->real || !w->scale || !w->zero) return no_memory(w);
     CLQ_TRY(collect_names(w, arena));
     w->rows = clq_arena_array(arena, n, sizeof *w->rows);
-    if (!w->rows) return no_memory(w);
+    w->wide = clq_arena_array(arena, n, sizeof *w->wide);
+    if (!w->rows || !w->wide) return no_memory(w);
     for (int i = 0; i < u->n_units; i++) {
         const struct clq_mode *mode = &w->plan->modes[w->plan->mode[i]];
         if (mode->run == CLQ_RUN_CODES) CLQ_TRY(rewrite_unit(w, i));

@@ -19,6 +19,8 @@ struct clq_unit_weights {
     float *scale;       /* [channels] */
     int8_t *codes;      /* in the file's order */
     double *correction; /* [channels], added to the float bias; NULL: none */
+    float *recurrent_scale;  /* the same of a unit's second constant */
+    int8_t *recurrent_codes;
 };
 
 struct clq_qdq_plan {

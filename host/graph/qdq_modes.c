@@ -2,11 +2,17 @@
  * Products of the modes beside int8, as standard ONNX where that has words for them:
  *
  *   int8-weight   DequantizeLinear per channel
+ *   int16-int8    the same, and its input through QuantizeLinear and DequantizeLinear of int16 (opset 21)
  *   int8-dynamic  a scale per row from its largest magnitude, Round, Cast, MatMulInteger, two multiplications
  *   int4-*        DequantizeLinear of blocks (opset 21), or com.microsoft MatMulNBits with accuracy level 4 (for --target ort a
  *                 Gemm always, which would not be fused with its activation behind it)
  *   int2, ternary, binary   MatMulNBits with 2 bits
- *   nf4, codebook16         Gather from a table by 4-bit codes, times the groups' scales */
+ *   nf4, codebook16         Gather from a table by 4-bit codes, times the groups' scales
+ *
+ * A table that is gathered from stays in its codes while running: rows of codes are gathered and then widened, with whole bytes
+ * also where they hold two 4-bit codes, which every runtime gathers. Recurrent weights are widened as int8-weight's are. */
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "graph/integer.h"
@@ -66,23 +72,69 @@ static bool become(struct clq_qdq_writer *w, struct clq_node *n, const char *dom
 }
 
 /* ---- 8-bit weights ---- */
-static clq_status widened_weight(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+static clq_status widened_constant(struct clq_qdq_writer *w, const struct clq_unit *u, int input, const int8_t *code, const float *scales)
 {
     struct clq_node *n = &w->m->graph.nodes[u->node];
-    const struct clq_const *c = clq_graph_const(&w->m->graph, n->inputs[u->weight]);
+    const struct clq_const *c = clq_graph_const(&w->m->graph, n->inputs[input]);
     int rank = c->rank;
-    int64_t shape[CLQ_MAX_RANK];
+    int64_t shape[CLQ_MAX_RANK], channels = c->shape[u->weight_axis];
     memcpy(shape, c->shape, sizeof shape);
-    size_t bytes = c->bytes / sizeof(float), channels = (size_t)uw->channels;
-    int8_t *zeros = clq_arena_array(&w->m->arena, channels + 1, 1);
-    const char *base = clq_qdq_fresh(w, u->name, "_weight");
+    size_t bytes = c->bytes / sizeof(float);
+    int8_t *zeros = clq_arena_array(&w->m->arena, (size_t)channels + 1, 1);
+    const char *base = clq_qdq_fresh(w, u->name, input == u->recurrent ? "_recurrent" : "_weight");
     if (!zeros || !base) return no_memory(w);
-    const char *codes = clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, rank, shape, uw->codes, bytes);
-    const char *scale = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &uw->channels, uw->scale, channels * sizeof(float));
-    const char *zero = clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_S8, 1, &uw->channels, zeros, channels);
+    const char *codes = clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, rank, shape, code, bytes);
+    const char *scale = clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &channels, scales, (size_t)channels * sizeof(float));
+    const char *zero = clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_S8, 1, &channels, zeros, (size_t)channels);
     const char *real = zero && codes && scale ? clq_qdq_linear(w, false, codes, scale, zero, clq_qdq_fresh(w, base, "_real"), u->weight_axis) : NULL;
     if (!real) return no_memory(w);
-    w->m->graph.nodes[u->node].inputs[u->weight] = real;
+    w->m->graph.nodes[u->node].inputs[input] = real;
+    return CLQ_OK;
+}
+
+/* y = Cast(Gather(codes, index)) * Gather(scales [rows][1], index) */
+static clq_status gathered_codes(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+{
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    const struct clq_const *c = clq_graph_const(&w->m->graph, n->inputs[0]);
+    const char *index = n->inputs[1], *out = n->outputs[0], *base = clq_qdq_fresh(w, u->name, "_table");
+    int64_t shape[2] = {c->shape[0], c->shape[1]}, column[2] = {c->shape[0], 1};
+    const char *codes = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, 2, shape, uw->codes, c->bytes / sizeof(float)) : NULL;
+    const char *scale = codes ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 2, column, uw->scale, (size_t)column[0] * sizeof(float)) : NULL;
+    const char *rows = clq_qdq_fresh(w, out, "_codes");
+    if (!scale || !rows) return no_memory(w);
+    n->inputs[0] = codes;
+    n->outputs[0] = rows;
+    const char *real = op(w, "Cast", rows, NULL, out, "_wide");
+    if (!real || !set_int(w, "to", CLQ_DTYPE_F32)) return no_memory(w);
+    if (!op(w, "Mul", real, op(w, "Gather", scale, index, out, "_scale"), out, "_scaled")) return no_memory(w);
+    w->m->graph.nodes[w->m->graph.n_nodes - 1].outputs[0] = out;
+    return CLQ_OK;
+}
+
+static clq_status widened_weight(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+{
+    if (u->kind == CLQ_UNIT_STORED && u->recurrent < 0) return gathered_codes(w, u, uw);
+    CLQ_TRY(widened_constant(w, u, u->weight, uw->codes, uw->scale));
+    return u->recurrent < 0 ? CLQ_OK : widened_constant(w, u, u->recurrent, uw->recurrent_codes, uw->recurrent_scale);
+}
+
+/* The input in 16 bits, symmetric: the range that calibration chose, to the end that is further from zero. */
+static clq_status wide_input(struct clq_qdq_writer *w, const struct clq_unit *u)
+{
+    int t = u->in[0], input = u->weight == 0 ? 1 : 0;
+    const struct clq_qparams *q = &w->plan->params[t];
+    const char *x = w->m->graph.nodes[u->node].inputs[input];
+    if (!w->wide[t]) {
+        int16_t none = 0;
+        float most = q->scale * (float)(q->zero_point > 255 - q->zero_point ? q->zero_point : 255 - q->zero_point), step = fmaxf(most / 32767, FLT_MIN);
+        const char *base = clq_qdq_fresh(w, x, "_wide"), *scale = base ? number(w, base, "_scale", step) : NULL;
+        const char *zero = scale ? clq_qdq_constant(w, base, "_zero_point", CLQ_DTYPE_S16, 0, NULL, &none, sizeof none) : NULL;
+        const char *codes = zero ? clq_qdq_linear(w, true, x, scale, zero, clq_qdq_fresh(w, base, "_codes"), -1) : NULL;
+        w->wide[t] = codes ? clq_qdq_linear(w, false, codes, scale, zero, clq_qdq_fresh(w, base, "_real"), -1) : NULL;
+        if (!w->wide[t]) return no_memory(w);
+    }
+    w->m->graph.nodes[u->node].inputs[input] = w->wide[t];
     return CLQ_OK;
 }
 
@@ -177,6 +229,64 @@ static clq_status blocked(struct clq_qdq_writer *w, const struct clq_unit *u, co
     return CLQ_OK;
 }
 
+static const char *shifted(struct clq_qdq_writer *w, const char *x, const char *by, const char *direction, const char *base, const char *suffix)
+{
+    const char *y = op(w, "BitShift", x, by, base, suffix);
+    struct clq_attr *a = y ? clq_node_add_attr(w->m, &w->m->graph.nodes[w->m->graph.n_nodes - 1], "direction", CLQ_ATTR_STRING) : NULL;
+    if (!a) return NULL;
+    a->s = direction;
+    a->s_len = strlen(direction);
+    return y;
+}
+
+/* Adds y = Reshape(x) that keeps the first `kept` axes and ends with these sizes. */
+static const char *reshape(struct clq_qdq_writer *w, const char *x, int kept, const int64_t *sizes, int n, const char *base, const char *suffix)
+{
+    int64_t shape[CLQ_MAX_RANK] = {0}, rank = kept + n; /* 0: as in x */
+    if (rank > CLQ_MAX_RANK) return NULL;
+    memcpy(shape + kept, sizes, (size_t)n * sizeof *shape);
+    const char *to = clq_qdq_fresh(w, base, suffix);
+    const char *dims = to ? clq_qdq_constant(w, to, "_shape", CLQ_DTYPE_S64, 1, &rank, shape, (size_t)rank * sizeof *shape) : NULL;
+    return dims ? op(w, "Reshape", x, dims, to, "") : NULL;
+}
+
+/* Rows of bytes, the first half of a row's codes in the low nibbles and the second half in the high ones. */
+static clq_status gathered_nibbles(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_group_weights *g)
+{
+    struct clq_node *n = &w->m->graph.nodes[u->node];
+    const char *index = n->inputs[1], *out = n->outputs[0], *base = clq_qdq_fresh(w, u->name, "_table");
+    size_t half = g->k / 2;
+    int64_t shape[2] = {(int64_t)g->n, (int64_t)half}, grid[3] = {(int64_t)g->n, (int64_t)g->groups, 1}, width = (int64_t)g->k;
+    int64_t parts[2] = {(int64_t)g->groups, (int64_t)g->group};
+    int kept = w->plan->units->tensors[u->out].rank - 1;
+    uint8_t *codes = clq_arena_array(&w->m->arena, g->n * half + 1, 1), four = 4;
+    float *zero = clq_arena_array(&w->m->arena, g->n * g->groups + 1, sizeof *zero);
+    if (!codes || !zero) return no_memory(w);
+    for (size_t r = 0; r < g->n; r++)
+        for (size_t c = 0; c < half; c++) codes[r * half + c] = (uint8_t)(g->codes[r * g->k + c] | g->codes[r * g->k + half + c] << 4);
+    for (size_t i = 0; i < g->n * g->groups; i++) zero[i] = (float)g->zero[i];
+    const char *cn = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_U8, 2, shape, codes, g->n * half) : NULL;
+    const char *sn = cn ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 3, grid, g->scale, g->n * g->groups * sizeof(float)) : NULL;
+    const char *zn = !sn ? NULL : g->symmetric ? number(w, base, "_zero", 8) : clq_qdq_constant(w, base, "_zero", CLQ_DTYPE_F32, 3, grid, zero, g->n * g->groups * sizeof *zero);
+    const char *shift = zn ? clq_qdq_constant(w, base, "_shift", CLQ_DTYPE_U8, 0, NULL, &four, 1) : NULL, *rows = clq_qdq_fresh(w, out, "_codes");
+    if (!shift || !rows) return no_memory(w);
+    n->inputs[0] = cn;
+    n->outputs[0] = rows;
+    const char *up = shifted(w, rows, shift, "LEFT", out, "_up"), *low = up ? shifted(w, up, shift, "RIGHT", out, "_low") : NULL;
+    const char *high = low ? shifted(w, rows, shift, "RIGHT", out, "_high") : NULL, *all = high ? op(w, "Concat", low, high, out, "_all") : NULL;
+    if (!all || !set_int(w, "axis", -1)) return no_memory(w);
+    const char *real = op(w, "Cast", all, NULL, out, "_wide");
+    if (!real || !set_int(w, "to", CLQ_DTYPE_F32)) return no_memory(w);
+    const char *y = reshape(w, real, kept, parts, 2, out, "_groups");
+    if (y && !g->symmetric) zn = op(w, "Gather", zn, index, out, "_zero");
+    y = y ? op(w, "Sub", y, zn, out, "_centered") : NULL;
+    const char *scale = y ? op(w, "Gather", sn, index, out, "_scale") : NULL;
+    y = scale ? op(w, "Mul", y, scale, out, "_scaled") : NULL;
+    if (!y || !reshape(w, y, kept, &width, 1, out, "_flat")) return no_memory(w);
+    w->m->graph.nodes[w->m->graph.n_nodes - 1].outputs[0] = out;
+    return CLQ_OK;
+}
+
 static clq_status need_domain(struct clq_qdq_writer *w)
 {
     struct clq_model *m = w->m;
@@ -264,8 +374,10 @@ clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
     const struct clq_mode *mode = &w->plan->modes[w->plan->mode[i]];
     const struct clq_unit_weights *uw = &w->plan->weights[i];
     if (mode->run == CLQ_RUN_ROWS8) return dynamic_product(w, u, uw);
+    if (mode->scheme.act_bits == 16) CLQ_TRY(wide_input(w, u));
     if (mode->scheme.weight_bits == 8) return widened_weight(w, u, uw);
     const struct clq_group_weights *g = &w->plan->groups[w->plan->mode[i]][i];
+    if (u->kind == CLQ_UNIT_STORED) return gathered_nibbles(w, u, g);
     if (g->has_table) return from_table(w, u, g);
     /* onnxruntime merges a Gemm with the activation behind it before it looks for DequantizeLinear. */
     bool direct = w->plan->matmul_nbits || (w->plan->target == CLQ_TARGET_ORT && strcmp(u->op_type, "Gemm") == 0);

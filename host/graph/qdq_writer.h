@@ -17,6 +17,7 @@ struct clq_qdq_writer {
     const char **real;          /* [tensors] the dequantized value that units on codes read, or NULL */
     const char **scale, **zero; /* [tensors] constants, by group */
     struct clq_qdq_rows *rows;  /* [tensors] */
+    const char **wide;          /* [tensors] the value that products read after 16 bits, or NULL */
     bool is_signed;             /* tensorrt: int8 activations */
     struct clq_error *err;
 };

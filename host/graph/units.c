@@ -83,6 +83,23 @@ static bool product(const struct builder *b, const struct clq_node *n, struct cl
     return true;
 }
 
+/* Describes an operator whose constants can be stored in fewer bits; a table that others read too would be stored twice. */
+static bool stored(const struct builder *b, const struct clq_node *n, struct clq_unit *unit)
+{
+    bool table = clq_node_is(n, "Gather"), recurrent = clq_node_is(n, "LSTM") || clq_node_is(n, "GRU") || clq_node_is(n, "RNN");
+    if (n->n_inputs < (table ? 2 : 3) || (!table && !recurrent)) return false;
+    const struct clq_const *w = weights(b, n->inputs[table ? 0 : 1]), *r = recurrent ? weights(b, n->inputs[2]) : NULL;
+    if (!w || w->rank != (table ? 2 : 3) || w->bytes == 0 || clq_uses_count(&b->uses, w->name) != 1) return false;
+    if (table && clq_node_int(n, "axis", 0) != 0 && clq_node_int(n, "axis", 0) != -2) return false;
+    if (recurrent && (!r || r->rank != 3 || r->bytes == 0 || r->shape[1] != w->shape[1] || clq_uses_count(&b->uses, r->name) != 1)) return false;
+    unit->kind = CLQ_UNIT_STORED;
+    unit->weight = table ? 0 : 1;
+    unit->weight_axis = table ? 0 : 1;
+    unit->recurrent = recurrent ? 2 : -1;
+    unit->params = (double)((w->bytes + (r ? r->bytes : 0)) / sizeof(float));
+    return true;
+}
+
 static bool same_shape(const clq_tensor *a, const clq_tensor *b)
 {
     return a->rank == b->rank && memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) == 0;
@@ -167,7 +184,7 @@ static int tensor_index(struct builder *b, const char *name)
     if (t >= 0 || !v) return t;
     t = u->n_tensors++;
     u->tensors[t] = (struct clq_unit_tensor){.name = name, .producer = -1, .value = (int)(v - b->program->values), .group = t,
-                                             .elements = count(&v->t), .bound_lo = -INFINITY, .bound_hi = INFINITY};
+                                             .elements = count(&v->t), .rank = v->t.rank, .bound_lo = -INFINITY, .bound_hi = INFINITY};
     return clq_map_set(&u->by_tensor, name, t) ? t : -1;
 }
 
@@ -217,11 +234,25 @@ static bool biased_behind(const struct builder *b, int i)
     return false;
 }
 
+/* Nothing around it changes: no tensor of its is ever on codes. */
+static clq_status add_stored(struct builder *b, struct clq_unit *unit, const struct clq_node *n)
+{
+    int k = 0;
+    while (k < n->n_outputs && !activation(b, n->outputs[k])) k++;
+    if (k == n->n_outputs) return CLQ_OK;
+    unit->in = clq_arena_array(&b->u->arena, 1, sizeof(int));
+    unit->out = tensor_index(b, n->outputs[k]);
+    if (!unit->in || unit->out < 0 || !clq_map_set(&b->u->by_node, n->name, b->u->n_units)) return no_memory(b);
+    b->u->units[b->u->n_units++] = *unit;
+    return CLQ_OK;
+}
+
 static clq_status add_unit(struct builder *b, int i, bool *taken)
 {
     const struct clq_node *n = &b->model->graph.nodes[i];
     struct clq_unit unit = {.kind = CLQ_UNIT_LIGHT, .node = i, .act = -1, .name = n->name, .op_type = n->op_type, .weight = -1, .bias = -1,
-                            .bound_lo = -INFINITY, .bound_hi = INFINITY};
+                            .recurrent = -1, .bound_lo = -INFINITY, .bound_hi = INFINITY};
+    if (!taken[i] && stored(b, n, &unit)) return add_stored(b, &unit, n);
     if (taken[i] || n->n_outputs < 1 || !activation(b, n->outputs[0]) || count(&activation(b, n->outputs[0])->t) == 0) return CLQ_OK;
     if (!product(b, n, &unit)) {
         if (moves(b, n)) unit.kind = CLQ_UNIT_MOVE;
@@ -258,7 +289,8 @@ static void mark_float_readers(struct builder *b, const bool *taken)
 {
     const struct clq_graph *g = &b->model->graph;
     for (int i = 0; i < g->n_nodes; i++) {
-        if (taken[i] || clq_map_get(&b->u->by_node, g->nodes[i].name) >= 0) continue;
+        int u = clq_map_get(&b->u->by_node, g->nodes[i].name);
+        if (taken[i] || (u >= 0 && b->u->units[u].kind != CLQ_UNIT_STORED)) continue;
         for (int k = 0; k < g->nodes[i].n_inputs; k++) {
             int t = clq_map_get(&b->u->by_tensor, g->nodes[i].inputs[k]);
             if (t >= 0) b->u->tensors[t].needs_float = true;

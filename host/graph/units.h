@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The units of a plan: each operator that can work on 8-bit codes, together with the activation that is fused into it, and the
- * float tensors between them. Built from a simplified model and its compiled float program, which knows types and shapes. */
+ * The units of a plan: each operator that can work on 8-bit codes, together with the activation that is fused into it, those whose
+ * constants can be stored in fewer bits, and the float tensors between them. Built from a simplified model and its compiled float program, which knows types and shapes. */
 #ifndef CLQ_GRAPH_UNITS_H
 #define CLQ_GRAPH_UNITS_H
 
@@ -10,7 +10,8 @@
 enum clq_unit_kind {
     CLQ_UNIT_PRODUCT,  /* Conv, Gemm, MatMul with constant weights */
     CLQ_UNIT_LIGHT,    /* elementwise, pooling, concatenation: new scale */
-    CLQ_UNIT_MOVE      /* input and output share scale and zero point */
+    CLQ_UNIT_MOVE,     /* input and output share scale and zero point */
+    CLQ_UNIT_STORED    /* Gather from a constant table, LSTM, GRU, RNN: computes in float; its constants can be stored in fewer bits */
 };
 
 struct clq_unit {
@@ -20,11 +21,12 @@ struct clq_unit {
     const char *name;      /* of the node */
     const char *op_type;
     int n_in;
-    int *in;               /* tensors, see clq_units.tensors; one entry per non-constant input */
+    int *in;               /* tensors, see clq_units.tensors; one entry per non-constant input; none of CLQ_UNIT_STORED */
     int out;
     bool float_out;        /* its result stays in float when it works on codes: a MatMul with its bias behind it */
     int weight, bias;      /* input positions of the constants, or -1 */
-    int weight_axis;       /* of the output channels */
+    int weight_axis;       /* of the output channels; of a table its rows */
+    int recurrent;         /* input position of a second constant, with the same axis: the recurrent weights; or -1 */
     float bound_lo, bound_hi; /* of the output, from its activation; -inf, +inf: none */
     double params, macs;
 };
@@ -36,6 +38,7 @@ struct clq_unit_tensor {
     int value;             /* in the float program */
     int group;             /* tensors that share scale and zero point have the same group: the first such tensor */
     size_t elements;
+    int rank;
     float bound_lo, bound_hi;
 };
 

@@ -53,7 +53,7 @@ typedef struct clq_quantize_options {
     const char *target;      /* NULL or "generic", "ort", "tensorrt", "openvino": placement rules of the written file */
     const char *calibrator;  /* NULL or "auto", "minmax", "percentile", "entropy", "mse" */
     const char *uniform;     /* NULL, or a mode: forces it wherever it is supported. Modes: "f32", "int8", "int8-dynamic",
-                                "int8-weight", "int4-gN", "int4-channel", "int2-gN" (these with "-asym" or without), "ternary",
+                                "int8-weight", "int16-int8", "int4-gN", "int4-channel", "int2-gN" (these with "-asym" or without), "ternary",
                                 "binary", "nf4-gN", "codebook16"; N is a power of two from 16 to 1024 */
     const char *candidates;  /* NULL, or a list of modes such as "f32,int8" that the scheduler may use */
     const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "gptq" */
