@@ -8,7 +8,7 @@
 Every contender is a resident process. clquant and a rival take turns, in the order ABBA: one run that does not count, then as
 many as fill two milliseconds. Ratios are rival / clquant, medians over the pairs; the rivals' results are compared with
 ours byte by byte. Who does not have the turn is stopped, threads that spin included. With --isa, oneDNN is limited to the same
-instructions; without, both use all that the CPU has (AMX, where it exists).
+instructions and onnxruntime to those without AMX; without, all use all that the CPU has (AMX, where it exists).
 """
 import argparse
 import datetime
@@ -73,7 +73,8 @@ def contenders(args, threads, which):
         for program in [runner] + ([args.dnnl3] if args.dnnl3 else []):
             name = "oneDNN {version} " + " ".join(limit or ["all"])
             rivals.append(Contender(name, [program, threads, *limit], {"f32": "f32"} if program == runner else {}))
-    rivals.append(Contender("onnxruntime {version}", [sys.executable, os.path.join(HERE, "rivals", "ort_kernels.py"), threads], {}))
+    rivals.append(Contender("onnxruntime {version}" + (" without AMX" if args.isa else ""),
+                            [sys.executable, os.path.join(HERE, "rivals", "ort_kernels.py"), threads] + (["--no-amx"] if args.isa else []), {}))
     for r in rivals:
         if "error" in r.info:
             print(f"{r.name}: {r.info['error']}", file=sys.stderr)
@@ -91,9 +92,8 @@ def entries(rivals, kind, dtype):
         elif kind == "histogram":
             yield f"numpy {r.info['numpy']}", r, kind, dtype
         elif kind == "gemm":
-            if dtype == "u8s8":     # its s8s8 is 25 times slower: a comparison tells nothing
-                yield r.name + " QLinearMatMul", r, "gemm", dtype
-                yield r.name + " MatMulInteger", r, "gemm32", dtype
+            for name, k in (("QLinearMatMul", "gemm"), ("MatMulInteger", "gemm32")):    # its s8s8 is 25 times slower than its u8s8
+                yield f"{r.name} u8s8 {name}" if dtype == "s8s8" else f"{r.name} {name}", r, k, "u8s8"
         else:
             yield r.name, r, kind, dtype
 
@@ -124,7 +124,7 @@ def measure(args, ours, rivals, kind, dtype, shape, folder):
         for c, name in ((ours, "ours"), (rival, "samples")):
             c.seconds(2)
             pair[name] = (c, max(1, min(400, math.ceil(args.turn / c.seconds(2)))))
-        same = {"gemm": "i1" if dtype == "s8s8" else "u1", "conv": "u1", "quantize": "u1", "dequantize": "f4"}.get(k)
+        same = {"gemm": "i1" if t == "s8s8" else "u1", "conv": "u1", "quantize": "u1", "dequantize": "f4"}.get(k)
         if t == "f32" or (k == "gemm" and rival.info["runtime"] == "onnxruntime"):     # QLinearMatMul has no bias
             same = None
         row["different"] = difference(ours, rival, folder, same) if same else None

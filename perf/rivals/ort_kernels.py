@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Single kernels of onnxruntime, and numpy's histogram, as a resident process with the protocol of README.md.
 
-    ort_kernels.py THREADS
+    ort_kernels.py THREADS [--no-amx]
 
 "open KIND TYPE SHAPE FOLDER" reads the operands that kernel_runner wrote. What a call costs by itself, which is the time
 of a product of 1 x 4 x 4 in a session of its own, is measured at the start and answered as "overhead": the comparison
-subtracts it, so that Python's share does not count against onnxruntime.
+subtracts it, so that Python's share does not count against onnxruntime. --no-amx keeps onnxruntime from the tile
+registers, so that it runs what it has for AVX512-VNNI.
 """
+import ctypes
 import json
 import os
 import re
@@ -17,8 +19,27 @@ import time
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+    memory = ctypes.create_string_buffer(4096)
+
+
+def forbid_amx():
+    """Linux grants the tile registers on demand, and not while a thread has a signal stack that they would not fit on."""
+    request, tile_data, arch_prctl = 0x1023, 18, 158    # of x86-64
+    libc = ctypes.CDLL(None)
+    stack = SignalStack(ctypes.addressof(SignalStack.memory), 0, len(SignalStack.memory))
+    if libc.sigaltstack(ctypes.byref(stack), None) != 0 or libc.syscall(arch_prctl, request, tile_data) == 0:
+        raise SystemExit(json.dumps({"error": "the tile registers cannot be forbidden"}))
+
+
+if "--no-amx" in sys.argv:
+    forbid_amx()
+import onnxruntime  # noqa: E402: it asks for the tile registers when it is loaded
 
 BINS = 2048
 ELEMENT = {np.dtype("uint8"): TensorProto.UINT8, np.dtype("int8"): TensorProto.INT8, np.dtype("int32"): TensorProto.INT32,
@@ -143,7 +164,7 @@ def main():
     def answer(**fields):
         print(json.dumps(fields), file=answers, flush=True)
 
-    answer(ready=True, runtime="onnxruntime", version=onnxruntime.__version__, numpy=np.__version__, threads=threads, overhead=overhead(threads))
+    answer(ready=True, runtime="onnxruntime", amx="--no-amx" not in sys.argv, version=onnxruntime.__version__, numpy=np.__version__, threads=threads, overhead=overhead(threads))
     for line in sys.stdin:
         words = line.split()
         try:
