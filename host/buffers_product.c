@@ -86,7 +86,7 @@ clq_status clq_product_fill(struct clq_product *p, const char *what, size_t n, s
 
 clq_status clq_product_reserve(struct clq_product *p, void **block, size_t *bytes, size_t needed)
 {
-    size_t size;
+    size_t size = 0;
     if (needed <= *bytes) return CLQ_OK;
     free(*block);
     *block = NULL;

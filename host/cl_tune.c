@@ -1,296 +1,166 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The tuner. Per family: every legal variant is built, self-tested, checked on the problems and timed roughly; the
- * default and the fastest few stay; then each of these meets the incumbent in interleaved pairs. */
+ * Every legal variant of a family runs on a device that is opened for it alone, and must pass its self-test and give the
+ * problems' bytes before it is timed. Then the same device and weight with and without the form for few rows. */
 #include "cl_tune.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "cl_problem.h"
-#include "scheduler/compare.h"
-#include "scheduler/stats.h"
+#include "cl_attempt.h"
 
-enum { PROBLEMS = 3, FINALISTS = 4, MOST_PAIRS = 61, ROUGH = 5, MOST_RUNS = 256, PREFER = 2048 };
-#define ROUGH_LIMIT 1.5   /* a candidate that looks slower than this does not come into the final */
-#define HOPELESS 4.0      /* slower than that by single runs: not timed again, a sample of it would take seconds */
-#define PROBLEM_SECONDS 1e-3 /* of every problem in one sample */
+enum { PREFER = 2048 };
 
-/* The problems of a family, and how often each runs in a sample so that none is drowned. */
+struct tuner {
+    const struct clq_cl_tune_options *options;
+    int index;
+    struct clq_tune_search search;
+    struct clq_kernels host; /* say what is expected: they are proven equal to the reference */
+    bool large;
+    char prefer[PREFER]; /* what was chosen so far */
+};
+
+/* One family under search. */
 struct course {
-    struct clq_cl_problem *problem[PROBLEMS];
-    size_t n;
-    int runs[PROBLEMS];
+    const struct tuner *t;
+    enum clq_cl_family family;
+    const struct clq_cl_variant *const *legal;
+    struct clq_tune_problem *problem[CLQ_TUNE_PROBLEMS];
+    size_t problems;
 };
 
 /* A variant on a device of its own: choices of one do not touch another. */
 struct runner {
     struct clq_cl *cl;
-    struct clq_cl_attempt attempt[PROBLEMS];
-    struct clq_cl_candidate *row;
+    struct clq_cl_attempt attempt[CLQ_TUNE_PROBLEMS];
 };
-
-struct tuner {
-    const struct clq_cl_tune_options *options;
-    int index;
-    struct clq_cl_tuned *out;
-    size_t capacity, done, total; /* candidates: room, tried, in all */
-    bool large;
-    char prefer[PREFER]; /* what was chosen so far */
-};
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static clq_status report(struct tuner *t, enum clq_cl_family family, double part, struct clq_error *err)
-{
-    const double all = (double)(t->total ? t->total : 1), fraction = ((double)t->done + part) / all;
-    if (!t->options->progress || t->options->progress(t->options->user, clq_cl_family_name(family), fraction < 1 ? fraction : 1))
-        return CLQ_OK;
-    return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-}
-
-/* ---- Problems ---- */
-static void course_end(struct course *c)
-{
-    for (size_t i = 0; i < c->n; i++) clq_cl_problem_free(c->problem[i]);
-    c->n = 0;
-}
-
-static clq_status course_begin(struct course *c, enum clq_cl_family family, bool large, struct clq_error *err)
-{
-    *c = (struct course){.runs = {1, 1, 1}};
-    for (size_t i = 0; i < clq_cl_problem_count(family) && i < PROBLEMS; i++, c->n++) {
-        clq_status st = clq_cl_problem_create(&c->problem[i], family, i, large, err);
-        if (st == CLQ_OK) continue;
-        course_end(c);
-        return st;
-    }
-    return CLQ_OK;
-}
-
-/* Seconds of one sample; a failure of the device shows in *st. */
-static double sample(struct runner *r, const struct course *c, clq_status *st, struct clq_error *err)
-{
-    const double begin = now();
-    for (size_t i = 0; i < c->n && *st == CLQ_OK; i++) {
-        for (int k = 0; k < c->runs[i] && *st == CLQ_OK; k++) *st = clq_cl_attempt_run(&r->attempt[i], err);
-        if (*st == CLQ_OK) *st = clq_cl_finish(r->cl, err);
-    }
-    return now() - begin;
-}
-
-/* Runs per problem, from this runner's speed. */
-static clq_status set_runs(struct course *c, struct runner *r, struct clq_error *err)
-{
-    for (size_t i = 0; i < c->n; i++) {
-        struct course one = {.n = 1, .runs = {1}};
-        struct runner only = {.cl = r->cl, .attempt = {r->attempt[i]}};
-        clq_status st = CLQ_OK;
-        double t[ROUGH];
-        for (int k = 0; k < ROUGH && st == CLQ_OK; k++) t[k] = sample(&only, &one, &st, err);
-        if (st != CLQ_OK) return st;
-        const double runs = PROBLEM_SECONDS / clq_median(t, ROUGH);
-        c->runs[i] = runs < 1 ? 1 : runs > MOST_RUNS ? MOST_RUNS : (int)runs;
-    }
-    return CLQ_OK;
-}
-
-/* The better of two rounds with one run per problem. */
-static double single(struct runner *r, const struct course *c, clq_status *st, struct clq_error *err)
-{
-    struct course once = *c;
-    for (size_t i = 0; i < PROBLEMS; i++) once.runs[i] = 1;
-    const double a = sample(r, &once, st, err), b = sample(r, &once, st, err);
-    return a < b ? a : b;
-}
-
-/* ---- One candidate ---- */
-static void runner_end(struct runner *r)
-{
-    for (size_t i = 0; i < PROBLEMS; i++) clq_cl_attempt_end(&r->attempt[i]);
-    clq_cl_close(r->cl);
-    *r = (struct runner){0};
-}
-
-/* Builds, self-tests and checks. */
-static clq_status runner_begin(struct runner *r, const struct tuner *t, const struct clq_cl_variant *v,
-                               enum clq_cl_family family, const struct course *c, struct clq_error *err)
-{
-    char prefer[PREFER + 2 * CLQ_TUNING_NAME];
-    struct clq_cl_options o = t->options->device;
-    snprintf(prefer, sizeof prefer, "%s %s=%s", t->prefer, v->op, v->name);
-    o.prefer = prefer;
-    o.few_rows = 0;
-    CLQ_TRY(clq_cl_open(&r->cl, t->index, &o, err));
-    CLQ_TRY(clq_cl_ready(r->cl, family, err));
-    if (strcmp(clq_cl_variant(r->cl, family), v->name) != 0) {
-        const char *why = clq_cl_refused(r->cl, family);
-        return clq_fail(err, CLQ_ERR_BUILD, "%.150s", *why ? why : "it does not fit the other choices");
-    }
-    for (size_t i = 0; i < c->n; i++) {
-        CLQ_TRY(clq_cl_attempt_begin(&r->attempt[i], r->cl, c->problem[i], err));
-        CLQ_TRY(clq_cl_attempt_check(&r->attempt[i], err));
-    }
-    return CLQ_OK;
-}
 
 /* ---- The search in one family ---- */
-static struct clq_cl_candidate *add_row(struct tuner *t, enum clq_cl_family family, const char *variant)
+static const char *variant(void *user, size_t i)
 {
-    struct clq_cl_candidate *row = &t->out->candidate[t->out->n++];
-    *row = (struct clq_cl_candidate){.family = family};
-    snprintf(row->variant, sizeof row->variant, "%s", variant);
-    return row;
+    return ((const struct course *)user)->legal[i]->name;
 }
 
-/* The default first, then by rough time; what is far behind or too many leaves. */
-static void drop_slow(struct runner *r, size_t *n)
+static clq_status begin(void **runner, void *user, size_t i, struct clq_error *err)
 {
-    for (size_t i = 1; i < *n; i++)
-        for (size_t k = i; k > 1 && r[k].row->seconds < r[k - 1].row->seconds; k--) {
-            const struct runner swap = r[k];
-            r[k] = r[k - 1];
-            r[k - 1] = swap;
-        }
-    double best = r[0].row->seconds;
-    if (*n > 1 && r[1].row->seconds < best) best = r[1].row->seconds;
-    while (*n > 1 && (*n > FINALISTS || r[*n - 1].row->seconds > ROUGH_LIMIT * best)) runner_end(&r[--*n]);
-}
-
-/* Interleaved pairs of the incumbent and a challenger. */
-static clq_status duel(struct clq_kernel_verdict *out, struct runner *incumbent, struct runner *challenger, const struct course *c,
-                       struct clq_error *err)
-{
-    struct clq_timing pairs[MOST_PAIRS];
-    clq_status st = CLQ_OK;
-    double all = 0;
-    size_t n = 0;
-    for (; n < MOST_PAIRS && (n < CLQ_KERNEL_MIN_PAIRS || all < CLQ_KERNEL_MIN_SECONDS) && st == CLQ_OK; n++) {
-        struct clq_timing *p = &pairs[n];
-        *p = (struct clq_timing){0};
-        if (clq_pair_candidate_first(n)) p->candidate = sample(challenger, c, &st, err);
-        p->reference = sample(incumbent, c, &st, err);
-        if (!clq_pair_candidate_first(n)) p->candidate = sample(challenger, c, &st, err);
-        all += p->reference + p->candidate;
+    const struct course *c = user;
+    const struct clq_cl_variant *v = c->legal[i];
+    char prefer[PREFER + 2 * CLQ_TUNING_NAME];
+    struct clq_cl_options o = c->t->options->device;
+    struct runner *r = *runner = calloc(1, sizeof *r);
+    if (!r) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "tuning: out of memory");
+    snprintf(prefer, sizeof prefer, "%s %s=%s", c->t->prefer, v->op, v->name);
+    o.prefer = prefer;
+    o.few_rows = 0;
+    CLQ_TRY(clq_cl_open(&r->cl, c->t->index, &o, err));
+    CLQ_TRY(clq_cl_ready(r->cl, c->family, err));
+    if (strcmp(clq_cl_variant(r->cl, c->family), v->name) != 0) {
+        const char *why = clq_cl_refused(r->cl, c->family);
+        return clq_fail(err, CLQ_ERR_BUILD, "%.150s", *why ? why : "it does not fit the other choices");
     }
-    return st == CLQ_OK ? clq_choose_kernel(out, pairs, n, err) : st;
-}
-
-/* Tries all legal variants of the family; those in the final stay in r. */
-static clq_status qualify(struct tuner *t, enum clq_cl_family family, struct runner *r, size_t *n, struct course *c,
-                          const struct clq_cl_variant *const *legal, size_t n_legal, struct clq_error *err)
-{
-    double first = 0; /* single runs of the first that passed */
-    for (size_t i = 0; i < n_legal; i++, t->done++) {
-        struct clq_error why = {""};
-        CLQ_TRY(report(t, family, 0, err));
-        struct runner *next = &r[*n];
-        *next = (struct runner){.row = add_row(t, family, legal[i]->name)};
-        struct clq_cl_candidate *row = next->row;
-        clq_status st = runner_begin(next, t, legal[i], family, c, &why);
-        const double alone = st == CLQ_OK ? single(next, c, &st, &why) : 0;
-        if (st == CLQ_OK && *n > 0 && alone > HOPELESS * first) {
-            row->passed = true;
-            row->seconds = r[0].row->seconds * alone / first;
-            runner_end(next);
-            continue;
-        }
-        if (st == CLQ_OK && *n == 0) st = set_runs(c, next, &why);
-        double times[ROUGH];
-        for (int k = 0; k < ROUGH && st == CLQ_OK; k++) times[k] = sample(next, c, &st, &why);
-        if (st != CLQ_OK) {
-            snprintf(row->why, sizeof row->why, "%.150s", why.text);
-            runner_end(next);
-            continue;
-        }
-        row->passed = true;
-        row->seconds = clq_median(times, ROUGH);
-        if (++*n == 1) first = alone;
-        drop_slow(r, n);
+    for (size_t p = 0; p < c->problems; p++) {
+        CLQ_TRY(clq_cl_attempt_begin(&r->attempt[p], r->cl, c->problem[p], err));
+        CLQ_TRY(clq_cl_attempt_check(&r->attempt[p], err));
     }
     return CLQ_OK;
 }
 
-static clq_status final(struct tuner *t, enum clq_cl_family family, struct runner *r, size_t n, const struct course *c,
-                        struct clq_error *err)
+static clq_status run(void *runner, size_t problem, struct clq_error *err)
 {
-    struct clq_tuning_choice *choice = &t->out->tuning.choice[t->out->tuning.n];
-    size_t best = 0;
-    *choice = (struct clq_tuning_choice){.ratio = 1};
-    for (size_t i = 1; i < n; i++) {
-        struct clq_kernel_verdict v = {0};
-        CLQ_TRY(report(t, family, 0, err));
-        CLQ_TRY(duel(&v, &r[best], &r[i], c, err));
-        r[i].row->ratio = v.ratio;
-        r[i].row->spread = v.spread;
-        r[i].row->pairs = (int)v.pairs;
-        choice->pairs += (int)v.pairs;
-        if (!v.take) continue;
-        choice->ratio *= v.ratio;
-        choice->spread = v.spread;
-        best = i;
-    }
-    r[best].row->chosen = true;
-    snprintf(choice->family, sizeof choice->family, "%s", clq_cl_family_name(family));
-    snprintf(choice->variant, sizeof choice->variant, "%s", r[best].row->variant);
-    t->out->tuning.n++;
-    const size_t used = strlen(t->prefer);
-    snprintf(t->prefer + used, sizeof t->prefer - used, " %s=%s", choice->family, choice->variant);
-    return CLQ_OK;
+    return clq_cl_attempt_run(&((struct runner *)runner)->attempt[problem], err);
+}
+
+static clq_status finish(void *runner, struct clq_error *err)
+{
+    return clq_cl_finish(((struct runner *)runner)->cl, err);
+}
+
+static void end(void *runner)
+{
+    struct runner *r = runner;
+    for (size_t i = 0; i < CLQ_TUNE_PROBLEMS; i++) clq_cl_attempt_end(&r->attempt[i]);
+    clq_cl_close(r->cl);
+    free(r);
 }
 
 static clq_status tune_family(struct tuner *t, enum clq_cl_family family, const struct clq_cl_variant *const *legal,
                               size_t n_legal, struct clq_error *err)
 {
-    struct runner r[FINALISTS + 1] = {{0}};
-    struct course c;
-    size_t n = 0;
-    CLQ_TRY(course_begin(&c, family, t->large, err));
-    clq_status st = qualify(t, family, r, &n, &c, legal, n_legal, err);
-    if (st == CLQ_OK && n > 0) st = final(t, family, r, n, &c, err);
-    for (size_t i = 0; i <= FINALISTS; i++) runner_end(&r[i]);
-    course_end(&c);
-    return st;
+    struct course c = {.t = t, .family = family, .legal = legal};
+    const char *name = clq_cl_family_name(family);
+    clq_status st = CLQ_OK;
+    for (; c.problems < clq_tune_problem_count(name) && st == CLQ_OK; c.problems += st == CLQ_OK)
+        st = clq_tune_problem_create(&c.problem[c.problems], name, c.problems, t->large, &t->host, err);
+    const struct clq_tune_family f = {.name = name, .variants = n_legal, .problems = c.problems, .user = &c,
+                                      .variant = variant, .begin = begin, .run = run, .finish = finish, .end = end};
+    const size_t before = t->search.tuning->n;
+    if (st == CLQ_OK) st = clq_tune_search(&t->search, &f, err);
+    for (size_t i = 0; i < c.problems; i++) clq_tune_problem_free(c.problem[i]);
+    if (st != CLQ_OK || t->search.tuning->n == before) return st;
+    const size_t used = strlen(t->prefer);
+    snprintf(t->prefer + used, sizeof t->prefer - used, " %s=%s", name, t->search.tuning->choice[before].variant);
+    return CLQ_OK;
 }
 
-/* ---- Up to how many rows the GEMV form wins: the same device and weight, with and without it. ---- */
+/* ---- Up to how many rows the GEMV form wins: the same device and weight, without and with it. ---- */
+struct rows {
+    struct clq_cl *cl;
+    struct clq_cl_attempt attempt;
+    size_t m;
+};
+
+struct rows_runner {
+    struct rows *rows;
+    size_t few_rows;
+};
+
+static const char *rows_variant(void *user, size_t i)
+{
+    (void)user;
+    return i ? "few_rows" : "all_rows";
+}
+
+static clq_status rows_run(void *runner, size_t problem, struct clq_error *err)
+{
+    const struct rows_runner *r = runner;
+    (void)problem;
+    r->rows->cl->few_rows = r->few_rows;
+    return clq_cl_attempt_run(&r->rows->attempt, err);
+}
+
+static clq_status rows_begin(void **runner, void *user, size_t i, struct clq_error *err)
+{
+    struct rows *rows = user;
+    struct rows_runner *r = *runner = calloc(1, sizeof *r);
+    if (!r) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "tuning: out of memory");
+    *r = (struct rows_runner){rows, i ? rows->m : 0};
+    rows->cl->few_rows = r->few_rows;
+    return clq_cl_attempt_check(&rows->attempt, err);
+}
+
+static clq_status rows_finish(void *runner, struct clq_error *err)
+{
+    return clq_cl_finish(((const struct rows_runner *)runner)->rows->cl, err);
+}
+
 static clq_status compare_rows(bool *take, struct tuner *t, struct clq_cl *cl, size_t m, struct clq_error *err)
 {
-    struct course c = {.n = 1, .runs = {1}};
-    struct clq_cl_attempt a = {0};
-    struct clq_timing pairs[MOST_PAIRS];
-    struct clq_kernel_verdict v = {0};
-    CLQ_TRY(report(t, CLQ_CL_GEMV, 0, err));
-    CLQ_TRY(clq_cl_problem_rows(&c.problem[0], m, t->large, err));
-    clq_status st = clq_cl_attempt_begin(&a, cl, c.problem[0], err);
-    for (int few = 0; few < 2 && st == CLQ_OK; few++) {
-        cl->few_rows = few ? m : 0;
-        st = clq_cl_attempt_check(&a, err);
-    }
-    struct runner r = {.cl = cl, .attempt = {a}};
-    if (st == CLQ_OK) st = set_runs(&c, &r, err);
-    double all = 0;
-    size_t n = 0;
-    for (; n < MOST_PAIRS && (n < CLQ_KERNEL_MIN_PAIRS || all < CLQ_KERNEL_MIN_SECONDS) && st == CLQ_OK; n++) {
-        double times[2] = {0, 0};
-        for (int k = 0; k < 2; k++) {
-            const int few = k ^ (int)clq_pair_candidate_first(n);
-            cl->few_rows = few ? m : 0;
-            times[few] = sample(&r, &c, &st, err);
-        }
-        pairs[n] = (struct clq_timing){.reference = times[0], .candidate = times[1]};
-        all += times[0] + times[1];
-    }
-    if (st == CLQ_OK) st = clq_choose_kernel(&v, pairs, n, err);
-    *take = v.take;
-    clq_cl_attempt_end(&a);
-    course_end(&c);
+    struct clq_tune_problem *problem = NULL;
+    struct rows rows = {.cl = cl, .m = m};
+    clq_tune_row row[2];
+    struct clq_tuning tuning = {0};
+    struct clq_tune_search search = t->search;
+    const struct clq_tune_family f = {.name = clq_cl_family_name(CLQ_CL_GEMV), .variants = 2, .problems = 1, .user = &rows,
+                                      .variant = rows_variant, .begin = rows_begin, .run = rows_run, .finish = rows_finish, .end = free};
+    search.rows = row;
+    search.n = 0;
+    search.tuning = &tuning;
+    CLQ_TRY(clq_tune_problem_rows(&problem, m, t->large, &t->host, err));
+    clq_status st = clq_cl_attempt_begin(&rows.attempt, cl, problem, err);
+    if (st == CLQ_OK) st = clq_tune_search(&search, &f, err);
+    clq_cl_attempt_end(&rows.attempt);
+    clq_tune_problem_free(problem);
+    *take = st == CLQ_OK && row[1].chosen;
     return st;
 }
 
@@ -298,15 +168,16 @@ static clq_status tune_rows(struct tuner *t, struct clq_error *err)
 {
     static const size_t rows[] = {1, 4, 8, 16};
     struct clq_cl_options o = t->options->device;
+    struct clq_tuning *tuning = t->search.tuning;
     struct clq_cl *cl = NULL;
     clq_status st = CLQ_OK;
     bool take = true;
     o.prefer = t->prefer;
     CLQ_TRY(clq_cl_open(&cl, t->index, &o, err));
-    if (clq_cl_ready(cl, CLQ_CL_GEMV, NULL) == CLQ_OK) t->out->tuning.few_rows = 0;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && st == CLQ_OK && take && t->out->tuning.few_rows >= 0; i++) {
+    if (clq_cl_ready(cl, CLQ_CL_GEMV, NULL) == CLQ_OK) tuning->few_rows = 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && st == CLQ_OK && take && tuning->few_rows >= 0; i++) {
         st = compare_rows(&take, t, cl, rows[i], err);
-        if (st == CLQ_OK && take) t->out->tuning.few_rows = (int)rows[i];
+        if (st == CLQ_OK && take) tuning->few_rows = (int)rows[i];
     }
     clq_cl_close(cl);
     return st;
@@ -316,6 +187,7 @@ static clq_status tune_rows(struct tuner *t, struct clq_error *err)
 static size_t find_legal(const struct clq_cl_variant **out, const struct clq_cl *cl, enum clq_cl_family family)
 {
     size_t n = 0;
+    if (clq_tune_problem_count(clq_cl_family_name(family)) == 0) return 0;
     for (size_t i = 0; i < clq_cl_variant_count; i++)
         if (strcmp(clq_cl_variants[i].op, clq_cl_family_name(family)) == 0 && clq_cl_allows(cl, &clq_cl_variants[i]))
             out[n++] = &clq_cl_variants[i];
@@ -325,35 +197,35 @@ static size_t find_legal(const struct clq_cl_variant **out, const struct clq_cl 
 static clq_status tune_all(struct tuner *t, const struct clq_cl *cl, const struct clq_cl_variant **legal, struct clq_error *err)
 {
     bool gemv = false;
-    for (int f = 0; f < CLQ_CL_FAMILIES; f++)
-        if (clq_cl_problem_count((enum clq_cl_family)f)) t->total += find_legal(legal, cl, (enum clq_cl_family)f);
+    for (int f = 0; f < CLQ_CL_FAMILIES; f++) t->search.total += find_legal(legal, cl, (enum clq_cl_family)f);
     for (int f = 0; f < CLQ_CL_FAMILIES; f++) {
-        const enum clq_cl_family family = (enum clq_cl_family)f;
-        const size_t n = clq_cl_problem_count(family) ? find_legal(legal, cl, family) : 0;
+        const size_t n = find_legal(legal, cl, (enum clq_cl_family)f);
         if (n == 0) continue;
-        CLQ_TRY(tune_family(t, family, legal, n, err));
-        gemv = gemv || family == CLQ_CL_GEMV;
+        CLQ_TRY(tune_family(t, (enum clq_cl_family)f, legal, n, err));
+        gemv = gemv || f == CLQ_CL_GEMV;
     }
     return gemv ? tune_rows(t, err) : CLQ_OK;
 }
 
 clq_status clq_cl_tune(struct clq_cl_tuned *out, int index, const struct clq_cl_tune_options *options, struct clq_error *err)
 {
-    struct tuner t = {.options = options, .index = index, .out = out, .capacity = clq_cl_variant_count};
+    struct tuner t = {.options = options, .index = index, .search = {.progress = options->progress, .user = options->user}};
     struct clq_cl_options o = options->device;
     struct clq_cl *cl = NULL;
     *out = (struct clq_cl_tuned){.tuning = {.few_rows = -1}};
     o.prefer = NULL;
     CLQ_TRY(clq_cl_open(&cl, index, &o, err));
+    clq_kernels_init(&t.host, clq_cpu_detect());
     t.large = !clq_cl_describe(cl)->is_cpu;
-    out->candidate = calloc(t.capacity, sizeof *out->candidate);
+    t.search.tuning = &out->tuning;
+    out->rows = t.search.rows = calloc(clq_cl_variant_count, sizeof *out->rows);
     const struct clq_cl_variant **legal = calloc(clq_cl_variant_count, sizeof *legal);
-    clq_status st = out->candidate && legal ? tune_all(&t, cl, legal, err)
-                                            : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "tuning: out of memory");
+    clq_status st = out->rows && legal ? tune_all(&t, cl, legal, err) : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "tuning: out of memory");
+    out->n = t.search.n;
     free(legal);
     clq_cl_close(cl);
     if (st != CLQ_OK) {
-        free(out->candidate);
+        free(out->rows);
         *out = (struct clq_cl_tuned){.tuning = {.few_rows = -1}};
     }
     return st;

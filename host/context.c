@@ -11,10 +11,7 @@
 #include "base/parallel.h"
 #include "base/pool.h"
 #include "runtime.h"
-#ifdef CLQ_HAVE_OPENCL
-#include "device_cl.h"
 #include "tune.h"
-#endif
 
 bool clq_context_progress(struct clq_context *ctx, const char *phase, double fraction)
 {
@@ -132,6 +129,7 @@ static clq_status set_up(struct clq_context *ctx, const clq_context_options *opt
     if (opt->tuning_path) ctx->tuning_path = strdup(opt->tuning_path);
     if ((opt->cl_cache_dir && !ctx->cl_cache_dir) || (opt->tuning_path && !ctx->tuning_path))
         return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    CLQ_TRY(clq_tune_apply_cpu(ctx, err));
     ctx->pool = clq_pool_create(ctx->threads);
     if (!ctx->pool) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_dnnl_create(&ctx->dnnl, ctx->threads, err));
@@ -208,24 +206,30 @@ const char *clq_context_fallback(const clq_context *ctx)
     return ctx->device_note;
 }
 
+void clq_context_cpu_name(char *out, size_t room)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+    out[0] = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
+        colon[strcspn(colon, "\n")] = 0;
+        snprintf(out, room, "%.120s", colon[1] ? colon + 2 : "");
+        break;
+    }
+    if (f) fclose(f);
+}
+
 static void describe_cpu(const struct clq_context *ctx, clq_device_info *d)
 {
     *d = (clq_device_info){.id = "cpu", .driver = "", .type = "cpu", .units = (unsigned)ctx->threads, .usable = true};
     snprintf(d->driver, sizeof d->driver, "kernels %s, oneDNN %s", clq_context_isa(ctx), clq_dnnl_version());
     long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     d->memory_bytes = pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
-    snprintf(d->verdict, sizeof d->verdict, "the reference for all others");
-    snprintf(d->name, sizeof d->name, "CPU");
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(d->name, sizeof d->name, "%.120s", colon + 2);
-        break;
-    }
-    if (f) fclose(f);
+    snprintf(d->verdict, sizeof d->verdict, "the reference for all others%s", ctx->tuned ? " (tuned)" : "");
+    clq_context_cpu_name(d->name, sizeof d->name);
+    if (!d->name[0]) snprintf(d->name, sizeof d->name, "CPU");
 }
 
 #ifdef CLQ_HAVE_OPENCL

@@ -16,6 +16,7 @@ struct clq_runtime;
 struct clq_context {
     struct clq_kernels kernels;
     unsigned cpu;
+    unsigned tuned;           /* names what a tuning changed in the table; 0: nothing */
     int threads;
     struct clq_pool *pool;    /* for integer steps */
     struct clq_dnnl *dnnl;
@@ -36,6 +37,8 @@ struct clq_context {
 
 /* Reports progress (fraction 0..1 of a named phase); returns false when the caller asked to stop. */
 bool clq_context_progress(struct clq_context *ctx, const char *phase, double fraction);
+/* The CPU's name, "" where the system does not say it. */
+void clq_context_cpu_name(char *out, size_t room);
 void clq_context_log(struct clq_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

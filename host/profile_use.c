@@ -40,28 +40,15 @@ static void say(struct clq_profile_use *u, const char *text)
     clq_context_log(u->ctx, "%s", text);
 }
 
-static void name_cpu(char *out, size_t room)
-{
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
-    snprintf(out, room, "cpu");
-    while (f && fgets(line, sizeof line, f)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(out, room, "cpu: %.120s", colon[1] ? colon + 2 : "");
-        break;
-    }
-    if (f) fclose(f);
-}
-
 clq_status clq_profile_use_start(struct clq_profile_use *u, struct clq_context *ctx, const char *path, bool remeasure, struct clq_error *err)
 {
-    char reason[600];
+    char reason[600], name[128];
     *u = (struct clq_profile_use){.ctx = ctx, .path = path, .remeasure = remeasure};
     if (!path) return CLQ_OK;
-    name_cpu(u->cpu_name, sizeof u->cpu_name);
-    snprintf(u->isa, sizeof u->isa, "%.40s/%#x", clq_context_isa(ctx), ctx->cpu);
+    clq_context_cpu_name(name, sizeof name);
+    snprintf(u->cpu_name, sizeof u->cpu_name, *name ? "cpu: %s" : "cpu%s", name);
+    const int used = snprintf(u->isa, sizeof u->isa, "%.30s/%#x", clq_context_isa(ctx), ctx->cpu);
+    if (ctx->tuned) snprintf(u->isa + used, sizeof u->isa - (size_t)used, "/tuned-%08x", ctx->tuned);
     u->cpu = u->device = (struct clq_profile_key){.device = u->cpu_name, .driver = "", .kernel_hash = CLQ_KERNEL_HASH, .clquant = CLQ_VERSION,
                                                   .isa = u->isa, .onednn = clq_dnnl_version(), .threads = ctx->threads};
     if (ctx->runtime) u->cpu.driver = u->device.driver = clq_context_runtime(ctx);

@@ -10,41 +10,65 @@
 #include <clquant/tune.h>
 #include <clquant/version.h>
 
+#include "base/hash.h"
 #include "kernel_hash.h"
+#include "tune_cpu.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "cl_tune.h"
 #endif
 
-static bool parse_index(int *index, const char *device)
+/* Names the entry of a device. */
+struct entry_key {
+    char device[256], driver[512];
+    struct clq_tuning_key key;
+};
+
+/* Other instructions and other numbers of threads are other devices: their entries stand side by side. */
+static void key_of_cpu(struct entry_key *k, const struct clq_context *ctx)
 {
-    char *end;
-    *index = 0;
-    if (strcmp(device, "opencl") == 0) return true;
-    if (strncmp(device, "opencl:", 7) != 0) return false;
-    const long n = strtol(device + 7, &end, 10);
-    *index = (int)n;
-    return end != device + 7 && !*end && n >= 0 && n <= 255;
+    char name[128];
+    clq_context_cpu_name(name, sizeof name);
+    snprintf(k->device, sizeof k->device, "cpu: %s, %#x, %d threads", name, ctx->cpu, ctx->threads);
+    k->driver[0] = 0;
+    k->key = (struct clq_tuning_key){.device = k->device, .driver = k->driver, .kernel_hash = CLQ_KERNEL_HASH, .clquant = CLQ_VERSION,
+                                     .units = ctx->threads};
+}
+
+clq_status clq_tune_apply_cpu(struct clq_context *ctx, struct clq_error *err)
+{
+    struct clq_tuning tuning;
+    struct entry_key k;
+    char reason[600];
+    uint64_t hash = CLQ_FNV64_START;
+    if (!ctx->tuning_path) return CLQ_OK;
+    key_of_cpu(&k, ctx);
+    CLQ_TRY(clq_tuning_load(&tuning, ctx->tuning_path, &k.key, reason, sizeof reason, err));
+    if (reason[0]) clq_context_log(ctx, "%s", reason);
+    if (!clq_tune_cpu_choose(&ctx->kernels, ctx->cpu, &tuning)) return CLQ_OK;
+    for (size_t i = 0; i < tuning.n; i++) hash = clq_fnv64(hash, tuning.choice[i].variant, strlen(tuning.choice[i].variant) + 1);
+    ctx->tuned = (unsigned)(hash >> 32) | 1;
+    return CLQ_OK;
 }
 
 #ifdef CLQ_HAVE_OPENCL
-
-/* driver: room for its text. */
-static struct clq_tuning_key key_of(const struct clq_cl_info *d, char *driver, size_t size)
+static void key_of(struct entry_key *k, const struct clq_cl_info *d)
 {
-    snprintf(driver, size, "%s %s %s", d->platform, d->driver, d->version);
-    return (struct clq_tuning_key){.device = d->name, .driver = driver, .kernel_hash = CLQ_KERNEL_HASH, .clquant = CLQ_VERSION,
-                                   .units = (int)d->compute_units};
+    snprintf(k->device, sizeof k->device, "%.250s", d->name);
+    snprintf(k->driver, sizeof k->driver, "%s %s %s", d->platform, d->driver, d->version);
+    k->key = (struct clq_tuning_key){.device = k->device, .driver = k->driver, .kernel_hash = CLQ_KERNEL_HASH, .clquant = CLQ_VERSION,
+                                     .units = (int)d->compute_units};
 }
 
 clq_status clq_tune_apply(struct clq_cl_options *options, char text[CLQ_TUNE_PREFER], struct clq_context *ctx,
                           const struct clq_cl_info *device, const char *path, struct clq_error *err)
 {
     struct clq_tuning tuning;
-    char driver[512], reason[600];
+    struct entry_key k;
+    char reason[600];
     size_t used = 0;
     if (!path) return CLQ_OK;
-    const struct clq_tuning_key key = key_of(device, driver, sizeof driver);
-    CLQ_TRY(clq_tuning_load(&tuning, path, &key, reason, sizeof reason, err));
+    key_of(&k, device);
+    CLQ_TRY(clq_tuning_load(&tuning, path, &k.key, reason, sizeof reason, err));
     if (reason[0]) clq_context_log(ctx, "%s", reason);
     text[0] = 0;
     for (size_t i = 0; i < tuning.n && used < CLQ_TUNE_PREFER; i++) {
@@ -55,12 +79,43 @@ clq_status clq_tune_apply(struct clq_cl_options *options, char text[CLQ_TUNE_PRE
     if (tuning.few_rows >= 0) options->few_rows = tuning.few_rows ? tuning.few_rows : -1;
     return CLQ_OK;
 }
+#endif
 
 static bool on_progress(void *user, const char *family, double fraction)
 {
     char phase[64];
     snprintf(phase, sizeof phase, "tuning %s", family);
     return clq_context_progress(user, phase, fraction);
+}
+
+/* What a search has found. rows become the report's. */
+struct found {
+    clq_tune_row *rows;
+    size_t n;
+    struct clq_tuning tuning;
+};
+
+static clq_status search_cpu(struct found *out, struct clq_context *ctx, struct clq_error *err)
+{
+    struct clq_tune_search s = {.total = clq_tune_cpu_count(ctx), .tuning = &out->tuning, .progress = on_progress, .user = ctx};
+    out->tuning = (struct clq_tuning){.few_rows = -1};
+    out->rows = s.rows = calloc(s.total, sizeof *s.rows);
+    if (!s.rows) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_status st = clq_tune_cpu(&s, ctx, err);
+    out->n = s.n;
+    return st;
+}
+
+#ifdef CLQ_HAVE_OPENCL
+static bool parse_index(int *index, const char *device)
+{
+    char *end;
+    *index = 0;
+    if (strcmp(device, "opencl") == 0) return true;
+    if (strncmp(device, "opencl:", 7) != 0) return false;
+    const long n = strtol(device + 7, &end, 10);
+    *index = (int)n;
+    return end != device + 7 && !*end && n >= 0 && n <= 255;
 }
 
 static clq_status find_device(struct clq_cl_info *out, int index, struct clq_error *err)
@@ -75,66 +130,70 @@ static clq_status find_device(struct clq_cl_info *out, int index, struct clq_err
                     n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
 }
 
-static clq_status fill_report(clq_tune_report *r, const struct clq_cl_tuned *tuned, struct clq_error *err)
+static clq_status search_opencl(struct found *out, struct clq_context *ctx, int index, struct clq_error *err)
 {
-    r->rows = calloc(tuned->n ? tuned->n : 1, sizeof *r->rows);
-    if (!r->rows) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    r->n = tuned->n;
-    r->few_rows = tuned->tuning.few_rows;
-    for (size_t i = 0; i < tuned->n; i++) {
-        const struct clq_cl_candidate *c = &tuned->candidate[i];
-        clq_tune_row *row = &r->rows[i];
-        *row = (clq_tune_row){.passed = c->passed, .chosen = c->chosen, .seconds = c->seconds, .ratio = c->ratio,
-                              .spread = c->spread, .pairs = c->pairs};
-        snprintf(row->family, sizeof row->family, "%s", clq_cl_family_name(c->family));
-        snprintf(row->variant, sizeof row->variant, "%s", c->variant);
-        snprintf(row->why, sizeof row->why, "%s", c->why);
+    const struct clq_cl_tune_options o = {.device = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu}, .progress = on_progress, .user = ctx};
+    struct clq_cl_tuned tuned = {0};
+    CLQ_TRY(clq_cl_tune(&tuned, index, &o, err));
+    *out = (struct found){tuned.rows, tuned.n, tuned.tuning};
+    return CLQ_OK;
+}
+#endif
+
+static clq_status search(struct found *out, struct entry_key *k, clq_tune_report *r, struct clq_context *ctx, const char *device,
+                         struct clq_error *err)
+{
+    if (strcmp(device, "cpu") == 0) {
+        key_of_cpu(k, ctx);
+        snprintf(r->id, sizeof r->id, "cpu");
+        clq_context_cpu_name(r->name, sizeof r->name);
+        snprintf(r->driver, sizeof r->driver, "kernels %s", clq_context_isa(ctx));
+        return search_cpu(out, ctx, err);
     }
+#ifdef CLQ_HAVE_OPENCL
+    struct clq_cl_info info;
+    int index = 0;
+    if (!parse_index(&index, device)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "device '%.60s': expected cpu, opencl or opencl:N", device);
+    CLQ_TRY(find_device(&info, index, err));
+    key_of(k, &info);
+    snprintf(r->id, sizeof r->id, "opencl:%d", index);
+    snprintf(r->name, sizeof r->name, "%.127s", info.name);
+    snprintf(r->driver, sizeof r->driver, "%.255s", k->driver);
+    return search_opencl(out, ctx, index, err);
+#else
+    return clq_fail(err, strncmp(device, "opencl", 6) == 0 ? CLQ_ERR_NO_DEVICE : CLQ_ERR_INVALID_ARGUMENT,
+                    "device '%.60s': expected cpu: this clquant was built without OpenCL", device);
+#endif
+}
+
+static clq_status tune(clq_tune_report *r, struct clq_context *ctx, const char *device, const char *path, struct clq_error *err)
+{
+    struct found found = {0};
+    struct entry_key k;
+    struct clq_error why = {""};
+    struct timespec begin, end;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    clq_status st = search(&found, &k, r, ctx, device, err);
+    r->rows = found.rows;
+    if (st != CLQ_OK) return st;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    r->n = found.n;
+    r->few_rows = found.tuning.few_rows;
+    r->seconds = (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
+    if (path && clq_tuning_save(&found.tuning, path, &k.key, &why) != CLQ_OK)
+        snprintf(r->note, sizeof r->note, "the result is not kept: %.200s", why.text);
     return CLQ_OK;
 }
 
-static clq_status tune(clq_tune_report *r, struct clq_context *ctx, int index, const char *path, struct clq_error *err)
-{
-    struct clq_cl_tune_options o = {.device = {.cache_dir = ctx->cl_cache_dir, .cpu = ctx->cpu}, .progress = on_progress, .user = ctx};
-    struct clq_cl_tuned tuned = {0};
-    struct clq_cl_info device;
-    struct clq_error why = {""};
-    struct timespec begin, end;
-    char driver[512];
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    CLQ_TRY(find_device(&device, index, err));
-    CLQ_TRY(clq_cl_tune(&tuned, index, &o, err));
-    const struct clq_tuning_key key = key_of(&device, driver, sizeof driver);
-    clq_status st = fill_report(r, &tuned, err);
-    if (st == CLQ_OK && path && clq_tuning_save(&tuned.tuning, path, &key, &why) != CLQ_OK)
-        snprintf(r->note, sizeof r->note, "the result is not kept: %.200s", why.text);
-    free(tuned.candidate);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    r->seconds = (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
-    snprintf(r->id, sizeof r->id, "opencl:%d", index);
-    snprintf(r->name, sizeof r->name, "%.127s", device.name);
-    snprintf(r->driver, sizeof r->driver, "%.255s", driver);
-    return st;
-}
-#endif
-
 clq_status clq_tune(clq_context *ctx, const char *device, const char *path, clq_tune_report **out)
 {
-    int index;
     if (!ctx || !device || !out) return CLQ_ERR_INVALID_ARGUMENT;
-    if (!parse_index(&index, device))
-        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "device '%.60s': expected opencl or opencl:N", device);
-#ifdef CLQ_HAVE_OPENCL
     clq_tune_report *r = calloc(1, sizeof *r);
     if (!r) return clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    clq_status st = tune(r, ctx, index, path, &ctx->error);
+    clq_status st = tune(r, ctx, device, path, &ctx->error);
     if (st != CLQ_OK) clq_tune_report_free(r);
     else *out = r;
     return st;
-#else
-    (void)path;
-    return clq_fail(&ctx->error, CLQ_ERR_NO_DEVICE, "this clquant was built without OpenCL");
-#endif
 }
 
 void clq_tune_report_free(clq_tune_report *report)

@@ -225,4 +225,9 @@ unsigned clq_cpu_parse(const char *name);
 /* Fills the table: the reference first, then every listed version whose features are all in cpu, in ladder order. */
 void clq_kernels_init(struct clq_kernels *out, unsigned cpu);
 
+/* The variant of an operation that has a table entry of that name, or NULL. */
+const char *clq_kernels_variant(const struct clq_kernels *table, const char *op);
+/* Takes an operation, with its plan and pack where it has them, over from another table. */
+void clq_kernels_take(struct clq_kernels *out, const struct clq_kernels *from, const char *op);
+
 #endif

@@ -131,7 +131,7 @@ int cli_open(struct cli *cli)
                                .isa = isa && *isa ? isa : NULL, .runtime = cli->measure, .log = on_log, .progress = on_progress, .cancel = on_cancel, .user = cli};
     const char *why = NULL;
     const bool cached = cli->opencl || strcmp(cli->device, "cpu") != 0;
-    char *folder = cached ? cli_cache_folder(&why) : NULL, *programs = folder ? cli_print("%s/opencl", folder) : NULL;
+    char *folder = cached ? cli_cache_folder(&why) : cli_cache_path(), *programs = cached && folder ? cli_print("%s/opencl", folder) : NULL;
     if (folder) cli->tuning_path = cli_print("%s/tuning.json", folder);
     opt.cl_cache_dir = programs;
     opt.tuning_path = cli->tuning_path;

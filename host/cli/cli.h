@@ -33,7 +33,7 @@ struct cli {
     const char *name; /* of the subcommand, for messages */
     clq_context *ctx;
     bool opencl;       /* the command opens OpenCL devices itself: they get the user's cache, as --device's does */
-    char *tuning_path; /* the user's tuning file, or NULL where there is no cache folder or no OpenCL device is asked for */
+    char *tuning_path; /* the user's tuning file, or NULL where there is no cache folder */
     struct cli_progress progress;
     bool opening;     /* the context is being created: log lines are kept, not printed */
     char kept[1024];

@@ -73,17 +73,21 @@ bool cli_make_folder(const char *path)
     return false;
 }
 
-char *cli_cache_folder(const char **why)
+char *cli_cache_path(void)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *parent, *folder;
-    if (base && base[0] == '/') parent = cli_print("%s", base);
-    else if (home && home[0] == '/') parent = cli_print("%s/.cache", home);
-    else {
+    if (base && base[0] == '/') return cli_print("%s/clquant", base);
+    return home && home[0] == '/' ? cli_print("%s/.cache/clquant", home) : NULL;
+}
+
+char *cli_cache_folder(const char **why)
+{
+    char *folder = cli_cache_path(), *parent = folder ? cli_print("%s", folder) : NULL;
+    if (!folder) {
         *why = "there is no home folder";
         return NULL;
     }
-    folder = cli_print("%s/clquant", parent);
+    *strrchr(parent, '/') = 0;
     bool made = cli_make_folder(parent) && cli_make_folder(folder) && access(folder, W_OK | X_OK) == 0;
     if (!made) *why = strerror(errno);
     free(parent);

@@ -12,6 +12,8 @@ int cli_check_output(struct cli *cli, const char *path, const char *const *input
 /* Whether two paths name the same output, whether it exists or not. */
 bool cli_same_output(const char *a, const char *b);
 
+/* Where our folder in the user's cache is or would be, for free(); NULL where there is no home folder. */
+char *cli_cache_path(void);
 /* A folder of ours in the user's cache (made when it is missing), for free(); NULL when there is none, with the reason
  * in why. */
 char *cli_cache_folder(const char **why);

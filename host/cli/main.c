@@ -23,7 +23,7 @@ static const struct {
     {"eval", cli_eval, "accuracy, and error against a reference"},
     {"check", cli_check, "compare with stored outputs (ONNX backend tests)"},
     {"bench", cli_bench, "time a model, or all kernels"},
-    {"tune", cli_tune, "find the fastest kernels of an OpenCL device"},
+    {"tune", cli_tune, "find the fastest kernels of the CPU and of OpenCL devices"},
     {"explain", cli_explain, "what a plan decided, and why"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * clquant tune: the fastest kernels of an OpenCL device, kept in the user's cache. */
+ * clquant tune: the fastest kernels of the CPU and of OpenCL devices, kept in the user's cache. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,8 @@ static const struct cli_option options[] = {
 static const struct cli_spec spec = {
     .name = "tune",
     .arguments = "",
-    .summary = "Searches the fastest variant of every kernel family of an OpenCL device (--device opencl:N; without it, of all).\n"
+    .summary = "Searches the fastest variant of every kernel family of the CPU or an OpenCL device (--device cpu or opencl:N;\n"
+               "without it, of all). The CPU's variants are the instruction sets that it has, for --threads threads.\n"
                "Each variant must first give every byte right; it replaces the default only where interleaved pairs show\n"
                "that it is at least a tenth faster. The result is kept in the user's cache for this device, driver and\n"
                "clquant, and used from then on. It changes how fast the device is, never a result. Ctrl-C keeps nothing.\n",
@@ -128,6 +129,7 @@ int cli_tune(struct cli *cli, int argc, char **argv)
     const char *none[1];
     char ids[MOST][32];
     size_t n = 0, found = 0;
+    cli->device = "auto"; /* all, where the user names none */
     int code = cli_parse(cli, &spec, &a, none, argc, argv);
     if (code != CLI_GO_ON) return code;
     const char *device = cli->device;
@@ -136,16 +138,13 @@ int cli_tune(struct cli *cli, int argc, char **argv)
     code = cli_open(cli);
     if (code != CLI_GO_ON) return code;
     if (!a.dry_run && !cli->tuning_path) cli_note(cli, "there is no cache folder: the result is only printed");
-    if (strcmp(device, "cpu") != 0 && strcmp(device, "auto") != 0) {
+    if (strcmp(device, "auto") != 0) {
         snprintf(ids[n++], sizeof ids[0], "%.31s", device);
         return tune_all(cli, &a, ids, n);
     }
     clq_device_info *list = cli_alloc(MOST * sizeof *list);
     clq_status st = clq_devices_list(cli->ctx, list, MOST, &found, false);
-    for (size_t i = 0; st == CLQ_OK && i < found && i < MOST; i++)
-        if (strcmp(list[i].id, "cpu") != 0) memcpy(ids[n++], list[i].id, sizeof ids[0]);
+    for (size_t i = 0; st == CLQ_OK && i < found && i < MOST; i++) memcpy(ids[n++], list[i].id, sizeof ids[0]);
     free(list);
-    if (st != CLQ_OK) return cli_fail(cli, st);
-    if (n == 0) return cli_system(cli, "there is no OpenCL device to tune");
-    return tune_all(cli, &a, ids, n);
+    return st == CLQ_OK ? tune_all(cli, &a, ids, n) : cli_fail(cli, st);
 }

@@ -38,7 +38,7 @@ typedef struct clq_context_options {
     bool require_device;      /* a device that fails or is refused is an error instead of a fallback to the CPU */
     const char *isa;          /* NULL: the best; or "ref", "avx2", "avx512_vnni", "neon_i8mm", ...: an upper limit, for tests */
     const char *cl_cache_dir; /* where compiled OpenCL programs are kept; NULL: nowhere */
-    const char *tuning_path;  /* the file of clquant/tune.h, whose choices OpenCL devices then use; NULL: the defaults */
+    const char *tuning_path;  /* the file of clquant/tune.h, whose choices the CPU and OpenCL devices then use; NULL: the defaults */
     const char *runtime;      /* NULL or "clquant": our own kernels run models; "onnxruntime" or "onnxruntime:PATH": that library
                                  does, loaded from PATH, from the file that CLQUANT_ONNXRUNTIME names, or by its usual name.
                                  Sessions, evaluation, timing and clq_quantize then say what it computes and how long it

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * tune.h - finds the fastest kernels of an OpenCL device and keeps the result.
+ * tune.h - finds the fastest kernels of the CPU or an OpenCL device and keeps the result.
  *
  *     clq_tune_report *r;
  *     if (clq_tune(ctx, "opencl:0", "tuning.json", &r) == CLQ_OK) {
@@ -46,9 +46,10 @@ typedef struct clq_tune_report {
     char note[256];  /* why the result was not kept, "" where it was or where no file was named */
 } clq_tune_report;
 
-/* Searches one device ("opencl", "opencl:N") and puts the result into the file at path (NULL: nowhere), in the place of the
- * device's earlier one. Takes seconds to a minute; progress and cancel are the context's. A search that is canceled or
- * fails leaves the file as it was.
+/* Searches one device ("cpu", "opencl", "opencl:N") and puts the result into the file at path (NULL: nowhere), in the place of
+ * the device's earlier one. The CPU with other threads or other instructions counts as another device: the context's are
+ * searched. Takes seconds to a minute; progress and cancel are the context's. A search that is canceled or fails leaves the
+ * file as it was.
  * CLQ_ERR_NO_DEVICE: there is no such device. CLQ_ERR_INVALID_ARGUMENT: device is something else, or "canceled". */
 CLQ_API clq_status clq_tune(clq_context *ctx, const char *device, const char *path, clq_tune_report **out);
 /* NULL is allowed. */
