@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Compiled programs on disk, in a folder that the caller named: magic, key, length and hash before the bytes. A damaged
+ * Compiled programs and verdicts on disk, in a folder that the caller named: magic, key, length and hash before the bytes. A damaged
  * file never reaches a driver, because drivers crash on such input. Must not know OpenCL's calls. */
 #include "cl_internal.h"
 

@@ -12,9 +12,15 @@
 
 enum { CLQ_CL_SLOTS = 4, CLQ_CL_MAX_PROGRAMS = 96, CLQ_CL_CANARY = 256 };
 
+/* Names what is kept in the cache; clq_cl_key_add starts from {0}. */
+struct clq_cl_key {
+    uint64_t hash[2];
+};
+
 struct clq_cl_program {
     const char *source, *options; /* of the variant */
     cl_program program;           /* NULL: the build failed, text says why */
+    struct clq_cl_key binary;     /* of the source, the device and the compiled bytes; {0}: those are not known */
     clq_status status;
     char text[512];
 };
@@ -40,6 +46,7 @@ struct clq_cl {
     char *cache_dir, *only, *prefer; /* own copies of the options' strings */
     uint64_t enqueues, waits;
     size_t used; /* bytes of device memory that this struct allocated */
+    bool brief; /* the kernel under test has passed before: one case of its self-test is enough */
     bool dead, testing; /* testing: a kernel may be compiled by its first launch, which takes a busy machine long */
     char reason[256];
     struct clq_cl_buffer scratch[CLQ_CL_SLOTS];
@@ -110,18 +117,17 @@ clq_status clq_cl_unbind(struct clq_cl_binding *b, clq_status status, struct clq
 /* Grows the buffer to at least bytes. */
 clq_status clq_cl_reserve(struct clq_cl *cl, struct clq_cl_buffer *buffer, size_t bytes, struct clq_error *err);
 
-/* cl_program.c. Builds (or takes from memory or disk) the variant's program and creates its kernel. */
-clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl *cl, const struct clq_cl_variant *variant,
+/* cl_program.c. Builds (or takes from memory or disk) the variant's program and creates its kernel. verdict: under which the
+ * outcome of its self-test is kept: kernel, compiled bytes, device, driver, and the sources of kernels and tests; {0} where
+ * nothing is kept. */
+clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl_key *verdict, struct clq_cl *cl, const struct clq_cl_variant *variant,
                          struct clq_error *err);
 
 /* cl_cache.c. A compiled program on disk; false when there is none that is whole. */
-struct clq_cl_key {
-    uint64_t hash[2];
-};
 bool clq_cl_cache_load(unsigned char **out, size_t *bytes, const char *dir, struct clq_cl_key key);
 void clq_cl_cache_store(const char *dir, struct clq_cl_key key, const unsigned char *data, size_t bytes);
 void clq_cl_cache_drop(const char *dir, struct clq_cl_key key);
-void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes); /* start from {0} */
+void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes);
 
 /* device_cl.c. True where the device may be offered the variant, options included. */
 bool clq_cl_allows(const struct clq_cl *cl, const struct clq_cl_variant *variant);

@@ -9,6 +9,8 @@
 
 #include <clquant/version.h>
 
+#include "kernel_hash.h"
+
 enum { MAX_OPTIONS = 512, MAX_LOG = 1 << 20 };
 
 /* Compilers of several drivers are not safe to use from two threads, whatever the context: one lock per process. */
@@ -81,29 +83,38 @@ static clq_status build(cl_program *program, struct clq_cl *cl, const char *opti
     return clq_fail(err, CLQ_ERR_BUILD, "%s (%d)%s%s", clq_cl_error_name(code), (int)code, line[0] ? ": " : "", line);
 }
 
-static bool build_cached(cl_program *out, struct clq_cl *cl, struct clq_cl_key key, const char *options)
+static struct clq_cl_key binary_key(struct clq_cl_key key, const unsigned char *data, size_t bytes)
+{
+    clq_cl_key_add(&key, data, bytes);
+    return key;
+}
+
+static bool build_cached(struct clq_cl_program *p, struct clq_cl *cl, struct clq_cl_key key, const char *options)
 {
     unsigned char *data = NULL;
     size_t bytes = 0;
     cl_int code = CL_SUCCESS, valid = CL_SUCCESS;
     if (!cl->cache_dir || !clq_cl_cache_load(&data, &bytes, cl->cache_dir, key)) return false;
     const unsigned char *binary = data;
-    *out = clCreateProgramWithBinary(cl->context, 1, &cl->device, &bytes, &binary, &valid, &code);
-    bool ok = code == CL_SUCCESS && valid == CL_SUCCESS && build(out, cl, options, NULL) == CLQ_OK;
+    p->program = clCreateProgramWithBinary(cl->context, 1, &cl->device, &bytes, &binary, &valid, &code);
+    bool ok = code == CL_SUCCESS && valid == CL_SUCCESS && build(&p->program, cl, options, NULL) == CLQ_OK;
+    if (ok) p->binary = binary_key(key, data, bytes);
     free(data);
     if (!ok) clq_cl_cache_drop(cl->cache_dir, key);
     return ok;
 }
 
-static void store(struct clq_cl *cl, cl_program program, struct clq_cl_key key)
+static void store(struct clq_cl_program *p, struct clq_cl *cl, struct clq_cl_key key)
 {
     size_t bytes = 0;
     if (!cl->cache_dir ||
-        clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes)
+        clGetProgramInfo(p->program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes)
         return;
     unsigned char *data = malloc(bytes);
-    if (data && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof data, &data, NULL) == CL_SUCCESS)
+    if (data && clGetProgramInfo(p->program, CL_PROGRAM_BINARIES, sizeof data, &data, NULL) == CL_SUCCESS) {
         clq_cl_cache_store(cl->cache_dir, key, data, bytes);
+        p->binary = binary_key(key, data, bytes);
+    }
     free(data);
 }
 
@@ -143,16 +154,17 @@ static clq_status find_program(struct clq_cl_program **out, struct clq_cl *cl, c
     const struct clq_cl_key key = program_key(cl, v, options);
     struct clq_cl_program *p = &cl->program[cl->programs++];
     *p = (struct clq_cl_program){.source = v->source, .options = v->options};
-    if (!build_cached(&p->program, cl, key, options)) {
+    if (!build_cached(p, cl, key, options)) {
         p->status = build_source(&p->program, cl, v, options, &why);
-        if (p->status == CLQ_OK) store(cl, p->program, key);
+        if (p->status == CLQ_OK) store(p, cl, key);
         snprintf(p->text, sizeof p->text, "kernels/cl/%s.cl: %.440s", v->source, why.text);
     }
     *out = p;
     return p->status == CLQ_OK ? CLQ_OK : clq_fail(err, p->status, "%s", p->text);
 }
 
-clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl *cl, const struct clq_cl_variant *v, struct clq_error *err)
+clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl_key *verdict, struct clq_cl *cl, const struct clq_cl_variant *v,
+                         struct clq_error *err)
 {
     struct clq_cl_program *p = NULL;
     cl_int code = CL_SUCCESS;
@@ -162,7 +174,12 @@ clq_status clq_cl_kernel(cl_kernel *out, struct clq_cl *cl, const struct clq_cl_
     if (st == CLQ_OK) {
         *out = clCreateKernel(p->program, v->entry, &code);
         st = clq_cl_check(cl, code, "clCreateKernel", err);
+        *verdict = p->binary;
     }
     pthread_mutex_unlock(&build_lock);
-    return st;
+    if (st != CLQ_OK || !verdict->hash[0]) return st;
+    clq_cl_key_add(verdict, v->op, strlen(v->op) + 1);
+    clq_cl_key_add(verdict, v->name, strlen(v->name) + 1);
+    clq_cl_key_add(verdict, CLQ_KERNEL_HASH, sizeof CLQ_KERNEL_HASH);
+    return CLQ_OK;
 }

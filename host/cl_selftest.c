@@ -97,7 +97,7 @@ static clq_status test_quantize(struct clq_cl *cl, struct work *w, bool to_signe
 {
     static const float scales[] = {0.05f, 1.0f / 127.5f, 0.37f, 1.0f, 0x1.fffffep-3f, 0x1p-30f, 0x1.8p40f};
     static const int32_t zero_points[] = {0, 128, 255, 3};
-    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof scales / sizeof *scales); i++) {
         struct clq_cl_trial t;
         const size_t n = hard_floats(w->f, scales[i]) - i; /* all kinds of tails */
         struct clq_quantize_args q = {w->f, w->expected, n, scales[i], zero_points[i % 4] - (to_signed ? 128 : 0)};
@@ -114,7 +114,7 @@ static clq_status test_dequantize(struct clq_cl *cl, struct work *w, bool from_s
 {
     static const float scales[] = {0.05f, 1.0f / 127.5f, 0.37f, 0x1.fffffep-3f, 0x1p-32f, 0x1.8p40f};
     for (size_t i = 0; i < 16 * 16 + 5; i++) w->a[i] = (unsigned char)i;
-    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof scales / sizeof *scales); i++) {
         struct clq_cl_trial t;
         const size_t n = 16 * 16 + 5 - i;
         const int32_t zero_point = from_signed ? (int32_t)(i * 51) - 128 : (int32_t)(i * 51);
@@ -131,7 +131,7 @@ static clq_status test_dequantize(struct clq_cl *cl, struct work *w, bool from_s
 static clq_status test_minmax(struct clq_cl *cl, struct work *w, struct clq_error *err)
 {
     const size_t all = hard_floats(w->f, 0.37f), sizes[] = {all, all - 1, 1, 17};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof sizes / sizeof *sizes); i++) {
         struct clq_minmax_args want = {.x = w->f, .n = sizes[i], .min = INFINITY, .max = -INFINITY}, got = want;
         w->reference.minmax_f32(&want);
         CLQ_TRY(clq_cl_minmax(cl, &got, NULL, err));
@@ -148,7 +148,7 @@ static clq_status test_histogram(struct clq_cl *cl, struct work *w, struct clq_e
     enum { BINS = 1024 };
     static const int exponents[] = {128, 16, -3};
     const size_t n = hard_floats(w->f, 0.37f);
-    for (size_t i = 0; i < sizeof exponents / sizeof *exponents; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof exponents / sizeof *exponents); i++) {
         uint64_t want[2][BINS] = {{0}}, got[2][BINS] = {{0}};
         for (size_t j = 0; j < n; j++)
             if (isfinite(w->f[j]) && fabsf(w->f[j]) >= ldexpf(1.0f, exponents[i])) w->f[j] = 0.0f;
@@ -176,7 +176,7 @@ static clq_status test_binary(struct clq_cl *cl, struct work *w, bool multiply, 
         w->a[i] = (unsigned char)i;
         w->b[i] = (unsigned char)(i >> 8);
     }
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++) {
         struct clq_cl_trial t;
         struct clq_binary_u8_args q = {w->a,       w->b,        w->expected, PAIRS - i,   cases[i].a,  cases[i].b,
                                        cases[i].y, cases[i].za, cases[i].zb, cases[i].zy, cases[i].lo, cases[i].hi};
@@ -211,7 +211,7 @@ static clq_status test_pool(struct clq_cl *cl, struct work *w, bool average, str
         {3, 7, 7, 64, 1, 1, 7, 7, 1, 1, 0, 0, 1, 1, NULL, NULL, 0.02f, 0.013f, 3, 5, false, 0, 3},
     };
     clq_cl_random_bytes(w->a, sizeof w->a, 9);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++) {
         struct clq_cl_trial t;
         struct clq_pool_args p = cases[i];
         const size_t in = p.batch * p.h * p.w * p.c, row = p.ow * p.c, out = p.batch * p.oh * row;

@@ -19,6 +19,12 @@ clq_status clq_cl_trial_begin(struct clq_cl_trial *t, struct clq_cl *cl, const v
 clq_status clq_cl_trial_end(struct clq_cl_trial *t, clq_status st, const void *expected, size_t bytes, const char *what,
                             struct clq_error *err);
 
+/* How many of n cases are run: all, or one where the kernel has passed them all in an earlier process. */
+static inline size_t clq_cl_cases(const struct clq_cl *cl, size_t n)
+{
+    return cl->brief && n > 1 ? 1 : n;
+}
+
 /* The next word of a small generator; any start value. */
 uint32_t clq_cl_random(uint64_t *state);
 /* Bytes with many extremes: a quarter are 0, 255, 127 or 128. */

@@ -105,7 +105,7 @@ clq_status clq_cl_selftest_u4(struct clq_cl *cl, bool real, struct clq_error *er
     struct work *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL self-test: out of memory");
     clq_status st = CLQ_OK;
-    for (size_t i = 0; st == CLQ_OK && i < sizeof cases / sizeof *cases; i++) st = test(cl, w, i, real, err);
+    for (size_t i = 0; st == CLQ_OK && i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++) st = test(cl, w, i, real, err);
     free(w);
     return st;
 }

@@ -139,16 +139,42 @@ clq_status clq_cl_begin(struct clq_cl_launch *l, struct clq_cl *cl, enum clq_cl_
     return f->kernel ? CLQ_OK : clq_cl_ready(cl, family, err);
 }
 
+/* What a verdict that is kept consists of. */
+static const unsigned char passed[] = "self-test passed";
+
+static bool passed_before(const struct clq_cl *cl, struct clq_cl_key verdict)
+{
+    unsigned char *data = NULL;
+    size_t bytes = 0;
+    if (!verdict.hash[0] || !clq_cl_cache_load(&data, &bytes, cl->cache_dir, verdict)) return false;
+    const bool same = bytes == sizeof passed && memcmp(data, passed, bytes) == 0;
+    free(data);
+    return same;
+}
+
+/* All cases, which is then kept; one case where that is known of the very same compiled bytes on this device and driver. A
+ * kernel that fails is forgotten. */
+static clq_status self_test(struct clq_cl *cl, enum clq_cl_family family, struct clq_cl_key verdict, struct clq_error *err)
+{
+    cl->brief = passed_before(cl, verdict);
+    cl->testing = true;
+    const clq_status st = clq_cl_selftest(cl, family, err);
+    cl->testing = false;
+    if (st == CLQ_OK && !cl->brief && verdict.hash[0]) clq_cl_cache_store(cl->cache_dir, verdict, passed, sizeof passed);
+    if (st != CLQ_OK && cl->brief) clq_cl_cache_drop(cl->cache_dir, verdict);
+    cl->brief = false;
+    return st;
+}
+
 /* Builds one variant and tests it; leaves the family with its kernel or without one. */
 static clq_status try_variant(struct clq_cl *cl, enum clq_cl_family family, const struct clq_cl_variant *v,
                               struct clq_error *err)
 {
     struct clq_cl_family_state *f = &cl->family[family];
-    CLQ_TRY(clq_cl_kernel(&f->kernel, cl, v, err));
+    struct clq_cl_key verdict = {{0, 0}};
+    CLQ_TRY(clq_cl_kernel(&f->kernel, &verdict, cl, v, err));
     f->variant = v;
-    cl->testing = true;
-    clq_status st = cl->options.skip_selftest ? CLQ_OK : clq_cl_selftest(cl, family, err);
-    cl->testing = false;
+    clq_status st = cl->options.skip_selftest ? CLQ_OK : self_test(cl, family, verdict, err);
     if (st == CLQ_OK) return CLQ_OK;
     if (!cl->dead) clReleaseKernel(f->kernel);
     f->kernel = NULL;

@@ -37,7 +37,7 @@ clq_status clq_cl_list(struct clq_cl_info **out, int *n, struct clq_error *err);
 
 /* {0} is valid and means the defaults. */
 struct clq_cl_options {
-    const char *cache_dir;   /* folder for compiled programs, made when absent; NULL: nothing is stored */
+    const char *cache_dir;   /* folder for compiled programs and verdicts, made when absent; NULL: nothing is stored */
     unsigned timeout_ms;     /* deadline of one wait, six times as long in a self-test; 0: 10,000 */
     unsigned cpu;            /* CLQ_CPU_* bits that CPU-shaped variants may use; 0: none of them */
     const char *only;        /* names of variants ("generic", "x86_vnni"), separated by spaces: a family with such a
@@ -54,7 +54,8 @@ clq_status clq_cl_open(struct clq_cl **out, int index, const struct clq_cl_optio
 void clq_cl_close(struct clq_cl *cl); /* NULL is fine; a dead device's objects are abandoned, not released */
 const struct clq_cl_info *clq_cl_describe(const struct clq_cl *cl);
 
-/* Kernel families. Each is built and proven by an exact self-test before its first use on an opened device. */
+/* Kernel families. Each is built and proven by an exact self-test before its first use on an opened device: by one case of it
+ * where the cache says that the same compiled bytes have passed all cases before. */
 enum clq_cl_family {
     CLQ_CL_QUANTIZE_U8,
     CLQ_CL_QUANTIZE_S8,

@@ -2,7 +2,7 @@
 # One hash over all sources that decide how long a layer takes: measured times are kept under it. Two uses: included, it
 # adds the rule for kernel_hash.h; run with cmake -DROOT=... -DOUT=... -P kernel_hash.cmake, it writes that file.
 set(CLQ_HASHED kernels/*.c kernels/*.h kernels/*.def kernels/*.cl kernels/*.clh host/ops/*.c host/ops/*.h host/graph/*.c
-    host/graph/*.h host/cpu_dnnl*.c host/cl_*.c)
+    host/graph/*.h host/cpu_dnnl*.c host/cl_*.c host/cl_*.h host/device_cl.c)
 if(CMAKE_SCRIPT_MODE_FILE)
   list(TRANSFORM CLQ_HASHED PREPEND ${ROOT}/)
   file(GLOB_RECURSE files RELATIVE ${ROOT} ${CLQ_HASHED})
