@@ -90,8 +90,8 @@ static clq_status take_correction(struct clq_search *s, int i, const struct clq_
     return CLQ_OK;
 }
 
-/* Modes beside f32 and int8 are added to those that the search knows. Codes that an algorithm found in calibration data are
- * not in the plan, so they cannot be found again. */
+/* Modes beside f32 and int8 were added to those that the search knows. Codes that an algorithm found in calibration data are
+ * in the plan. */
 static clq_status take_mode(uint8_t *mode, struct clq_search *s, int i, const struct clq_plan_layer *l, const struct clq_scheme *scheme, struct clq_error *err)
 {
     *mode = 0;
@@ -101,12 +101,8 @@ static clq_status take_mode(uint8_t *mode, struct clq_search *s, int i, const st
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': mode '%s' is not supported", l->name, scheme->mode);
     if (*mode < 2) return CLQ_OK;
     if (!s->extra[*mode][i].capable) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "layer '%s': it has no form in mode '%s'", l->name, scheme->mode);
-    bool groups = s->groups[*mode] != NULL;
-    if (groups && (strcmp(scheme->algorithm, "auto") == 0 || strcmp(scheme->algorithm, "gptq") == 0))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': algorithm '%s' needs the calibration data, a plan cannot replay it", l->name, scheme->algorithm);
-    if (scheme->rounding == CLQ_ROUND_STOCHASTIC)
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': the seed of stochastic rounding is not in the plan", l->name);
-    return CLQ_OK;
+    bool groups = s->modes[*mode].run != CLQ_RUN_CODES && s->modes[*mode].scheme.weight_bits < 8;
+    return groups ? clq_search_groups_replay(s, i, *mode, l, err) : CLQ_OK;
 }
 
 static clq_status take_layer(struct clq_search *s, int i, const struct clq_plan_layer *l, uint8_t *mode, bool *on_device, struct clq_error *err)
@@ -187,7 +183,6 @@ clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_devic
     CLQ_TRY(read_plan(r, o, err));
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(clq_search_weights(s, err));
-    CLQ_TRY(clq_search_groups(s, err));
     CLQ_TRY(take_layers(s, &r->replay, mode, on_device, err));
     return take_tensors(s, &r->replay, err);
 }
@@ -202,9 +197,6 @@ clq_status clq_result_replay_modes(struct clq_search *s, const char *path, struc
         struct clq_mode mode;
         if (clq_mode_parse(&mode, c->mode, NULL) != CLQ_OK) continue; /* refused with the layer's name later */
         st = clq_modes_add(s->modes, &s->n_modes, &s->arena, c->mode, err);
-        if (st != CLQ_OK || c->weight_bits >= 8 || !clq_search_algorithm_known(c->algorithm)) continue;
-        s->algorithm = clq_arena_string(&s->arena, c->algorithm);
-        if (!s->algorithm) st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     }
     clq_plan_release(&p);
     return st;

@@ -11,10 +11,13 @@
 #include "base/json.h"
 #include "data.h"
 #include "formats/onnx.h"
+#include "plan_weights.h"
 #include "profile_use.h"
 #include "result.h"
 
 #define HASHED_DATA_BYTES ((uint64_t)1 << 30) /* larger data sets are named, not hashed: that would take seconds */
+
+#define MOST_WEIGHTS_TEXT 128e6 /* characters */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -92,7 +95,7 @@ static void fill_mode(struct clq_plan_layer *l, const struct clq_search *s, int 
     if (!x->capable) return;
     struct clq_plan_candidate *c = &l->candidates[l->n_candidates];
     c->scheme = s->modes[m].scheme;
-    if (s->groups[m]) c->scheme.algorithm = s->algorithm;
+    if (s->groups[m]) c->scheme.algorithm = s->groups[m][i].algorithm ? s->groups[m][i].algorithm : s->algorithm;
     else c->scheme.algorithm = s->weight_clip ? "mse" : "minmax";
     c->scheme.rounding = s->groups[m] && s->rounding.stochastic ? CLQ_ROUND_STOCHASTIC : CLQ_ROUND_NEAREST_EVEN;
     c->error = x->noise > 0 ? fmin(x->noise, 1e18) : 0;
@@ -136,6 +139,19 @@ static clq_status fill_candidates(struct clq_plan_data *p, struct clq_plan_layer
     return CLQ_OK;
 }
 
+/* Weights that the model alone does not give. Of very large models they are left out: a plan is a text that people open. */
+static clq_status fill_weights(struct clq_plan_data *p, struct clq_plan_layer *l, const struct clq_search *s, int i, struct clq_error *err)
+{
+    const int m = s->records[i].mode;
+    const struct clq_group_weights *g = m > 1 && s->groups[m] ? &s->groups[m][i] : NULL;
+    double total = 0;
+    if (!g || !clq_search_found_by_data(s, g)) return CLQ_OK;
+    for (size_t k = 0; k < p->n_layers; k++) total += p->layers[k].weights ? (double)strlen(p->layers[k].weights) : 0;
+    if (total + (double)(g->n * g->k) > MOST_WEIGHTS_TEXT) return CLQ_OK;
+    l->weights = clq_plan_weights_text(&p->arena, g);
+    return l->weights ? CLQ_OK : no_memory(err);
+}
+
 static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int i, struct clq_error *err)
 {
     struct clq_plan_data *p = &r->plan;
@@ -150,6 +166,7 @@ static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int
     l->outputs[0] = clq_plan_name(&p->arena, s->units.tensors[u->out].name);
     if (!l->outputs[0]) return no_memory(err);
     CLQ_TRY(fill_candidates(p, l, s, i, err));
+    CLQ_TRY(fill_weights(p, l, s, i, err));
     const struct clq_unit_weights *w = s->weights ? &s->weights[i] : NULL;
     if (!w || !w->correction) return CLQ_OK;
     l->arrays = clq_arena_array(&p->arena, 1, sizeof *l->arrays);

@@ -34,7 +34,7 @@ static clq_status parse_modes(struct clq_search *s, const clq_quantize_options *
     CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, o->uniform, err));
     s->algorithm = o->algorithm ? o->algorithm : "auto";
     if (!clq_search_algorithm_known(s->algorithm))
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "algorithm '%s': expected auto, minmax, mse, hqq or gptq", s->algorithm);
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "algorithm '%s': expected auto, minmax, mse, hqq, weighted, gptq or adaround", s->algorithm);
     s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
     s->matmul_nbits = o->int4_matmulnbits;
     if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
@@ -495,6 +495,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     } else {
         CLQ_TRY(clq_search_calibrate(s, err));
         CLQ_TRY(clq_search_weights(s, err));
+        s->algorithm_deadline = clq_now() + (o->algorithm_seconds > 0 ? o->algorithm_seconds : CLQ_ALGORITHM_SECONDS);
         CLQ_TRY(clq_search_groups(s, err));
         CLQ_TRY(clq_search_reference(s, &s->tuning, err));
         clq_search_params(s, CLQ_CAL_MINMAX);

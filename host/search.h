@@ -6,6 +6,7 @@
 
 #include <clquant/quantize.h>
 
+#include "algo/moments.h"
 #include "budget.h"
 #include "calibrate.h"
 #include "graph/qdq.h"
@@ -21,8 +22,7 @@ struct clq_tensor_record {
     size_t channels;                  /* of the channel means, 0: none */
     double *sum;                      /* [channels], over all calibration values */
     uint64_t rows;
-    float *moments;                   /* [moment_k][moment_k], sums of products of the last axis' elements, upper triangle; or NULL */
-    size_t moment_k;
+    struct clq_moments moments;       /* of its rows, where products' weights are found by them; k is 0 elsewhere */
 };
 
 /* What is known of one unit. */
@@ -75,8 +75,10 @@ struct clq_search {
     struct clq_weight_rounding rounding;
     struct clq_mode modes[CLQ_MODES_MOST]; /* 0: f32, 1: int8, then what was asked for */
     int n_modes;
+    int mask;                           /* the graph input that marks padding with 0, or -1 (search_rows.c) */
+    double algorithm_deadline;          /* of clq_now(): later, weights are found the quick way */
     struct clq_mode_record *extra[CLQ_MODES_MOST];      /* [units] from mode 2 on */
-    const struct clq_group_weights *groups[CLQ_MODES_MOST]; /* [units], where the mode's weights lie in groups */
+    struct clq_group_weights *groups[CLQ_MODES_MOST]; /* [units], where the mode's weights lie in groups */
     struct clq_runner reference;        /* the float model */
     struct clq_tensor_record *tensors;
     struct clq_unit_record *records;
@@ -88,6 +90,11 @@ struct clq_search {
 
 /* Which samples calibrate, tune and judge. */
 clq_status clq_search_samples(struct clq_search *s, clq_data *data, const clq_quantize_options *options, struct clq_error *err);
+
+/* Which input marks padding, by trying (search_rows.c). */
+clq_status clq_search_find_mask(struct clq_search *s, struct clq_error *err);
+/* The rows of x [rows][k] that padding leaves: how many, and where: x itself, or room [rows][k]. inputs: of the sample. */
+size_t clq_search_live_rows(const float **out, float *room, const struct clq_search *s, const clq_tensor *inputs, const float *x, size_t rows, size_t k);
 
 /* Phases; each reports progress and can be canceled. */
 clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err);
@@ -101,6 +108,10 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err);
 /* Which units the modes from 2 on can compute, and their weights in groups (search_groups.c). */
 clq_status clq_search_modes(struct clq_search *s, struct clq_error *err);
 clq_status clq_search_groups(struct clq_search *s, struct clq_error *err);
+/* Whether only calibration data finds these weights again, so that a plan has to hold them. */
+bool clq_search_found_by_data(const struct clq_search *s, const struct clq_group_weights *g);
+/* The weights of a unit as a plan has them, or found again where they follow from the model alone. */
+clq_status clq_search_groups_replay(struct clq_search *s, int unit, int mode, const struct clq_plan_layer *layer, struct clq_error *err);
 /* The opset that files of these modes need. */
 int64_t clq_search_opset(const struct clq_search *s);
 bool clq_search_algorithm_known(const char *name);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The calibration pass: one run of the float model per sample, with taps that fill histograms and channel means. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "algo/gptq.h"
 #include "search.h"
 
 struct collector {
@@ -12,6 +12,9 @@ struct collector {
     const struct clq_program *program; /* of tensor_of */
     int *tensor_of;                    /* program value -> tensor, or -1 */
     int capacity;
+    const clq_tensor *inputs;          /* of the sample */
+    float *live;                       /* [live_room] rows without padding */
+    size_t live_room;
 };
 
 /* Adds the values of a channel-carrying tensor to its channel sums. */
@@ -57,6 +60,22 @@ static clq_status map_program(struct collector *c, const struct clq_program *p, 
     return CLQ_OK;
 }
 
+static clq_status add_moments(struct collector *c, struct clq_tensor_record *r, const struct clq_value *v, size_t n, struct clq_error *err)
+{
+    const size_t k = r->moments.k;
+    const float *x;
+    if (v->layout != CLQ_LAYOUT_PLAIN || v->t.shape[v->t.rank - 1] != (int64_t)k) return CLQ_OK;
+    if (n > c->live_room) {
+        free(c->live);
+        c->live = malloc(n * sizeof *c->live);
+        c->live_room = c->live ? n : 0;
+        if (!c->live) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    }
+    size_t rows = clq_search_live_rows(&x, c->live, c->s, c->inputs, v->t.data, n / k, k);
+    clq_moments_add(&r->moments, x, rows, c->s->ctx->pool, c->s->ctx->threads);
+    return CLQ_OK;
+}
+
 static clq_status tap(void *state, const struct clq_value *v, struct clq_error *err)
 {
     struct collector *c = state;
@@ -69,9 +88,7 @@ static clq_status tap(void *state, const struct clq_value *v, struct clq_error *
         if (r->hist->n_nan + r->hist->n_pos_inf + r->hist->n_neg_inf > 0) return not_finite(c, &c->s->units.tensors[t], v->t.data, n, err);
     }
     if (r->channels > 0) add_means(r, v, n);
-    if (r->moments && v->t.shape[v->t.rank - 1] == (int64_t)r->moment_k && v->layout == CLQ_LAYOUT_PLAIN)
-        clq_moments_add(r->moments, v->t.data, n / r->moment_k, r->moment_k, c->s->ctx->pool, c->s->ctx->threads);
-    return CLQ_OK;
+    return r->moments.k > 0 ? add_moments(c, r, v, n, err) : CLQ_OK;
 }
 
 /* Which tensors get a histogram (the first of each group), and which channel means (inputs of products). */
@@ -113,10 +130,8 @@ static clq_status start_moments(struct clq_search *s, struct clq_error *err)
         struct clq_tensor_record *r = &s->tensors[u->in[0]];
         const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
         size_t k = (size_t)w->shape[1 - u->weight_axis];
-        if (r->moments || k == 0 || k > WIDEST) continue;
-        r->moments = clq_arena_array(&s->arena, k * k, sizeof *r->moments);
-        r->moment_k = k;
-        if (!r->moments) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "second moments of %zu inputs: out of memory", k);
+        if (r->moments.k || k == 0 || k > WIDEST) continue;
+        CLQ_TRY(clq_moments_start(&r->moments, &s->arena, k, err));
     }
     return CLQ_OK;
 }
@@ -153,24 +168,36 @@ static void leave_without_range(struct clq_search *s)
     }
 }
 
-clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
+static clq_status collect(struct collector *c, struct clq_error *err)
 {
-    CLQ_TRY(clq_search_tensors(s, err));
-    CLQ_TRY(start_moments(s, err));
-    struct collector c = {.s = s};
+    struct clq_search *s = c->s;
     clq_tensor *inputs = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *inputs);
     if (!inputs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    c->inputs = inputs;
     for (size_t i = 0; i < s->calibration.count; i++) {
         struct clq_program *p;
         if (!clq_context_progress(s->ctx, "calibrating", (double)i / (double)s->calibration.count))
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        c.sample = s->calibration.index[i];
+        c->sample = s->calibration.index[i];
         CLQ_TRY(s->calibration.get(s->calibration.state, i, inputs, err));
         CLQ_TRY(clq_runner_program(&p, &s->reference, inputs, err));
-        CLQ_TRY(map_program(&c, p, err));
-        CLQ_TRY(clq_program_run(p, inputs, NULL, tap, &c, err));
+        CLQ_TRY(map_program(c, p, err));
+        CLQ_TRY(clq_program_run(p, inputs, NULL, tap, c, err));
     }
     clq_context_progress(s->ctx, "calibrating", 1);
+    return CLQ_OK;
+}
+
+clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
+{
+    struct collector c = {.s = s};
+    s->mask = -1;
+    CLQ_TRY(clq_search_tensors(s, err));
+    CLQ_TRY(start_moments(s, err));
+    if (clq_search_wants_moments(s)) CLQ_TRY(clq_search_find_mask(s, err));
+    clq_status st = collect(&c, err);
+    free(c.live);
+    CLQ_TRY(st);
     leave_without_range(s);
     search_ranges(s);
     return CLQ_OK;

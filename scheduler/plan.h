@@ -66,6 +66,7 @@ struct clq_plan_layer {
     size_t n_candidates;
     struct clq_plan_array *arrays;
     size_t n_arrays;
+    const char *weights; /* codes and scales that only the calibration data gives, in the library's own form; NULL or "": none */
 };
 
 struct clq_plan_method {

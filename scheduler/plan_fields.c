@@ -69,6 +69,7 @@ static const struct clq_field layer_rows[] = {
     TEXT(layer, reason, 0, TEXT_BYTES),
     {"candidates", CLQ_FIELD_RECORDS, COUNTED(layer, candidates, n_candidates), .lo = 1, .hi = 1024, .table = &candidate_table},
     {"arrays", CLQ_FIELD_RECORDS, true, COUNTED(layer, arrays, n_arrays), .hi = 64, .table = &array_table},
+    {"weights", CLQ_FIELD_TEXT, true, AT(layer, weights), .hi = 268435456},
 };
 static const struct clq_record_table layer_table = TABLE(layer, layer_rows);
 

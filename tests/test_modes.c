@@ -50,9 +50,9 @@ static void test_forms(void **state)
 static void test_algorithms(void **state)
 {
     (void)state;
-    static const char *const names[] = {"minmax", "mse", "hqq", "gptq", "auto"};
-    double db[5];
-    for (int i = 0; i < 5; i++) {
+    static const char *const names[] = {"minmax", "mse", "hqq", "gptq", "weighted", "adaround", "auto"};
+    double db[7];
+    for (int i = 0; i < 7; i++) {
         struct ran r;
         quantize(&r, &(struct run){.threads = 2, .options = {.uniform = "int4-g64", .algorithm = names[i]}}, NULL);
         must(&r);
@@ -60,7 +60,7 @@ static void test_algorithms(void **state)
         assert_true(db[i] > 10);
         free(r.bytes);
     }
-    assert_true(db[3] != db[0] && db[3] != db[1]);
+    assert_true(db[3] != db[0] && db[3] != db[1] && db[5] != db[3] && db[4] != db[1]);
     struct ran r;
     quantize(&r, &(struct run){.threads = 2, .options = {.uniform = "int4-g64", .algorithm = "best"}}, NULL);
     assert_int_equal(r.status, CLQ_ERR_INVALID_ARGUMENT);
@@ -88,29 +88,71 @@ static void test_seeds(void **state)
     free(c.bytes);
 }
 
-/* A plan with these modes is replayed where codes follow from the weights alone. */
+/* Plans hold what only the data gives: they write the same bytes on other threads and ISAs, with other samples. */
 static void test_replay(void **state)
 {
     (void)state;
+    static const struct run runs[] = {
+        {.threads = 2, .options = {.uniform = "int4-g32", .algorithm = "mse"}},
+        {.threads = 2, .options = {.uniform = "int4-g32-asym", .algorithm = "auto"}},
+        {.threads = 2, .options = {.uniform = "ternary", .algorithm = "gptq"}},
+        {.threads = 1, .options = {.uniform = "codebook16", .algorithm = "adaround", .no_bias_correction = true}},
+        {.threads = 1, .options = {.uniform = "int4-channel", .algorithm = "mse", .stochastic = true, .rounding_seed = 3}},
+    };
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        struct ran a, b;
+        const char *plan = scratch("modes.plan.json"), *again = scratch("again.plan.json");
+        quantize(&a, &runs[i], plan);
+        must(&a);
+        quantize(&b, &(struct run){.threads = 3, .isa = "ref", .options = {.plan_path = plan}, .samples = 5}, again);
+        must(&b);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.bytes, b.bytes, a.n);
+        free(b.bytes);
+        quantize(&b, &(struct run){.threads = 1, .options = {.plan_path = again}, .samples = 4}, NULL); /* the plan of a replay is a plan */
+        must(&b);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.bytes, b.bytes, a.n);
+        free(a.bytes);
+        free(b.bytes);
+    }
+}
+
+/* Edited weights are refused in one line that names the layer. */
+static void test_replay_broken(void **state)
+{
+    (void)state;
+    static const char key[] = "\"weights\": \"";
     struct ran a, b;
-    const char *plan = scratch("modes.plan.json");
-    unlink(plan);
-    quantize(&a, &(struct run){.threads = 2, .options = {.uniform = "int4-g32", .algorithm = "mse"}}, plan);
+    const char *plan = scratch("whole.plan.json"), *bad = scratch("bad.plan.json");
+    quantize(&a, &(struct run){.threads = 1, .options = {.uniform = "ternary", .algorithm = "gptq"}, .samples = 8}, plan);
     must(&a);
-    quantize(&b, &(struct run){.threads = 1, .options = {.plan_path = plan}}, NULL);
-    must(&b);
-    assert_int_equal(a.n, b.n);
-    assert_memory_equal(a.bytes, b.bytes, a.n);
     free(a.bytes);
-    free(b.bytes);
-    unlink(plan);
-    quantize(&a, &(struct run){.threads = 2, .options = {.uniform = "int4-g32", .algorithm = "gptq"}}, plan);
-    must(&a);
-    quantize(&b, &(struct run){.threads = 1, .options = {.plan_path = plan}}, NULL);
+    struct clq_blob text = slurp(plan);
+    char *first = memmem(text.data, text.bytes, key, sizeof key - 1);
+    assert_non_null(first);
+    first += sizeof key - 1;
+    char *end = strchr(first, '"');
+    static const struct {
+        size_t at;
+        const char *with, *part;
+    } edits[] = {{0, "?", "base64"}, {0, "CA", "unknown kind"}, {0, "AQAA", "does not fit"}, {4, "//", "not positive"}};
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        char kept[8];
+        size_t n = strlen(edits[i].with);
+        memcpy(kept, first + edits[i].at, n);
+        memcpy(first + edits[i].at, edits[i].with, n);
+        spit(bad, text.data, text.bytes);
+        memcpy(first + edits[i].at, kept, n);
+        quantize(&b, &(struct run){.threads = 1, .options = {.plan_path = bad}, .samples = 4}, NULL);
+        if (b.status != CLQ_ERR_INVALID_ARGUMENT || !strstr(b.message, edits[i].part) || strchr(b.message, '\n')) fail_msg("%zu: '%s'", i, b.message);
+    }
+    memmove(first, end, text.bytes - (size_t)(end - (char *)text.data)); /* no weights at all */
+    spit(bad, text.data, text.bytes - (size_t)(end - first));
+    quantize(&b, &(struct run){.threads = 1, .options = {.plan_path = bad}, .samples = 4}, NULL);
     assert_int_equal(b.status, CLQ_ERR_UNSUPPORTED);
     assert_non_null(strstr(b.message, "gptq"));
-    free(a.bytes);
-    unlink(plan);
+    free(text.data);
 }
 
 /* The scheduler sees them beside f32 and int8, and the plan says what each costs. */
@@ -132,7 +174,7 @@ static void test_candidates(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each), cmocka_unit_test(test_forms), cmocka_unit_test(test_algorithms), cmocka_unit_test(test_seeds), cmocka_unit_test(test_replay),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each), cmocka_unit_test(test_forms), cmocka_unit_test(test_algorithms), cmocka_unit_test(test_seeds), cmocka_unit_test(test_replay), cmocka_unit_test(test_replay_broken),
                                        cmocka_unit_test(test_candidates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

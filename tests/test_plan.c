@@ -41,7 +41,7 @@ static void sample_plan(struct clq_plan_data *p)
         candidates[l][0] = candidate("f32", 0, 12.5);
         candidates[l][1] = candidate("int8", 1e-9 * pow(10, 4 * l), 4.25);
         candidates[l][2] = candidate("int4-g32", 0.1, 5);
-        layers[l] = (struct clq_plan_layer){"conv", "Conv", outputs, 2, l, "int8 is 2.9 x as fast", candidates[l], 3, NULL, 0};
+        layers[l] = (struct clq_plan_layer){"conv", "Conv", outputs, 2, l, "int8 is 2.9 x as fast", candidates[l], 3, NULL, 0, NULL};
     }
     layers[1].name = "gemm/é";
     layers[2].name = "z";

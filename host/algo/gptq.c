@@ -11,69 +11,11 @@
 #include "base/size.h"
 #include "ops/util.h"
 
-/* ---- Second moments ---- */
-struct moments {
-    float *to;
-    const float *x;
-    size_t rows, k;
-};
-
-CLQ_CLONES static void add_row(float *restrict to, const float *restrict x, size_t rows, size_t k, size_t i)
-{
-    size_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        const float *restrict x0 = x + r * k, *restrict x1 = x0 + k, *restrict x2 = x1 + k, *restrict x3 = x2 + k;
-        float a = x0[i], b = x1[i], c = x2[i], d = x3[i];
-        for (size_t j = i; j < k; j++) to[j] += (a * x0[j] + b * x1[j]) + (c * x2[j] + d * x3[j]);
-    }
-    for (; r < rows; r++) {
-        float a = x[r * k + i];
-        for (size_t j = i; j < k; j++) to[j] += a * x[r * k + j];
-    }
-}
-
-static void add_rows(void *state, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    const struct moments *m = state;
-    for (size_t i = begin; i < end; i++) add_row(m->to + i * m->k, m->x, m->rows, m->k, i);
-}
-
-void clq_moments_add(float *moments, const float *x, size_t rows, size_t k, struct clq_pool *pool, int threads)
-{
-    struct moments m = {moments, x, rows, k};
-    clq_pool_for(pool, threads, k, add_rows, &m);
-}
-
 CLQ_CLONES static void accumulate(float *restrict y, const float *restrict x, float by, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = y[i] + by * x[i];
 }
 
-/* v^T M v with the upper triangle: the strict part counts twice. */
-static double quadratic(const float *v, const float *moments, float *scratch, size_t k)
-{
-    double sum = 0;
-    memset(scratch, 0, k * sizeof *scratch);
-    for (size_t i = 0; i < k; i++) accumulate(scratch + i, moments + i * k + i, v[i], k - i);
-    for (size_t j = 0; j < k; j++) sum += (double)v[j] * (2 * (double)scratch[j] - (double)moments[j * k + j] * (double)v[j]);
-    return sum;
-}
-
-double clq_moments_error(const struct clq_group_weights *g, const float *weight, const float *moments, float *scratch)
-{
-    double noise = 0, signal = 0;
-    size_t k = g->k;
-    for (size_t r = 0; r < g->n; r++) {
-        float *e = scratch + k;
-        for (size_t i = 0; i < k; i++) e[i] = weight[r * k + i] - clq_groups_value(g, r, i);
-        noise += quadratic(e, moments, scratch, k);
-        signal += quadratic(weight + r * k, moments, scratch, k);
-    }
-    return signal > 0 ? noise / signal : 0;
-}
-
-/* ---- Rounding ---- */
 CLQ_CLONES static void subtract(double *restrict y, const double *restrict x, double by, size_t n)
 {
     for (size_t i = 0; i < n; i++) y[i] = y[i] - by * x[i];
@@ -131,15 +73,15 @@ static int by_moment(const void *a, const void *b)
 }
 
 /* R of the moments with damping, columns in order; stored by columns in below. */
-static bool factor(float *below, double *a, const float *moments, const size_t *order, size_t k, double damping)
+static bool factor(float *below, double *a, const float *second, const size_t *order, size_t k, double damping)
 {
     double mean = 0;
-    for (size_t i = 0; i < k; i++) mean += (double)moments[i * k + i] / (double)k;
+    for (size_t i = 0; i < k; i++) mean += (double)second[i * k + i] / (double)k;
     if (!(mean > 0)) return false;
     for (size_t i = 0; i < k; i++)
         for (size_t j = i; j < k; j++) {
             size_t x = order[i] < order[j] ? order[i] : order[j], y = order[i] < order[j] ? order[j] : order[i];
-            a[i * k + j] = (double)moments[x * k + y] + (i == j ? damping * mean : 0);
+            a[i * k + j] = (double)second[x * k + y] + (i == j ? damping * mean : 0);
         }
     if (!cholesky(a, k)) return false;
     for (size_t j = 0; j < k; j++)
@@ -147,7 +89,7 @@ static bool factor(float *below, double *a, const float *moments, const size_t *
     return true;
 }
 
-clq_status clq_gptq_round(struct clq_group_weights *g, const struct clq_group_job *job, const float *moments, struct clq_pool *pool, int threads,
+clq_status clq_gptq_round(struct clq_group_weights *g, const struct clq_group_job *job, const float *second, struct clq_pool *pool, int threads,
                           struct clq_error *err)
 {
     size_t k = g->k, square, bytes, scratch;
@@ -157,11 +99,11 @@ clq_status clq_gptq_round(struct clq_group_weights *g, const struct clq_group_jo
     struct place *places = malloc((k + 1) * sizeof *places);
     size_t *order = malloc((k + 1) * sizeof *order);
     clq_status st = a && below && pull && places && order ? CLQ_OK : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "second moments of %zu inputs: out of memory", k);
-    for (size_t i = 0; st == CLQ_OK && i < k; i++) places[i] = (struct place){(double)moments[i * k + i], i};
+    for (size_t i = 0; st == CLQ_OK && i < k; i++) places[i] = (struct place){(double)second[i * k + i], i};
     if (st == CLQ_OK) qsort(places, k, sizeof *places, by_moment);
     for (size_t i = 0; st == CLQ_OK && i < k; i++) order[i] = places[i].column;
     bool good = false;
-    for (double damping = 0.01; st == CLQ_OK && !good && damping < 10; damping *= 10) good = factor(below, a, moments, order, k, damping);
+    for (double damping = 0.01; st == CLQ_OK && !good && damping < 10; damping *= 10) good = factor(below, a, second, order, k, damping);
     if (good) {
         struct plane p = {g, job, order, below, pull};
         clq_pool_for(pool, threads, g->n, round_rows, &p);

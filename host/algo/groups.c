@@ -32,6 +32,16 @@ clq_status clq_groups_start(struct clq_group_weights *g, struct clq_arena *arena
     return CLQ_OK;
 }
 
+void clq_groups_copy(struct clq_group_weights *to, const struct clq_group_weights *from)
+{
+    size_t codes = from->n * from->k, scales = from->n * from->groups;
+    if (codes) memcpy(to->codes, from->codes, codes);
+    if (scales) memcpy(to->scale, from->scale, scales * sizeof *to->scale);
+    if (scales) memcpy(to->zero, from->zero, scales);
+    memcpy(to->table, from->table, sizeof to->table);
+    to->algorithm = from->algorithm;
+}
+
 float clq_groups_value(const struct clq_group_weights *g, size_t row, size_t column)
 {
     size_t at = row * g->groups + column / g->group;
@@ -47,7 +57,14 @@ static void limits(const struct clq_mode *mode, int *lo, int *hi)
     int half = 1 << (mode->scheme.weight_bits - 1);
     if (mode->kind == CLQ_WEIGHT_TERNARY) *lo = -1, *hi = 1;
     else if (!mode->scheme.weight_symmetric) *lo = 0, *hi = 2 * half - 1;
-    else *lo = mode->scheme.weight_bits == 2 ? -half : 1 - half, *hi = half - 1;
+    else *lo = -half, *hi = half - 1; /* a scale from the largest magnitude leaves the lowest code unused, a smaller one does not */
+}
+
+bool clq_groups_code_known(uint8_t code, const struct clq_mode *mode)
+{
+    if (mode->kind == CLQ_WEIGHT_BINARY) return code == 1 || code == 3;
+    if (mode->kind == CLQ_WEIGHT_TERNARY) return code >= 1 && code <= 3;
+    return code < 1 << mode->scheme.weight_bits;
 }
 
 static uint32_t random_word(const struct clq_weight_rounding *r, size_t at)

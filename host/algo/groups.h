@@ -18,6 +18,8 @@ struct clq_group_weights {
     bool symmetric;             /* every zero is 2^(bits - 1) */
     bool has_table;
     float table[16];
+    const char *algorithm;      /* that found them; NULL: nobody said */
+    float *bias;                /* [n], added to the product's result: what the codes' error is on average; or NULL */
 };
 
 /* Rounding of a weight's quotient: to the nearest, or by the stream of a seed and the tensor's name (numerics.md 2). */
@@ -40,12 +42,16 @@ struct clq_group_job {
 
 /* Allocates out on the arena with the mode's format. */
 clq_status clq_groups_start(struct clq_group_weights *out, struct clq_arena *arena, size_t n, size_t k, const struct clq_mode *mode, struct clq_error *err);
+/* The same contents for another of the same format; to keeps its own arrays. The bias is not among them. */
+void clq_groups_copy(struct clq_group_weights *to, const struct clq_group_weights *from);
 /* Fills codes, scales and zero points. */
 clq_status clq_groups_quantize(struct clq_group_weights *out, const struct clq_group_job *job, struct clq_error *err);
 /* Scale and zero point of one group from its values [count]. */
 void clq_groups_fit(float *scale, uint8_t *zero, const float *w, const double *importance, size_t count, const struct clq_group_job *job);
 /* The code of one value; at is its index in the flattened matrix. */
 uint8_t clq_groups_code(float w, float scale, uint8_t zero, const struct clq_group_weights *g, const struct clq_group_job *job, size_t at);
+/* Whether a weight of this mode can have the code. */
+bool clq_groups_code_known(uint8_t code, const struct clq_mode *mode);
 float clq_groups_value(const struct clq_group_weights *g, size_t row, size_t column);
 
 #endif

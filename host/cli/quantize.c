@@ -14,7 +14,7 @@
 struct arguments {
     const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *int4, *rounding;
     const char *objective, *eval_cmd, *profile, *profile_device;
-    double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout;
+    double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout, algorithm_time;
     struct cli_texts layers, excluded;
     long long batch, limit, seed, pairs, tuning;
     bool remeasure, strict, no_bias_correction, no_weight_clipping;
@@ -44,8 +44,9 @@ static const struct cli_option options[] = {
     {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto: what has the least error at the output)"},
     {"candidates", 0, CLI_TEXT, AT(candidates), "MODE,...", 0, 0, "modes that the scheduler may use (default f32,int8, and int8-dynamic for transformers); modes are listed below"},
     {"uniform", 0, CLI_TEXT, AT(uniform), "MODE", 0, 0, "one mode wherever it is supported, instead of a search"},
-    {"algorithm", 0, CLI_CHOICE, AT(algorithm), "auto|minmax|mse|hqq|gptq", 0, 0,
+    {"algorithm", 0, CLI_CHOICE, AT(algorithm), "auto|minmax|mse|hqq|weighted|gptq|adaround", 0, 0,
      "how weights of 4 bits and fewer are found (default auto: per layer, what has the least error at its output)"},
+    {"algorithm-time", 0, CLI_REAL, AT(algorithm_time), "SECONDS", 0.001, 1e6, "how long auto may look for better weights (default 600); layers after that get the quick way"},
     {"int4", 0, CLI_CHOICE, AT(int4), "qdq|matmulnbits", 0, 0, "4-bit weights as blocked DequantizeLinear of opset 21 (default), or as com.microsoft MatMulNBits"},
     {"rounding", 0, CLI_TEXT, AT(rounding), "nearest|stochastic:SEED", 0, 0, "of weights with 4 bits and fewer (default nearest)"},
     {"plan", 0, CLI_TEXT, AT(plan), "PLAN.json", 0, 0, "writes what this plan says, instead of a search"},
@@ -214,6 +215,7 @@ static clq_status quantize(struct cli *cli, struct job *q)
     bool stochastic = read_rounding(a, &seed);
     clq_quantize_options opt = {
         .algorithm = a->algorithm,
+        .algorithm_seconds = a->algorithm_time,
         .int4_matmulnbits = a->int4 && strcmp(a->int4, "matmulnbits") == 0,
         .stochastic = stochastic,
         .rounding_seed = seed,

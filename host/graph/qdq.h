@@ -29,7 +29,7 @@ struct clq_qdq_plan {
     const uint8_t *mode;                /* [units] index of modes */
     const struct clq_qparams *params;   /* [tensors]; a group's tensors are equal */
     const struct clq_unit_weights *weights; /* [units] */
-    const struct clq_group_weights *const *groups; /* [modes][units], for modes whose weights lie in groups; NULL entries elsewhere */
+    struct clq_group_weights *const *groups; /* [modes][units], for modes whose weights lie in groups; NULL entries elsewhere */
     enum clq_target target;
     bool matmul_nbits;                  /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
 };

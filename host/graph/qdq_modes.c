@@ -368,6 +368,33 @@ static clq_status from_table(struct clq_qdq_writer *w, const struct clq_unit *u,
     return CLQ_OK;
 }
 
+/* The constant, of n values or one, plus what a product's rounding costs on average. */
+static const char *with_error(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_const *c, const struct clq_group_weights *g)
+{
+    const float *from = c->data;
+    float *to = clq_arena_array(&w->m->arena, g->n + 1, sizeof *to);
+    int64_t shape[CLQ_MAX_RANK] = {(int64_t)g->n};
+    bool whole = c->bytes == g->n * sizeof *to;
+    if (whole) memcpy(shape, c->shape, sizeof shape);
+    for (size_t r = 0; to && r < g->n; r++) to[r] = from[whole ? r : 0] + g->bias[r];
+    return to ? clq_qdq_constant(w, u->name, "_bias", CLQ_DTYPE_F32, whole ? c->rank : 1, shape, to, g->n * sizeof *to) : NULL;
+}
+
+/* The bias is the product's own, or of an addition behind it, which alone reads the product. */
+static clq_status correct_bias(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_group_weights *g)
+{
+    struct clq_graph *graph = &w->m->graph;
+    const char *out = graph->nodes[u->node].outputs[0], **input = u->bias >= 0 ? &graph->nodes[u->node].inputs[u->bias] : NULL;
+    for (int i = 0; i < graph->n_nodes && !input; i++) {
+        struct clq_node *n = &graph->nodes[i];
+        for (int side = 0; side < n->n_inputs && clq_node_is(n, "Add") && !input; side++)
+            if (strcmp(n->inputs[side], out) == 0) input = &n->inputs[1 - side];
+    }
+    const struct clq_const *c = input ? clq_graph_const(graph, *input) : NULL;
+    if (!c) return clq_fail(w->err, CLQ_ERR_INTERNAL, "layer '%s': no bias takes its correction", u->name);
+    return (*input = with_error(w, u, c, g)) ? CLQ_OK : no_memory(w);
+}
+
 clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
 {
     const struct clq_unit *u = &w->plan->units->units[i];
@@ -378,6 +405,7 @@ clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
     if (mode->scheme.weight_bits == 8) return widened_weight(w, u, uw);
     const struct clq_group_weights *g = &w->plan->groups[w->plan->mode[i]][i];
     if (u->kind == CLQ_UNIT_STORED) return gathered_nibbles(w, u, g);
+    if (g->bias) CLQ_TRY(correct_bias(w, u, g));
     if (g->has_table) return from_table(w, u, g);
     /* onnxruntime merges a Gemm with the activation behind it before it looks for DequantizeLinear. */
     bool direct = w->plan->matmul_nbits || (w->plan->target == CLQ_TARGET_ORT && strcmp(u->op_type, "Gemm") == 0);

@@ -24,6 +24,7 @@ extern "C" {
 typedef struct clq_result clq_result;
 
 #define CLQ_DEFAULT_MIN_SQNR_DB 20.0
+#define CLQ_ALGORITHM_SECONDS 600.0
 /* At most so many inputs judge a result, without and with labels; of more a seeded draw does. */
 #define CLQ_VALIDATION 128
 #define CLQ_LABELED_VALIDATION 1024
@@ -56,7 +57,8 @@ typedef struct clq_quantize_options {
                                 "int8-weight", "int16-int8", "int4-gN", "int4-channel", "int2-gN" (these with "-asym" or without), "ternary",
                                 "binary", "nf4-gN", "codebook16"; N is a power of two from 16 to 1024 */
     const char *candidates;  /* NULL, or a list of modes such as "f32,int8" that the scheduler may use */
-    const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "gptq" */
+    const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "weighted", "gptq", "adaround" */
+    double algorithm_seconds; /* how long "auto" may look for better weights, 0: CLQ_ALGORITHM_SECONDS; later layers get the quick way */
     bool int4_matmulnbits;   /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
     bool stochastic;         /* weights with 4 bits and fewer are rounded at random, by rounding_seed and the tensor's name */
     uint64_t rounding_seed;
