@@ -156,19 +156,27 @@ static clq_status infer(struct clq_op_call *call, enum cell cell)
     return clq_op_set_out(call, 2, CLQ_DTYPE_F32, 3, last);
 }
 
-static float dot(const float *a, const float *b, int64_t n)
+/* sum[j] = sum over i of x[i] w[i][j], each in the order of i, which does not depend on how many are computed at once. */
+CLQ_CLONES static void products(double *sum, const float *x, const double *w, int64_t n, int64_t outputs)
 {
-    double s = 0.0;
-    for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
-    return (float)s;
+    for (int64_t j = 0; j < outputs; j++) sum[j] = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double v = (double)x[i];
+        const double *row = w + i * outputs;
+        CLQ_IVDEP
+        for (int64_t j = 0; j < outputs; j++) sum[j] += v * row[j];
+    }
 }
 
 /* One direction of one batch entry. */
 struct lane {
     const struct recurrent *r;
-    const float *w, *rec, *wb, *rb, *peep; /* wb, rb, peep may be NULL */
+    const double *w, *rec;                 /* [in][gates * hidden], [hidden][gates * hidden] */
+    const float *wb, *rb, *peep;           /* may be NULL */
+    double *sum;                           /* [gates * hidden] */
     const struct activation *act;
-    float *h, *c, *gate, *next; /* [hidden], [hidden], [gates * hidden], [hidden] */
+    float *h, *c, *gate, *next;            /* [hidden], [hidden], [gates * hidden], [hidden] */
+    float *from_x, *from_h;                /* [gates * hidden]: W x + Wb and R h + Rb */
 };
 
 static float clipped(const struct recurrent *r, float x)
@@ -177,23 +185,25 @@ static float clipped(const struct recurrent *r, float x)
     return x > r->clip ? r->clip : x < -r->clip ? -r->clip : x;
 }
 
-/* x W + b of gate row g, and its recurrent part. */
-static float input_part(const struct lane *l, const float *x, int64_t g)
+/* to = (float)(x W) + b of all gates; w is [n][gates * hidden]. */
+static void part(float *to, const struct lane *l, const float *x, const double *w, const float *b, int64_t n)
 {
-    return dot(x, l->w + g * l->r->in, l->r->in) + (l->wb ? l->wb[g] : 0.0f);
+    int64_t outputs = (int64_t)l->r->cell * l->r->hidden;
+    products(l->sum, x, w, n, outputs);
+    for (int64_t j = 0; j < outputs; j++) to[j] = (float)l->sum[j] + (b ? b[j] : 0.0f);
 }
 
-static float recurrent_part(const struct lane *l, const float *h, int64_t g)
+static void parts(struct lane *l, const float *x)
 {
-    return dot(h, l->rec + g * l->r->hidden, l->r->hidden) + (l->rb ? l->rb[g] : 0.0f);
+    part(l->from_x, l, x, l->w, l->wb, l->r->in);
+    part(l->from_h, l, l->h, l->rec, l->rb, l->r->hidden);
 }
 
 static void step_rnn(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
-    for (int64_t i = 0; i < n; i++)
-        l->next[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
-    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+    parts(l, x);
+    for (int64_t i = 0; i < n; i++) l->h[i] = apply(&l->act[0], clipped(l->r, l->from_x[i] + l->from_h[i]));
 }
 
 /* Gates in the order z, r, h. */
@@ -201,15 +211,17 @@ static void step_gru(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
     float *z = l->gate, *r = z + n, *rh = r + n;
-    for (int64_t i = 0; i < 2 * n; i++)
-        z[i] = apply(&l->act[0], clipped(l->r, input_part(l, x, i) + recurrent_part(l, l->h, i)));
-    for (int64_t i = 0; i < n; i++) rh[i] = r[i] * l->h[i];
-    for (int64_t i = 0; i < n; i++) {
-        float rec = l->r->before_reset ? r[i] * recurrent_part(l, l->h, 2 * n + i) : recurrent_part(l, rh, 2 * n + i);
-        float candidate = apply(&l->act[1], clipped(l->r, input_part(l, x, 2 * n + i) + rec));
-        l->next[i] = (1.0f - z[i]) * candidate + z[i] * l->h[i];
+    parts(l, x);
+    for (int64_t i = 0; i < 2 * n; i++) z[i] = apply(&l->act[0], clipped(l->r, l->from_x[i] + l->from_h[i]));
+    if (!l->r->before_reset) {
+        for (int64_t i = 0; i < n; i++) rh[i] = r[i] * l->h[i];
+        part(l->from_h, l, rh, l->rec, l->rb, n);
     }
-    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+    for (int64_t i = 0; i < n; i++) {
+        float rec = l->r->before_reset ? r[i] * l->from_h[2 * n + i] : l->from_h[2 * n + i];
+        float candidate = apply(&l->act[1], clipped(l->r, l->from_x[2 * n + i] + rec));
+        l->h[i] = (1.0f - z[i]) * candidate + z[i] * l->h[i];
+    }
 }
 
 /* Gates in the order i, o, f, c; peepholes in the order i, o, f. */
@@ -218,7 +230,8 @@ static void step_lstm(struct lane *l, const float *x)
     int64_t n = l->r->hidden;
     float *g = l->gate;
     const float *p = l->peep;
-    for (int64_t i = 0; i < 4 * n; i++) g[i] = input_part(l, x, i) + recurrent_part(l, l->h, i);
+    parts(l, x);
+    for (int64_t i = 0; i < 4 * n; i++) g[i] = l->from_x[i] + l->from_h[i];
     for (int64_t i = 0; i < n; i++) {
         float in = apply(&l->act[0], clipped(l->r, g[i] + (p ? p[i] * l->c[i] : 0.0f)));
         float forget = apply(&l->act[0], clipped(l->r, g[2 * n + i] + (p ? p[2 * n + i] * l->c[i] : 0.0f)));
@@ -267,22 +280,36 @@ static void run_lane(struct clq_op_call *call, struct lane *l, int64_t d, int64_
     if (call->n_out > 2 && call->out[2].data) memcpy((float *)call->out[2].data + state, l->c, bytes);
 }
 
+/* [outputs][n] to double [n][outputs] */
+static void turn(double *to, const float *w, int64_t outputs, int64_t n)
+{
+    for (int64_t j = 0; j < outputs; j++)
+        for (int64_t i = 0; i < n; i++) to[i * outputs + j] = (double)w[j * n + i];
+}
+
 static clq_status eval(struct clq_op_call *call, enum cell cell)
 {
     struct recurrent r;
     CLQ_TRY(read_recurrent(call, &r, cell));
     int64_t n = r.hidden, g = cell, per = cell == CELL_RNN ? 1 : cell == CELL_GRU ? 2 : 3;
-    float *memory = malloc((size_t)((g + 4) * n) * sizeof *memory);
-    if (!memory) return clq_op_no_memory(call);
+    size_t gates = (size_t)(g * n), doubles = gates * ((size_t)(r.in + n) + 1), floats = 3 * gates + 3 * (size_t)n;
+    double *wide = malloc(doubles * sizeof *wide);
+    float *memory = malloc(floats * sizeof *memory);
+    if (!wide || !memory) {
+        free(wide);
+        free(memory);
+        return clq_op_no_memory(call);
+    }
     for (int64_t d = 0; d < r.directions; d++) {
-        struct lane l = {.r = &r,
-                         .h = memory,
-                         .c = memory + n,
-                         .next = memory + 2 * n,
-                         .gate = memory + 3 * n,
-                         .act = r.act + d * per};
-        l.w = (const float *)call->in[1].data + d * g * n * r.in;
-        l.rec = (const float *)call->in[2].data + d * g * n * n;
+        struct lane l = {.r = &r, .h = memory, .c = memory + n, .next = memory + 2 * n, .gate = memory + 3 * n, .act = r.act + d * per};
+        double *w = wide, *rec = w + gates * (size_t)r.in;
+        l.from_x = l.gate + gates;
+        l.from_h = l.from_x + gates;
+        l.sum = rec + gates * (size_t)n;
+        turn(w, (const float *)call->in[1].data + d * g * n * r.in, g * n, r.in);
+        turn(rec, (const float *)call->in[2].data + d * g * n * n, g * n, n);
+        l.w = w;
+        l.rec = rec;
         if (clq_op_has(call, 3)) {
             l.wb = (const float *)call->in[3].data + d * 2 * g * n;
             l.rb = l.wb + g * n;
@@ -290,6 +317,7 @@ static clq_status eval(struct clq_op_call *call, enum cell cell)
         if (cell == CELL_LSTM && clq_op_has(call, 7)) l.peep = (const float *)call->in[7].data + d * 3 * n;
         for (int64_t b = 0; b < r.batch; b++) run_lane(call, &l, d, b);
     }
+    free(wide);
     free(memory);
     return CLQ_OK;
 }
