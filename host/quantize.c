@@ -117,6 +117,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     if (!in) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_runner_program(&p, &s->reference, in, err));
+    s->waits = p->rest != NULL;
     CLQ_TRY(clq_units_build(&s->units, &s->model, p, err));
     s->records = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *s->records);
     if (!s->records) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

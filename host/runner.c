@@ -55,8 +55,7 @@ static clq_status find(struct clq_program **out, struct clq_runner *r, const clq
 
 clq_status clq_runner_program(struct clq_program **out, struct clq_runner *runner, const clq_tensor *inputs, struct clq_error *err)
 {
-    CLQ_TRY(find(out, runner, inputs, err));
-    return (*out)->rest ? clq_fail(err, CLQ_ERR_UNSUPPORTED, "%s", (*out)->rest->why) : CLQ_OK;
+    return find(out, runner, inputs, err);
 }
 
 clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, clq_tensor *outputs, clq_tap_fn *tap, void *tap_state,

@@ -21,8 +21,8 @@ struct clq_runner {
 /* model must be simplified and outlive the runner; options may be NULL. Nothing is compiled yet. */
 void clq_runner_start(struct clq_runner *out, struct clq_context *ctx, const struct clq_model *model, const struct clq_program_options *options);
 void clq_runner_free(struct clq_runner *runner);
-/* Our own program for these inputs' types and shapes, whoever runs the model; CLQ_ERR_UNSUPPORTED when shapes wait for values,
- * so that it is not the whole model. clq_runner_run runs such models too. */
+/* Our own program for these inputs' types and shapes, whoever runs the model. Where shapes wait for values it is the first stage
+ * only, and has a rest; clq_runner_run runs all of it. */
 clq_status clq_runner_program(struct clq_program **out, struct clq_runner *runner, const clq_tensor *inputs, struct clq_error *err);
 /* A tap needs our own program. */
 clq_status clq_runner_run(struct clq_runner *runner, const clq_tensor *inputs, clq_tensor *outputs, clq_tap_fn *tap, void *tap_state,

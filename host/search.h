@@ -80,6 +80,7 @@ struct clq_search {
     struct clq_mode_record *extra[CLQ_MODES_MOST];      /* [units] from mode 2 on */
     struct clq_group_weights *groups[CLQ_MODES_MOST]; /* [units], where the mode's weights lie in groups */
     struct clq_runner reference;        /* the float model */
+    bool waits;                         /* shapes behind its first stage depend on values */
     struct clq_tensor_record *tensors;
     struct clq_unit_record *records;
     struct clq_unit_weights *weights;

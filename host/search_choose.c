@@ -257,7 +257,8 @@ clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!in) return no_memory(err);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
-    CLQ_TRY(clq_program_compile(&p, s->ctx, model, in, NULL, err));
+    const struct clq_program_options o = {.partial = true};
+    CLQ_TRY(clq_program_compile(&p, s->ctx, model, in, &o, err));
     *out = (double)model_bytes + (double)p->memory_bytes + (double)p->scratch_bytes * s->ctx->threads;
     clq_program_free(p);
     return CLQ_OK;

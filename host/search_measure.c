@@ -22,6 +22,9 @@ static clq_status canceled(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
 }
 
+/* Of a model whose shapes wait for values, all units lie in the first stage. */
+static const struct clq_program_options first_stage = {.partial = true};
+
 static size_t elements(const clq_tensor *t)
 {
     size_t n = 0;
@@ -186,6 +189,10 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
     for (size_t i = 0; i < n && st == CLQ_OK; i++) {
         st = outputs_run(&o, s, probe, &r, i, err);
         if (st != CLQ_OK) break;
+        if (o.count != probe->output_count[i] && s->waits) { /* other values have chosen another shape */
+            energy[1] = INFINITY;
+            continue;
+        }
         if (o.count != probe->output_count[i]) {
             st = clq_fail(err, CLQ_ERR_INTERNAL, "the rewritten model has %zu output values, the float model %zu", o.count, probe->output_count[i]);
             break;
@@ -232,7 +239,7 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
         struct clq_program *p;
         int lost = 0;
         CLQ_TRY(clq_search_model(&m, s, on, err));
-        clq_status st = clq_program_compile(&p, s->ctx, &m, in, NULL, err);
+        clq_status st = clq_program_compile(&p, s->ctx, &m, in, &first_stage, err);
         for (int i = 0; st == CLQ_OK && i < n; i++)
             if (on[i] && integer_step(p, s->units.units[i].name) < 0) {
                 bool aliased = s->units.units[i].kind == CLQ_UNIT_MOVE; /* a reshape may have become a change of scale */
@@ -445,7 +452,7 @@ static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mod
     if (!t->us) return no_memory(err);
     for (int i = 0; i < n; i++) on[i] = s->extra[mode][i].capable ? (uint8_t)mode : 0;
     CLQ_TRY(clq_search_model(&t->model, s, on, err));
-    return clq_program_compile(&t->program, s->ctx, &t->model, in, NULL, err);
+    return clq_program_compile(&t->program, s->ctx, &t->model, in, &first_stage, err);
 }
 
 clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
@@ -463,7 +470,7 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     struct clq_program *p[TIMED] = {0};
     int programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
     struct timed_mode extra[CLQ_MODES_MOST] = {0};
-    struct clq_program_options device = {.device_all = true}, alone = {.observable = true};
+    struct clq_program_options device = {.device_all = true, .partial = true}, alone = {.observable = true, .partial = true};
     bool known;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_profile_use_times(&known, s->profile, s, in, err));
@@ -473,8 +480,8 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
         return clq_profile_keep_times(s->profile, s, in, err);
     }
     CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_program_compile(&p[TIMED_FLOAT], s->ctx, &s->model, in, NULL, err);
-    if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_INT8], s->ctx, &m, in, NULL, err);
+    clq_status st = clq_program_compile(&p[TIMED_FLOAT], s->ctx, &s->model, in, &first_stage, err);
+    if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_INT8], s->ctx, &m, in, &first_stage, err);
     if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_ALONE], s->ctx, &s->model, in, &alone, err);
     if (st == CLQ_OK && programs > TIMED_DEVICE) st = clq_program_compile(&p[TIMED_DEVICE], s->ctx, &m, in, &device, err);
     for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = start_mode(&extra[k], s, k, on, in, PASSES, err);

@@ -176,7 +176,7 @@ static clq_status visit_layers(struct clq_context *ctx, struct clq_model *m, con
 {
     struct clq_program *p;
     struct clq_units units;
-    const struct clq_program_options observable = {.observable = true}; /* as quantize looks at it: Add is not fused away */
+    const struct clq_program_options observable = {.observable = true, .partial = true}; /* as quantize looks at it: Add is not fused away */
     CLQ_TRY(clq_program_compile(&p, ctx, m, in, &observable, &ctx->error));
     clq_status st = clq_units_build(&units, m, p, &ctx->error);
     for (int i = 0; st == CLQ_OK && i < units.n_units; i++) {

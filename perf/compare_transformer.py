@@ -4,12 +4,16 @@
 
     build/venv/bin/python perf/compare_transformer.py MODEL.onnx --calib CALIB.npz --inputs TEST.npz --ours FILE.onnx ...
         [--build build/release] [--threads 1] [--rounds 210] [--processes 5] [--folder build/rivals] [--skip NAME ...]
+        [--keep FILE.json]
 
 Rivals are made once, in --folder: onnxruntime's dynamic INT8 per channel and its 4-bit MatMulNBits (accuracy level 4), NNCF's
 INT8 (transformer mode) and 4-bit weights, in OpenVINO with float32 precision. Every contender is a resident process; a round
-is one run of each, in an order that rotates. SQNR of the outputs on all samples of TEST.npz, against float in onnxruntime.
+is one run of each, in an order that rotates. SQNR of the outputs on all samples of TEST.npz: of rivals against float in
+onnxruntime, of our files against our float (clquant eval). With --keep, sets of processes and SQNR are added to what the file
+holds and the table is of all of them, so that a long comparison can be made in short pieces.
 """
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -89,17 +93,6 @@ def start(args, files):
     return made
 
 
-def ours_outputs(args, path):
-    """Float outputs of all samples, from the command itself."""
-    data, rows = np.load(args.inputs), []
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(len(data[data.files[0]])):
-            subprocess.run([os.path.join(args.build, "clquant"), "run", path, "--data", args.inputs, "--index", str(i), "-o", folder, "-q", "--force"],
-                           check=True, stdout=subprocess.DEVNULL)
-            rows.append({f: np.load(os.path.join(folder, f)) for f in sorted(os.listdir(folder))})
-    return {f[:-4]: np.concatenate([r[f] for r in rows]) for f in rows[0]}
-
-
 def floats(arrays):
     return np.concatenate([a.ravel() for _, a in sorted(arrays.items()) if a.dtype == np.float32])
 
@@ -118,9 +111,27 @@ def quality(args, made):
             y = floats(dict(np.load(path)))
             found[name] = sqnr(y, reference) if y.shape == reference.shape else None
     for path in args.ours:
-        y = floats(ours_outputs(args, path))
-        found[f"clquant {os.path.basename(path)}"] = sqnr(y, reference) if y.shape == reference.shape else None
+        said = subprocess.run([os.path.join(args.build, "clquant"), "eval", path, "--data", args.inputs, "--reference", args.model, "--json", "-q"],
+                              check=True, stdout=subprocess.PIPE).stdout
+        found[f"clquant {os.path.basename(path)}"] = json.loads(said)["sqnr_db"]
     return found
+
+
+def measure(args, files, seconds, db):
+    """Adds sets of times, and the SQNR when none is there yet."""
+    for _ in range(args.processes):
+        made = start(args, files)
+        names = list(made)
+        for name in names:
+            seconds.setdefault(name, []).append([])
+        for i in range(max(1, args.rounds // args.processes)):
+            k = i % len(names)
+            for name in names[k:] + names[:k]:
+                seconds[name][-1].append(made[name].run(1)[0])
+        if not db and not args.no_quality and "onnxruntime float" in made:
+            db.update(quality(args, made))
+        for process in made.values():
+            process.close()
 
 
 def main():
@@ -136,23 +147,18 @@ def main():
     p.add_argument("--folder", default="build/rivals")
     p.add_argument("--skip", nargs="*", default=[])
     p.add_argument("--no-quality", action="store_true")
+    p.add_argument("--keep", help="a JSON file of the times so far, made or added to")
     args = p.parse_args()
     os.makedirs(args.folder, exist_ok=True)
-    files, seconds, db, base = rival_files(args), {}, {}, f"clquant {os.path.basename(args.ours[0])}"
-    for turn in range(args.processes):
-        made = start(args, files)
-        names = list(made)
-        for name in names:
-            seconds.setdefault(name, []).append([])
-        for i in range(max(1, args.rounds // args.processes)):
-            k = i % len(names)
-            for name in names[k:] + names[:k]:
-                seconds[name][-1].append(made[name].run(1)[0])
-        if turn == 0 and not args.no_quality and "onnxruntime float" in made:
-            db = quality(args, made)
-        for process in made.values():
-            process.close()
-    print(f"{os.path.basename(args.model)}, {args.threads} threads, {args.rounds} interleaved rounds in {args.processes} sets of processes, {cpu()}\n")
+    base, seconds, db = f"clquant {os.path.basename(args.ours[0])}", {}, {}
+    if args.keep and os.path.exists(args.keep):
+        with open(args.keep, encoding="utf-8") as f:
+            seconds, db = json.load(f)
+    measure(args, rival_files(args), seconds, db)
+    if args.keep:
+        with open(args.keep, "w", encoding="utf-8") as f:
+            json.dump([seconds, db], f)
+    print(f"{os.path.basename(args.model)}, {args.threads} threads, {sum(map(len, seconds[base]))} interleaved rounds in {len(seconds[base])} sets of processes, {cpu()}\n")
     print(f"| contender | median ms | best ms | time / {base} (95 %) | SQNR dB |\n|---|---|---|---|---|")
     for name, parts in seconds.items():
         ratios = [np.array(a) / np.array(b) for a, b in zip(parts, seconds[base])]
