@@ -31,7 +31,7 @@ set_target_properties(clq_kernels_only PROPERTIES LINKER_LANGUAGE C)
 add_executable(test_kernels ${tests_dir}/test_kernels.c)
 target_link_libraries(test_kernels PRIVATE clq_cases clq_kernels_only cmocka)
 add_test(NAME test_kernels COMMAND test_kernels)
-set_tests_properties(test_kernels PROPERTIES LABELS "quick")
+set_tests_properties(test_kernels PROPERTIES LABELS "quick;serial")
 
 if(CMAKE_CROSSCOMPILING)
   # CPUs with no dot products, and with no matrix instructions: what runs there uses none, and the levels above are refused.
@@ -46,12 +46,12 @@ endif()
 add_executable(test_suite ${tests_dir}/test_suite.c)
 target_link_libraries(test_suite PRIVATE clq_cases clq_kernels_only cmocka)
 add_test(NAME test_suite COMMAND test_suite)
-set_tests_properties(test_suite PROPERTIES LABELS "quick")
+set_tests_properties(test_suite PROPERTIES LABELS "quick;serial")
 
 add_executable(property_kernels ${tests_dir}/property_kernels.c)
 target_link_libraries(property_kernels PRIVATE clq_cases clq_kernels_only cmocka)
 add_test(NAME property_kernels COMMAND property_kernels)
-set_tests_properties(property_kernels PROPERTIES LABELS "quick")
+set_tests_properties(property_kernels PROPERTIES LABELS "quick;serial")
 
 add_executable(exhaustive_quantize ${tests_dir}/exhaustive_quantize.c)
 target_link_libraries(exhaustive_quantize PRIVATE clq_cases clq_kernels_only OpenMP::OpenMP_C cmocka)

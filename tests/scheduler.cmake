@@ -5,7 +5,7 @@ function(clq_scheduler_test name label)
   target_link_libraries(${name} PRIVATE clq_scheduler clq_base cmocka)
   target_compile_definitions(${name} PRIVATE CLQ_TEST_DATA="${CMAKE_CURRENT_LIST_DIR}/data")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${label}")
+  set_tests_properties(${name} PROPERTIES LABELS "${label};serial")
 endfunction()
 
 clq_scheduler_test(test_compare ci)
