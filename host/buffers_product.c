@@ -91,8 +91,8 @@ clq_status clq_product_reserve(struct clq_product *p, void **block, size_t *byte
     free(*block);
     *block = NULL;
     *bytes = 0;
-    if (clq_size_align(&size, needed, 64)) *block = aligned_alloc(64, size);
-    if (!*block) return clq_fail(&p->ctx->error, CLQ_ERR_OUT_OF_MEMORY, "a packed weight or its scratch: no memory for %zu bytes", needed);
+    if (!clq_size_align(&size, needed, 64) || !(*block = aligned_alloc(64, size)))
+        return clq_fail(&p->ctx->error, CLQ_ERR_OUT_OF_MEMORY, "a packed weight or its scratch: no memory for %zu bytes", needed);
     *bytes = size;
     return CLQ_OK;
 }
