@@ -95,6 +95,16 @@ static void leave_quantized(struct clq_search *s)
     }
 }
 
+/* What the target has no integer kernel for would run in float between its conversions there. */
+static void leave_unfused(struct clq_search *s)
+{
+    for (int i = 0; i < s->units.n_units && s->target == CLQ_TARGET_ORT; i++) {
+        if (strcmp(s->units.units[i].op_type, "ConvTranspose") != 0) continue;
+        s->records[i].capable = false;
+        s->records[i].reason = "onnxruntime has no integer transposed convolution";
+    }
+}
+
 static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -129,6 +139,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
                                                            int8   ? NULL : "int8 is not among the allowed modes"};
     }
     leave_quantized(s);
+    leave_unfused(s);
     bool biased = false;
     for (int i = 0; i < s->units.n_units; i++) biased = biased || s->units.units[i].float_out;
     if (biased && !o->candidates && !o->uniform && !o->plan_path && !s->ctx->runtime) CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "int8-dynamic", err));

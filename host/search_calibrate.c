@@ -126,7 +126,7 @@ static clq_status start_moments(struct clq_search *s, struct clq_error *err)
     enum { WIDEST = 4096 };
     for (int i = 0; i < s->units.n_units && clq_search_wants_moments(s); i++) {
         const struct clq_unit *u = &s->units.units[i];
-        if (u->kind != CLQ_UNIT_PRODUCT || strcmp(u->op_type, "Conv") == 0) continue;
+        if (u->kind != CLQ_UNIT_PRODUCT || u->spatial) continue;
         struct clq_tensor_record *r = &s->tensors[u->in[0]];
         const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
         size_t k = (size_t)w->shape[1 - u->weight_axis];

@@ -59,7 +59,7 @@ bool clq_search_wants_moments(const struct clq_search *s)
 /* Whether a mode has a form for a unit. Tables of 4 bits lie in pairs of bytes, and in whole groups. */
 static bool has_form(const struct clq_search *s, const struct clq_mode *mode, const struct clq_unit *u)
 {
-    if (u->kind == CLQ_UNIT_PRODUCT) return !mode->products_only || strcmp(u->op_type, "Conv") != 0;
+    if (u->kind == CLQ_UNIT_PRODUCT) return !u->spatial || (!mode->products_only && strcmp(u->op_type, "Conv") == 0);
     if (u->kind != CLQ_UNIT_STORED) return false;
     if (mode->run == CLQ_RUN_STORED && mode->scheme.weight_bits == 8) return mode->scheme.act_bits == 32;
     const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);

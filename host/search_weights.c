@@ -29,6 +29,9 @@ static void correct_bias(const struct clq_search *s, const struct clq_unit *u, c
     for (int d = 2; d < w->rank; d++) taps *= (size_t)w->shape[d];
     size_t per_group = conv ? (size_t)w->shape[1] : 0, groups = conv ? (size_t)clq_node_int(n, "group", 1) : 1;
     const float *x = w->data;
+    double share = 1; /* of its taps that an output of a transposed convolution has, on average */
+    const struct clq_attr *strides = strcmp(u->op_type, "ConvTranspose") == 0 ? clq_node_attr(n, "strides") : NULL;
+    for (size_t d = 0; strides && d < strides->n; d++) share /= (double)strides->ints[d];
     for (size_t c = 0; c < sh.channels; c++) {
         double e = 0;
         for (size_t o = 0; o < sh.outer; o++)
@@ -37,7 +40,7 @@ static void correct_bias(const struct clq_search *s, const struct clq_unit *u, c
                 size_t k = conv ? c / (sh.channels / groups) * per_group + i / taps : u->weight_axis == 0 ? i : o;
                 e += ((double)uw->codes[at] * (double)uw->scale[c] - (double)x[at]) * (r->sum[k] / (double)r->rows);
             }
-        uw->correction[c] = (double)(float)-e; /* as a plan stores it */
+        uw->correction[c] = (double)(float)(-e * share); /* as a plan stores it */
     }
 }
 

@@ -61,7 +61,7 @@ static clq_status run_on(struct clq_program *p, struct clq_step *s, struct clq_e
     switch (s->kind) {
     case CLQ_STEP_QCONV:
         s->conv.x = data(p, s->in[0]);
-        s->conv.y = data(p, s->out[0]);
+        s->conv.y = clq_step_conv_output(p, s);
         return clq_cl_conv(cl, s->cl_object, &s->conv, NULL, err);
     case CLQ_STEP_QGEMM:
         s->gemm.a = data(p, s->in[0]);

@@ -142,8 +142,8 @@ static void mark_pairs(struct clq_program *p)
 clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err)
 {
     static clq_integer_fn *const families[] = {
-        clq_integer_conv,   clq_integer_matmul, clq_integer_binary, clq_integer_pool,
-        clq_integer_concat, clq_integer_unary,  clq_integer_move,   clq_integer_requantize,
+        clq_integer_conv,   clq_integer_transposed, clq_integer_matmul, clq_integer_binary,    clq_integer_pool,
+        clq_integer_concat, clq_integer_unary,      clq_integer_move,   clq_integer_requantize,
     };
     mark_pairs(p);
     CLQ_TRY(clq_integer_rows(p, err));

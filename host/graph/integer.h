@@ -34,7 +34,7 @@ bool clq_op_is(const struct clq_step *s, const char *type);
 /* Each tries to turn step number i into integer steps; false when it is not of that family or not possible.
  * *err is set and status returned only when memory is out. */
 typedef clq_status clq_integer_fn(struct clq_program *p, int i, bool *done, struct clq_error *err);
-clq_integer_fn clq_integer_conv, clq_integer_matmul, clq_integer_unary, clq_integer_binary, clq_integer_pool,
+clq_integer_fn clq_integer_conv, clq_integer_transposed, clq_integer_matmul, clq_integer_unary, clq_integer_binary, clq_integer_pool,
     clq_integer_concat, clq_integer_move, clq_integer_requantize;
 
 /* The smallest scale of a row of zeros, and the longest row whose sums of products of 8-bit codes fit int32. */

@@ -12,6 +12,7 @@ struct product {
     struct clq_weight w;
     bool float_out;
     int channels;
+    int period;          /* channels with scales and biases of their own: all, or co of [phases][co] */
     size_t k;            /* products per output */
     int tail;            /* index of the step whose slot the integer step takes */
     int32_t lo, hi;
@@ -99,8 +100,9 @@ static bool finish_product(struct clq_step *s, const struct product *r, const st
             int w = s->weight_codes[(size_t)c * r->k + i];
             sum += w < 0 ? -w : w;
         }
-        double acc = (double)r->x.scale * (double)r->w.scale[r->w.n_scale > 1 ? c : 0];
-        double b = bias->present ? bias_code(bias, c, acc) : 0;
+        int own = c % r->period;
+        double acc = (double)r->x.scale * (double)r->w.scale[r->w.n_scale > 1 ? own : 0];
+        double b = bias->present ? bias_code(bias, own, acc) : 0;
         if (!(fabs(b) <= 2147483647.0)) return false;
         int64_t bound = reach * sum + (int64_t)fabs(b);
         if (bound > INT32_MAX) return false;
@@ -165,7 +167,7 @@ clq_status clq_integer_conv(struct clq_program *p, int i, bool *done, struct clq
     if (!clq_op_is(s, "Conv") || !clq_codes_source(p, s->in[0], &r.x) || !clq_weight_source(p, s->in[1], &r.w)) return CLQ_OK;
     const clq_tensor *w = &r.w.codes->t;
     if (w->dtype == CLQ_DTYPE_S32 || (w->rank != 4 && w->rank != 3) || (r.w.n_scale > 1 && r.w.axis != 0)) return CLQ_OK;
-    r.channels = (int)w->shape[0];
+    r.channels = r.period = (int)w->shape[0];
     r.float_out = !follow(p, i, &r);
     if (r.float_out) r.tail = i;
     if (r.channels == 0 || !bias_source(p, s->n_in > 2 ? s->in[2] : -1, r.channels, &bias)) return CLQ_OK;
@@ -189,6 +191,90 @@ clq_status clq_integer_conv(struct clq_program *p, int i, bool *done, struct clq
     return CLQ_OK;
 }
 
+/* One axis of a transposed convolution as a convolution of stride 1 whose outputs are the `stride` phases of an output
+ * position: output o = r + stride * q reads input q + (r + pad - dilation * k) / stride for every tap k that divides. */
+static bool phase_axis(struct clq_window *to, const struct clq_window *from, int d)
+{
+    int64_t s = from->stride[d], lo = 0, hi = 0;
+    for (int64_t r = 0; r < s; r++)
+        for (int64_t k = 0; k < from->kernel[d]; k++) {
+            int64_t at = r + from->pad_begin[d] - from->dilation[d] * k;
+            if (at % s != 0) continue;
+            if (at / s < lo) lo = at / s;
+            if (at / s > hi) hi = at / s;
+        }
+    to->in[d] = from->in[d];
+    to->out[d] = (from->out[d] + s - 1) / s;
+    to->kernel[d] = hi - lo + 1;
+    to->stride[d] = to->dilation[d] = 1;
+    to->pad_begin[d] = -lo;
+    to->pad_end[d] = hi;
+    return s <= 16 && to->kernel[d] <= from->kernel[d];
+}
+
+/* Stores code [ci][co][kh][kw] of the file at [phase_h][phase_w][co][tap_h][tap_w][ci]; taps that no phase has stay 0. */
+static bool store_phases(struct clq_step *to, const struct product *r, const struct clq_window *from)
+{
+    const struct clq_window *w = &to->window;
+    const clq_tensor *t = &r->w.codes->t;
+    size_t ci = (size_t)t->shape[0], co = (size_t)t->shape[1], taps = r->k / ci;
+    int64_t kh = w->nd == 2 ? from->kernel[0] : 1, kw = from->kernel[w->nd - 1];
+    bool fits = true;
+    for (int64_t phase = 0; phase < (int64_t)to->phase[0] * to->phase[1]; phase++)
+        for (int64_t k = 0; k < kh * kw; k++) {
+            const int64_t r0[2] = {phase / to->phase[1], phase % to->phase[1]}, k0[2] = {k / kw, k % kw};
+            int64_t tap = 0;
+            bool reads = true;
+            for (int d = 0; d < w->nd; d++) {
+                int a = d + 2 - w->nd;
+                int64_t at = r0[a] + from->pad_begin[d] - from->dilation[d] * k0[a];
+                reads = reads && at % to->phase[a] == 0;
+                tap = tap * w->kernel[d] + at / to->phase[a] + w->pad_begin[d];
+            }
+            for (size_t i = 0; reads && i < ci * co; i++)
+                fits = store_code(&to->weight_codes[(((size_t)phase * co + i % co) * taps + (size_t)tap) * ci + i / co],
+                                  weight_code(&r->w, i * (size_t)(kh * kw) + (size_t)k)) && fits;
+        }
+    return fits;
+}
+
+/* ConvTranspose: the product of every input pixel with all its taps, computed as a convolution whose channels are phases. */
+clq_status clq_integer_transposed(struct clq_program *p, int i, bool *done, struct clq_error *err)
+{
+    struct clq_step *s = &p->steps[i];
+    struct product r = {.tail = i};
+    struct bias bias;
+    struct clq_window from;
+    if (!clq_op_is(s, "ConvTranspose") || !clq_codes_source(p, s->in[0], &r.x) || !clq_weight_source(p, s->in[1], &r.w)) return CLQ_OK;
+    const clq_tensor *w = &r.w.codes->t, *x = &p->values[s->in[0]].t;
+    if (w->dtype == CLQ_DTYPE_S32 || (w->rank != 4 && w->rank != 3) || (r.w.n_scale > 1 && r.w.axis != 1)) return CLQ_OK;
+    CLQ_TRY(clq_window_read(&from, s->node, x, w, true, err));
+    struct clq_step made = *s;
+    made.transposed = true;
+    made.window = (struct clq_window){.nd = from.nd, .groups = 1};
+    bool good = from.groups == 1 && w->shape[0] > 0 && w->shape[1] > 0;
+    r.k = (size_t)w->shape[0];
+    for (int d = 0; d < from.nd && good; d++) {
+        good = phase_axis(&made.window, &from, d);
+        r.k *= (size_t)made.window.kernel[d];
+    }
+    if (!good) return CLQ_OK;
+    made.phase[0] = from.nd == 2 ? (int)from.stride[0] : 1;
+    made.phase[1] = (int)from.stride[from.nd - 1];
+    r.period = (int)w->shape[1];
+    if (w->shape[1] > INT32_MAX / (made.phase[0] * made.phase[1])) return CLQ_OK;
+    r.channels = r.period * made.phase[0] * made.phase[1];
+    r.float_out = !follow(p, i, &r);
+    if (r.float_out) r.tail = i;
+    if (!bias_source(p, s->n_in > 2 ? s->in[2] : -1, r.period, &bias)) return CLQ_OK;
+    if (!allocate(p, &made, &r)) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    if (!store_phases(&made, &r, &from) || !finish_product(&made, &r, &bias)) return CLQ_OK;
+    *s = made;
+    take_slot(p, i, &r, CLQ_STEP_QCONV);
+    *done = true;
+    return CLQ_OK;
+}
+
 /* MatMul [.., k] x [k, n], or Gemm with a two-dimensional weight; alpha and beta must be 1. */
 clq_status clq_integer_matmul(struct clq_program *p, int i, bool *done, struct clq_error *err)
 {
@@ -203,7 +289,7 @@ clq_status clq_integer_matmul(struct clq_program *p, int i, bool *done, struct c
     if (w->dtype == CLQ_DTYPE_S32 || w->rank != 2 || x->rank < 2 || (r.w.n_scale > 1 && r.w.axis != (transposed ? 0 : 1))) return CLQ_OK;
     if (gemm && (clq_node_int(s->node, "transA", 0) != 0 || clq_node_float(s->node, "alpha", 1) != 1 || clq_node_float(s->node, "beta", 1) != 1))
         return CLQ_OK;
-    r.channels = (int)w->shape[transposed ? 0 : 1];
+    r.channels = r.period = (int)w->shape[transposed ? 0 : 1];
     r.k = (size_t)w->shape[transposed ? 1 : 0];
     if (r.channels == 0 || r.k == 0) return CLQ_OK;
     r.float_out = !follow(p, i, &r);

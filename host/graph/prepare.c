@@ -157,9 +157,10 @@ static clq_status prepare_qconv(struct clq_program *p, struct clq_step *s, struc
     const struct clq_window *w = &s->window;
     bool two = w->nd == 2;
     int d1 = two ? 1 : 0;
+    size_t phases = s->transposed ? (size_t)s->phase[0] * (size_t)s->phase[1] : 1, bytes = 0;
     s->conv = (struct clq_conv_args){
         .batch = (size_t)x->shape[0], .h = two ? (size_t)w->in[0] : 1, .w = (size_t)w->in[d1], .ci = (size_t)x->shape[x->rank - 1],
-        .oh = two ? (size_t)w->out[0] : 1, .ow = (size_t)w->out[d1], .co = (size_t)y->shape[y->rank - 1],
+        .oh = two ? (size_t)w->out[0] : 1, .ow = (size_t)w->out[d1], .co = phases * (size_t)y->shape[y->rank - 1],
         .kh = two ? (size_t)w->kernel[0] : 1, .kw = (size_t)w->kernel[d1], .stride_h = two ? (size_t)w->stride[0] : 1,
         .stride_w = (size_t)w->stride[d1], .pad_top = two ? (size_t)w->pad_begin[0] : 0, .pad_left = (size_t)w->pad_begin[d1],
         .dilation_h = two ? (size_t)w->dilation[0] : 1, .dilation_w = (size_t)w->dilation[d1], .groups = (size_t)w->groups,
@@ -181,6 +182,11 @@ static clq_status prepare_qconv(struct clq_program *p, struct clq_step *s, struc
     }
     p->ctx->kernels.conv_u8s8_pack(&s->conv);
     need_scratch(p, s->conv.scratch_bytes);
+    if (!s->transposed) return CLQ_OK;
+    bool fits = clq_size_mul(&bytes, s->conv.batch, s->conv.oh) && clq_size_mul(&bytes, bytes, s->conv.ow) &&
+                clq_size_mul(&bytes, bytes, s->conv.co) && clq_size_mul(&bytes, bytes, clq_dtype_bits(y->dtype) / 8);
+    if (!fits || !(s->phases = clq_arena_alloc(&p->arena, bytes)))
+        return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "node '%s': no memory for the phases of its output", s->node->name);
     return CLQ_OK;
 }
 

@@ -74,6 +74,8 @@ struct clq_step {
     bool transpose_a, transpose_b;
     struct clq_window window;    /* CONV, POOL, QCONV, QPOOL */
     bool transposed, include_pad;
+    int phase[2];                /* QCONV, transposed: the stride; its channels are [phase_h][phase_w][co] */
+    void *phases;                /* QCONV, transposed: where they are computed, to be spread over the output */
     int8_t *weight_codes;        /* [n][k] or [co][kh][kw][ci/groups] */
     int32_t *bias_codes;         /* [channels] or NULL */
     float *multiplier;
@@ -161,6 +163,8 @@ clq_status clq_pass_layout(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_memory(struct clq_program *p, bool retain, struct clq_error *err);
 clq_status clq_pass_prepare(struct clq_program *p, const struct clq_program_options *options, struct clq_error *err);
 clq_status clq_step_run(struct clq_program *p, struct clq_step *step, struct clq_error *err);
+/* Where the kernel of a QCONV step writes: its output, or the phases that are spread over the output behind it. */
+void *clq_step_conv_output(struct clq_program *p, const struct clq_step *step);
 
 /* The OpenCL side of steps (device_steps.c): prepares, runs and frees what a step keeps on the device. *done is false when
  * the step is not on the device or the device failed; the CPU then computes it. */

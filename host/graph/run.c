@@ -312,6 +312,52 @@ static clq_status run_op(struct clq_program *p, struct clq_step *s, struct clq_e
     return clq_op_eval(s->op, &call);
 }
 
+/* ---- Phases of a transposed convolution ---- */
+struct spread {
+    const unsigned char *x; /* [batch][oh][ow][phase_h][phase_w][run] */
+    unsigned char *y;       /* [batch][rows][columns * run] */
+    size_t oh, ow, phase_h, phase_w, rows, row_bytes, run; /* run: bytes of the channels of one pixel */
+};
+
+static void spread_rows(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct spread *f = state;
+    const size_t run = f->phase_w * f->run, pixel = f->phase_h * run;
+    for (size_t i = begin; i < end; i++) {
+        const size_t image = i / f->rows, row = i % f->rows;
+        const unsigned char *x = f->x + (image * f->oh + row / f->phase_h) * f->ow * pixel + row % f->phase_h * run;
+        unsigned char *y = f->y + i * f->row_bytes;
+        size_t left = f->row_bytes;
+        if (run == 2) {
+            for (; left >= 2; left -= 2, x += pixel, y += 2) memcpy(y, x, 2);
+        } else if (run == 4) {
+            for (; left >= 4; left -= 4, x += pixel, y += 4) memcpy(y, x, 4);
+        }
+        for (; left > 0; x += pixel) {
+            const size_t n = left < run ? left : run;
+            memcpy(y, x, n);
+            y += n;
+            left -= n;
+        }
+    }
+}
+
+static void run_spread(struct clq_program *p, struct clq_step *s)
+{
+    const clq_tensor *y = &p->values[s->out[0]].t;
+    const size_t run = (size_t)y->shape[y->rank - 1] * (clq_dtype_bits(y->dtype) / 8), columns = (size_t)y->shape[y->rank - 2];
+    const size_t rows = y->rank == 4 ? (size_t)y->shape[1] : 1;
+    struct spread f = {.x = s->phases, .y = y->data, .oh = (size_t)(s->window.nd == 2 ? s->window.out[0] : 1), .ow = (size_t)s->window.out[s->window.nd - 1],
+                       .phase_h = (size_t)s->phase[0], .phase_w = (size_t)s->phase[1], .rows = rows, .row_bytes = columns * run, .run = run};
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)count(y)), s->conv.batch * rows, spread_rows, &f);
+}
+
+void *clq_step_conv_output(struct clq_program *p, const struct clq_step *s)
+{
+    return s->phases ? s->phases : data(p, s->out[0]);
+}
+
 static double product_work(const struct clq_step *s)
 {
     if (s->kind == CLQ_STEP_Q4GEMM) return (double)s->gemm4.m * (double)s->gemm4.n * (double)s->gemm4.k / 32;
@@ -350,8 +396,9 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
                             data(p, s->out[0]), err);
     case CLQ_STEP_QCONV:
         s->conv.x = data(p, s->in[0]);
-        s->conv.y = data(p, s->out[0]);
+        s->conv.y = clq_step_conv_output(p, s);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->conv.units, conv_units, &j);
+        if (s->phases) run_spread(p, s);
         return CLQ_OK;
     case CLQ_STEP_QGEMM:
         s->gemm.a = data(p, s->in[0]);
@@ -401,6 +448,7 @@ static clq_status run_one(struct clq_program *p, struct clq_step *s, struct clq_
 {
     bool done = false;
     if (s->on_device) CLQ_TRY(clq_step_device_run(p, s, &done, err));
+    if (done && s->phases) run_spread(p, s);
     return done ? CLQ_OK : clq_step_run(p, s, err);
 }
 

@@ -68,14 +68,16 @@ static bool all_inputs_constant(const struct builder *b, const struct clq_node *
 /* Describes a product; false when the node is none that the integer kernels take. */
 static bool product(const struct builder *b, const struct clq_node *n, struct clq_unit *unit)
 {
+    bool turned = clq_node_is(n, "ConvTranspose") && clq_node_int(n, "group", 1) == 1;
     bool conv = clq_node_is(n, "Conv"), gemm = clq_node_is(n, "Gemm"), matmul = clq_node_is(n, "MatMul");
-    if ((!conv && !gemm && !matmul) || n->n_inputs < 2 || !activation(b, n->inputs[0])) return false;
+    if ((!conv && !turned && !gemm && !matmul) || n->n_inputs < 2 || !activation(b, n->inputs[0])) return false;
     const struct clq_const *w = weights(b, n->inputs[1]);
-    if (!w || w->rank < 2 || w->rank > 4 || (!conv && w->rank != 2)) return false;
+    if (!w || w->rank < 2 || w->rank > 4 || (!conv && !turned && w->rank != 2) || (turned && w->rank == 2)) return false;
     if (n->n_inputs > 2 && n->inputs[2][0] && !weights(b, n->inputs[2])) return false;
     if (gemm && (clq_node_int(n, "transA", 0) != 0 || clq_node_float(n, "alpha", 1) != 1 || clq_node_float(n, "beta", 1) != 1)) return false;
     unit->kind = CLQ_UNIT_PRODUCT;
     unit->weight = 1;
+    unit->spatial = conv || turned;
     unit->bias = n->n_inputs > 2 && n->inputs[2][0] ? 2 : -1;
     unit->weight_axis = conv ? 0 : gemm && clq_node_int(n, "transB", 0) != 0 ? 0 : 1;
     unit->params = (double)(w->bytes / sizeof(float));
@@ -190,9 +192,10 @@ static int tensor_index(struct builder *b, const char *name)
 
 static double product_macs(const struct builder *b, const struct clq_unit *unit, const struct clq_node *n)
 {
-    const struct clq_value *y = activation(b, n->outputs[0]);
     const struct clq_const *w = weights(b, n->inputs[1]);
-    int64_t channels = w->shape[unit->weight_axis];
+    const bool turned = clq_node_is(n, "ConvTranspose"); /* every input meets every tap */
+    const struct clq_value *y = activation(b, turned ? n->inputs[0] : n->outputs[0]);
+    int64_t channels = w->shape[turned ? 0 : unit->weight_axis];
     return y && channels > 0 ? (double)count(&y->t) * (double)(w->bytes / sizeof(float)) / (double)channels : 0;
 }
 

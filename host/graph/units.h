@@ -27,6 +27,7 @@ struct clq_unit {
     int weight, bias;      /* input positions of the constants, or -1 */
     int weight_axis;       /* of the output channels; of a table its rows */
     int recurrent;         /* input position of a second constant, with the same axis: the recurrent weights; or -1 */
+    bool spatial;          /* a product with a window: Conv or ConvTranspose */
     float bound_lo, bound_hi; /* of the output, from its activation; -inf, +inf: none */
     double params, macs;
 };
