@@ -12,6 +12,7 @@
 #include "scheduler/policies.h"
 
 enum { PAIRS = 40 };
+#define SAME_TIME 1.03 /* the search keeps 2 % away from a bound on the time, and so few pairs are off by about one */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -53,31 +54,27 @@ static clq_status measure(struct clq_result *r, struct clq_point *p, const struc
     return CLQ_OK;
 }
 
-static clq_status make_point(struct clq_result *r, const struct clq_policy *policy, double db, const struct clq_choose_request *plain, struct clq_error *err)
+/* An SQNR budget with the least time; without one (db NAN) the policy's only answer, and of ours the least error in the time
+ * of uniform int8. */
+static struct clq_budget point_budget(const struct clq_policy *policy, double db, double uniform_us)
 {
-    struct clq_search *s = &r->search;
-    struct clq_point *p = &r->points[r->n_points];
     struct clq_budget budget = {.objective = CLQ_AXIS_TIME};
-    struct clq_choose_request q = *plain;
-    struct clq_choice choice;
     for (int k = 0; k < CLQ_BOUND_COUNT; k++) budget.limit[k] = NAN;
-    if (policy->looks_at_bounds) budget.limit[CLQ_BOUND_SQNR] = db;
-    q.budget = &budget;
-    q.policy = strcmp(policy->name, "measured") == 0 ? NULL : policy;
-    q.eval_command = NULL;
-    CLQ_TRY(clq_search_choose(&choice, s, &q, err));
-    p->mode = choice.mode;
-    p->on_device = choice.on_device;
-    const char *id = policy->looks_at_bounds ? clq_arena_printf(&s->arena, "%s@%g", policy->name, db) : policy->name;
-    p->public = (clq_plan_point){.id = id, .policy = policy->name, .summary = policy->summary, .budget_db = policy->looks_at_bounds ? db : (double)NAN,
-                                 .budget_met = choice.feasible, .sqnr_db = choice.measured.sqnr_db, .cosine = choice.measured.cosine,
-                                 .predicted_sqnr_db = choice.predicted_noise > 0 ? -10 * log10(choice.predicted_noise) : INFINITY,
-                                 .predicted_ms = choice.predicted_us * 1e-3, .same_as = (int)r->n_points};
-    if (!id) return no_memory(err);
-    for (int i = 0; i < s->units.n_units; i++) p->public.int8_layers += p->mode[i] > 0;
+    if (!isnan(db)) budget.limit[CLQ_BOUND_SQNR] = db;
+    else if (policy->looks_at_bounds) {
+        budget.objective = CLQ_AXIS_ERROR;
+        budget.limit[CLQ_BOUND_LATENCY] = uniform_us * 1e-3 * SAME_TIME;
+    }
+    return budget;
+}
+
+/* The first point with the same plan: its own index where there is none. What was measured of it holds for both. */
+static void share(struct clq_result *r, struct clq_point *p)
+{
+    p->public.same_as = (int)r->n_points;
     for (size_t i = 0; i < r->n_points; i++) {
         const struct clq_point *o = &r->points[i];
-        if (memcmp(o->mode, p->mode, (size_t)s->units.n_units) != 0) continue;
+        if (memcmp(o->mode, p->mode, (size_t)r->search.units.n_units) != 0) continue;
         p->public.same_as = (int)i;
         p->public.bytes = o->public.bytes;
         p->public.median_ms = o->public.median_ms;
@@ -86,6 +83,32 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
         p->public.speedup_hi = o->public.speedup_hi;
         break;
     }
+}
+
+static clq_status make_point(struct clq_result *r, const struct clq_policy *policy, double db, const struct clq_choose_request *plain, struct clq_error *err)
+{
+    struct clq_search *s = &r->search;
+    struct clq_point *p = &r->points[r->n_points];
+    struct clq_budget budget = point_budget(policy, db, plain->uniform_us);
+    struct clq_choose_request q = *plain;
+    struct clq_choice choice;
+    q.budget = &budget;
+    q.policy = strcmp(policy->name, "measured") == 0 ? NULL : policy;
+    q.eval_command = NULL;
+    CLQ_TRY(q.policy ? clq_search_choose(&choice, s, &q, err) : clq_search_best(&choice, s, &q, err));
+    p->mode = choice.mode;
+    p->on_device = choice.on_device;
+    if (!policy->looks_at_bounds && strcmp(policy->name, "uniform-f32") != 0 && !any(r, p->mode)) return CLQ_OK; /* no layer has such a candidate */
+    const char *id = !isnan(db)                 ? clq_arena_printf(&s->arena, "%s@%g", policy->name, db)
+                     : policy->looks_at_bounds ? clq_arena_printf(&s->arena, "%s@int8-time", policy->name)
+                                               : policy->name;
+    p->public = (clq_plan_point){.id = id, .policy = policy->name, .summary = policy->summary, .budget_db = db,
+                                 .budget_met = choice.feasible, .sqnr_db = choice.measured.sqnr_db, .cosine = choice.measured.cosine,
+                                 .predicted_sqnr_db = choice.predicted_noise > 0 ? -10 * log10(choice.predicted_noise) : INFINITY,
+                                 .predicted_ms = choice.predicted_us * 1e-3};
+    if (!id) return no_memory(err);
+    for (int i = 0; i < s->units.n_units; i++) p->public.int8_layers += p->mode[i] > 0;
+    share(r, p);
     if (p->public.same_as == (int)r->n_points) CLQ_TRY(measure(r, p, plain, err));
     r->n_points++;
     return CLQ_OK;
@@ -104,16 +127,20 @@ clq_status clq_result_frontier(struct clq_result *r, const clq_quantize_options 
     const struct clq_policy *policies = clq_policies(&n);
     struct clq_compared compared = {.room = 512};
     compared.item = clq_arena_array(&r->search.arena, (size_t)compared.room, sizeof *compared.item);
-    r->points = clq_arena_array(&r->search.arena, n * (o->n_frontier_db + 1), sizeof *r->points);
+    r->points = clq_arena_array(&r->search.arena, n * (o->n_frontier_db + 1) + 1, sizeof *r->points);
     if (!compared.item || !r->points) return no_memory(err);
     shared.compared = &compared;
     for (size_t k = 0; k < n; k++) {
         size_t budgets = policies[k].looks_at_bounds ? o->n_frontier_db : 1;
         for (size_t b = 0; b < budgets; b++) {
             if (!clq_context_progress(r->ctx, "making the points", (double)k / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-            CLQ_TRY(make_point(r, &policies[k], o->frontier_db[b], &shared, err));
+            CLQ_TRY(make_point(r, &policies[k], policies[k].looks_at_bounds ? o->frontier_db[b] : (double)NAN, &shared, err));
+            /* points are timed in this process, where ratios differ by some percent from those of fresh ones */
+            const clq_plan_point *last = r->n_points ? &r->points[r->n_points - 1].public : NULL;
+            if (last && strcmp(last->id, "uniform-int8") == 0 && last->median_ms > 0) shared.uniform_us = last->median_ms * 1e3;
         }
     }
+    if (shared.uniform_us > 0) CLQ_TRY(make_point(r, &policies[n - 1], NAN, &shared, err)); /* the last one is ours */
     for (size_t i = 0; i < r->n_points; i++) {
         r->points[i].public.on_frontier = true;
         for (size_t k = 0; k < r->n_points; k++)

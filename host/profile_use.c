@@ -18,14 +18,13 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "formats/onnx.h"
 #include "kernel_hash.h"
+#include "profile_keep.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "device_cl.h"
 #endif
 
 enum { PASSES = 21, CONVERSIONS = 7 };
-#define LEAST_US 1e-6 /* stands for a time of zero, which an entry cannot hold */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -127,15 +126,7 @@ static int lock_file(struct clq_profile_use *u)
     return fd;
 }
 
-/* Something to add to a profile: whether all of it is there, and putting it there. */
-struct addition {
-    bool (*present)(const struct clq_profile_use *u, void *what);
-    clq_status (*put)(struct clq_profile_use *u, void *what, struct clq_error *err);
-    void *what;
-};
-
-/* Reads the file again under its lock, adds, and replaces it. What somebody else put there first stays. */
-static clq_status keep(struct clq_profile_use *u, const struct addition *a, struct clq_error *err)
+clq_status clq_profile_keep(struct clq_profile_use *u, const struct clq_profile_addition *a, struct clq_error *err)
 {
     struct clq_profile fresh;
     struct clq_error inner = {""};
@@ -333,7 +324,7 @@ static bool read_times(const struct clq_profile_use *u, const struct names *w, b
                 clq_profile_find(&u->profile, key_of(u, slots[k].device), w->unit[i], w->unit_place[i], slots[k].scheme);
             if (!e) return false;
             if (!write) continue;
-            *slots[k].us = e->time_us > LEAST_US ? e->time_us : 0;
+            *slots[k].us = e->time_us > CLQ_PROFILE_LEAST_US ? e->time_us : 0;
             *slots[k].spread = e->spread_us;
             s->records[i].timings = e->timings;
         }
@@ -342,7 +333,7 @@ static bool read_times(const struct clq_profile_use *u, const struct names *w, b
         for (int d = 0; d < 2; d++) {
             const struct clq_profile_entry *e = clq_profile_find(&u->profile, &u->cpu, w->tensor[t], w->tensor_place[t], ways[d]);
             if (!e) return false;
-            if (write) s->convert_us[d][t] = e->time_us > LEAST_US ? e->time_us : 0;
+            if (write) s->convert_us[d][t] = e->time_us > CLQ_PROFILE_LEAST_US ? e->time_us : 0;
         }
     return true;
 }
@@ -360,14 +351,14 @@ static clq_status put_times(struct clq_profile_use *u, void *what, struct clq_er
         struct slot slots[SLOTS];
         int n = unit_slots(slots, u, s, i);
         for (int k = 0; k < n; k++) {
-            struct clq_profile_entry e = {w->unit[i], w->unit_place[i], slots[k].scheme, fmax(*slots[k].us, LEAST_US), *slots[k].spread, PASSES};
+            struct clq_profile_entry e = {w->unit[i], w->unit_place[i], slots[k].scheme, fmax(*slots[k].us, CLQ_PROFILE_LEAST_US), *slots[k].spread, PASSES};
             CLQ_TRY(clq_profile_put(&u->profile, key_of(u, slots[k].device), &e, err));
         }
     }
     for (int t = 0; t < s->units.n_tensors; t++) {
-        struct clq_profile_entry q = {w->tensor[t], w->tensor_place[t], "quantize", fmax(s->convert_us[0][t], LEAST_US), 0, CONVERSIONS}, d = q;
+        struct clq_profile_entry q = {w->tensor[t], w->tensor_place[t], "quantize", fmax(s->convert_us[0][t], CLQ_PROFILE_LEAST_US), 0, CONVERSIONS}, d = q;
         d.scheme = "dequantize";
-        d.time_us = fmax(s->convert_us[1][t], LEAST_US);
+        d.time_us = fmax(s->convert_us[1][t], CLQ_PROFILE_LEAST_US);
         CLQ_TRY(clq_profile_put(&u->profile, &u->cpu, &q, err));
         CLQ_TRY(clq_profile_put(&u->profile, &u->cpu, &d, err));
     }
@@ -404,92 +395,17 @@ clq_status clq_profile_keep_times(struct clq_profile_use *u, struct clq_search *
     struct names w;
     if (!u || !u->path) return CLQ_OK;
     CLQ_TRY(make_names(&w, s, inputs, err));
-    clq_status st = keep(u, &(struct addition){times_present, put_times, &w}, err);
+    clq_status st = clq_profile_keep(u, &(struct clq_profile_addition){times_present, put_times, &w}, err);
     if (st == CLQ_OK && read_times(u, &w, false)) read_times(u, &w, true);
     clq_arena_free(&w.arena);
     return st;
 }
 
-/* ---- Verdicts ---- */
-
-/* A verdict is kept as entries of one signature; ratios and counts lie in the fields for times and timings. */
-struct proof {
-    const char *signature, *place;
-    struct clq_accept_verdict *verdict;
-};
-
-static const struct clq_profile_entry *proof_entry(const struct clq_profile_use *u, const struct proof *p, const char *scheme)
+clq_status clq_profile_network(uint64_t *out, struct clq_search *s, const clq_tensor *inputs, struct clq_error *err)
 {
-    return clq_profile_find(&u->profile, &u->device, p->signature, p->place, scheme);
-}
-
-static bool proof_present(const struct clq_profile_use *u, void *what)
-{
-    static const char *const schemes[] = {"reference us", "candidate us", "speedup", "ratio low", "ratio", "ratio high"};
-    const struct clq_profile_entry *e[6];
-    const struct proof *p = what;
-    for (int i = 0; i < 6; i++)
-        if (!(e[i] = proof_entry(u, p, schemes[i]))) return false;
-    struct clq_accept_verdict v = {.reference = e[0]->time_us * 1e-6, .candidate = e[1]->time_us * 1e-6, .speedup = e[2]->time_us,
-                                   .lo = e[3]->time_us, .ratio = e[4]->time_us, .hi = e[5]->time_us,
-                                   .pairs = (size_t)e[0]->timings, .processes = (size_t)e[1]->timings, .discarded = (size_t)e[5]->timings - 1,
-                                   .enough = e[3]->timings > 1};
-    int speed = e[4]->timings - 1;
-    if (speed > CLQ_SPEED_SLOWER) return false;
-    v.speed = (enum clq_speed)speed;
-    v.speedup_lo = fmin(1 / v.hi, v.speedup);
-    v.speedup_hi = fmax(1 / v.lo, v.speedup);
-    *p->verdict = v;
-    return true;
-}
-
-static clq_status put_proof(struct clq_profile_use *u, void *what, struct clq_error *err)
-{
-    const struct proof *p = what;
-    const struct clq_accept_verdict *v = p->verdict;
-    const struct {
-        const char *scheme;
-        double value;
-        int n;
-    } rows[] = {
-        {"reference us", v->reference * 1e6, (int)v->pairs}, {"candidate us", v->candidate * 1e6, (int)v->processes},
-        {"speedup", v->speedup, 1},                          {"ratio low", fmax(v->lo, LEAST_US), 1 + v->enough},
-        {"ratio", v->ratio, 1 + (int)v->speed},              {"ratio high", v->hi, 1 + (int)v->discarded},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct clq_profile_entry e = {p->signature, p->place, rows[i].scheme, rows[i].value, 0, rows[i].n};
-        CLQ_TRY(clq_profile_put(&u->profile, &u->device, &e, err));
-    }
+    struct names w;
+    CLQ_TRY(make_names(&w, s, inputs, err));
+    *out = network_hash(s, &w);
+    clq_arena_free(&w.arena);
     return CLQ_OK;
-}
-
-static clq_status add_hash(struct text *t, const char *what, const struct clq_model *m, struct clq_error *err)
-{
-    unsigned char *bytes;
-    size_t n;
-    char hash[65];
-    CLQ_TRY(clq_onnx_encode(&bytes, &n, m, err));
-    clq_sha256_hex(hash, bytes, n);
-    free(bytes);
-    add(t, " %s %s", what, hash);
-    return CLQ_OK;
-}
-
-clq_status clq_profile_prove(struct clq_accept_verdict *out, struct clq_profile_use *u, const struct clq_proof_request *q, struct clq_error *err)
-{
-    if (!u->path) return clq_prove_speed(out, u->ctx, q, err);
-    struct text t = {.n = 0}, place = {.n = 0};
-    add(&t, "proof");
-    CLQ_TRY(add_hash(&t, "reference", q->reference, err));
-    CLQ_TRY(add_hash(&t, "candidate", q->candidate, err));
-    add(&place, "%zu pairs %s, inputs", q->pairs, q->worker ? "in fresh processes" : "in one process");
-    for (int i = 0; i < q->reference->graph.n_inputs; i++) add_shape(&place, q->inputs[i].rank, q->inputs[i].shape);
-    struct proof p = {t.data, place.data, out};
-    if (!u->remeasure && proof_present(u, &p)) {
-        clq_context_log(u->ctx, "%s: taken from '%s'", q->phase, u->path);
-        return CLQ_OK;
-    }
-    CLQ_TRY(clq_prove_speed(out, u->ctx, q, err));
-    if (!isfinite(out->hi) || out->pairs == 0) return CLQ_OK; /* too little for a verdict */
-    return keep(u, &(struct addition){proof_present, put_proof, &p}, err);
 }

@@ -35,5 +35,7 @@ clq_status clq_profile_keep_times(struct clq_profile_use *use, struct clq_search
 /* clq_prove_speed, but the verdict on these two models, shapes and pairs is taken from the profile where it is known,
  * and kept there otherwise. */
 clq_status clq_profile_prove(struct clq_accept_verdict *out, struct clq_profile_use *use, const struct clq_proof_request *request, struct clq_error *err);
+/* A hash of the network as times depend on it: operators, shapes, connections, and which units have which modes. */
+clq_status clq_profile_network(uint64_t *out, struct clq_search *s, const clq_tensor *inputs, struct clq_error *err);
 
 #endif

@@ -126,16 +126,22 @@ static clq_status in_process(struct clq_timing *pairs, size_t *n, size_t each, i
     return st;
 }
 
+static int rounds_of(const struct clq_proof_request *q)
+{
+    return q->rounds ? q->rounds : PROCESSES;
+}
+
 static clq_status collect(struct clq_timing *pairs, size_t *n, size_t each, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
     struct folder f = {.made = false};
+    int rounds = rounds_of(q);
     clq_status st = q->worker ? make_folder(&f, q, err) : CLQ_OK;
-    for (int k = 0; k < PROCESSES && st == CLQ_OK; k++) {
-        if (!clq_context_progress(ctx, q->phase, (double)k / PROCESSES)) st = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+    for (int k = 0; k < rounds && st == CLQ_OK; k++) {
+        if (!clq_context_progress(ctx, q->phase, (double)k / rounds)) st = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         else if (!q->worker) st = in_process(pairs, n, each, k, ctx, q);
         else {
             st = run_worker(&f, q, each, ctx, err);
-            if (st == CLQ_OK) st = read_answer(pairs, n, each * PROCESSES, k, f.answer, err);
+            if (st == CLQ_OK) st = read_answer(pairs, n, each * (size_t)rounds, k, f.answer, err);
         }
     }
     remove_folder(&f);
@@ -144,12 +150,12 @@ static clq_status collect(struct clq_timing *pairs, size_t *n, size_t each, stru
 
 clq_status clq_prove_speed(struct clq_accept_verdict *out, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
-    size_t each = (q->pairs + PROCESSES - 1) / PROCESSES, n = 0;
+    size_t rounds = (size_t)rounds_of(q), each = (q->pairs + rounds - 1) / rounds, n = 0;
     if (each < 2) each = 2;
-    struct clq_timing *pairs = calloc(each * PROCESSES, sizeof *pairs);
+    struct clq_timing *pairs = calloc(each * rounds, sizeof *pairs);
     if (!pairs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     clq_status st = collect(pairs, &n, each, ctx, q, err);
-    struct clq_accept_options o = {.min_pairs = q->pairs < 200 ? q->pairs : 200, .seed = 1};
+    struct clq_accept_options o = {.min_pairs = q->pairs < 200 ? q->pairs : 200, .min_processes = rounds < PROCESSES ? rounds : PROCESSES, .seed = 1};
     if (st == CLQ_OK) st = clq_accept_plan(out, pairs, n, &o, err);
     if (st == CLQ_OK) clq_context_progress(ctx, q->phase, 1);
     free(pairs);

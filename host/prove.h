@@ -13,7 +13,9 @@ struct clq_proof_request {
     const clq_tensor *inputs;  /* one per graph input */
     size_t pairs;              /* in all */
     const char *worker;        /* or NULL */
+    int rounds;                /* fresh processes or, without a worker, sessions; 0: 5 */
     const char *phase;         /* for progress */
+    const char *key;           /* what the profile knows the two models by; NULL: their bytes */
 };
 
 clq_status clq_prove_speed(struct clq_accept_verdict *out, struct clq_context *ctx, const struct clq_proof_request *request, struct clq_error *err);

@@ -232,6 +232,7 @@ static clq_status build(struct clq_page *p, struct clq_arena *scratch, const str
     if (!model) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     top(p, r, model);
     CLQ_TRY(summary(p, scratch, r, err));
+    clq_report_points(p, r);
     CLQ_TRY(clq_report_layers(p, scratch, r, err));
     CLQ_TRY(histograms(p, scratch, r, err));
     return p->failed ? clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory") : CLQ_OK;

@@ -14,6 +14,8 @@ static inline bool clq_report_replayed(const struct clq_result *r)
 
 /* The sortable table of all layers. Names of its rows refer to tensors by their index in the page's data. */
 clq_status clq_report_layers(struct clq_page *p, struct clq_arena *scratch, const struct clq_result *r, struct clq_error *err);
+/* The points of a frontier, nothing where there is none: all texts in it are ours. */
+void clq_report_points(struct clq_page *p, const struct clq_result *r);
 /* The JSON that host/report/page.js draws from: ranges, errors and histograms of all tensors. */
 clq_status clq_report_data(struct clq_page *p, struct clq_arena *scratch, const struct clq_result *r, struct clq_error *err);
 

@@ -109,7 +109,7 @@ clq_status clq_report_layers(struct clq_page *p, struct clq_arena *scratch, cons
                     "<span><span class=\"key i\"></span>int8 time</span><span>pale: measured, not chosen</span></div>\n"
                     "<p class=\"hint\">Error alone: the output SQNR with this layer alone in int8. Its bar is the "
                     "error energy, the worst layer being full. Times are medians in place. A layer's name shows its output's "
-                    "histogram.</p>\n<div class=\"scroll\"><table id=\"layers\">\n");
+                    "histogram.</p>\n<div class=\"scroll\"><table id=\"layers\" class=\"sortable\">\n");
     heads(p, &t);
     clq_page_raw(p, "<tbody>\n");
     for (int i = 0; i < r->summary.layers; i++) CLQ_TRY(row(p, scratch, &t, r, i, err));

@@ -179,6 +179,10 @@ struct clq_choice {
  * measured, and solves again. Without any plan that keeps the budget, the closest one. */
 clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
 
+/* The same; where the time is the objective, the plans of all other policies that keep the budget are timed against it as whole
+ * models, and the fastest one is taken (search_race.c). */
+clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
+
 /* Whether the bounds on the error are kept, with the margin. */
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
 /* What a comparison says of the bounds on the error; labels without samples lose nothing. */

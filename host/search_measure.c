@@ -9,7 +9,7 @@
 #include "scheduler/error.h"
 #include "profile_use.h"
 #include "scheduler/stats.h"
-#include "search.h"
+#include "search_boundaries.h"
 #include "search_runtime.h"
 
 static clq_status no_memory(struct clq_error *err)
@@ -353,7 +353,7 @@ static clq_status timed_pass(struct clq_search *s, struct clq_program *p, const 
     p->timed = true;
     CLQ_TRY(clq_program_run(p, in, NULL, NULL, NULL, err));
     p->timed = false;
-    if (pass >= 0) collect(s, p, us, passes, pass);
+    if (pass >= 0 && us) collect(s, p, us, passes, pass);
     return CLQ_OK;
 }
 
@@ -438,6 +438,16 @@ static void charge_fused(struct clq_search *s, double *alone, int passes)
 
 enum { TIMED_FLOAT, TIMED_INT8, TIMED_ALONE, TIMED_DEVICE, TIMED };
 
+/* What the last pass of the float program spent outside all units. */
+static double time_outside(const struct clq_search *s, const struct clq_program *p)
+{
+    double us = 0;
+    for (int i = 0; i < p->n_steps; i++)
+        if (!p->steps[i].dead) us += p->steps[i].seconds * 1e6;
+    for (int i = 0; i < s->units.n_units; i++) us -= fmax(s->records[i].f32_us, 0);
+    return fmax(us, 0);
+}
+
 /* One program per mode from 2 on, with every unit in it that it can compute. */
 struct timed_mode {
     struct clq_model model;
@@ -470,8 +480,10 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     struct clq_program *p[TIMED] = {0};
     int programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
     struct timed_mode extra[CLQ_MODES_MOST] = {0};
+    struct clq_mixed mixed[2] = {0};
     struct clq_program_options device = {.device_all = true, .partial = true}, alone = {.observable = true, .partial = true};
     bool known;
+    double outside = 0;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_profile_use_times(&known, s->profile, s, in, err));
     if (known) return CLQ_OK;
@@ -485,10 +497,13 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_ALONE], s->ctx, &s->model, in, &alone, err);
     if (st == CLQ_OK && programs > TIMED_DEVICE) st = clq_program_compile(&p[TIMED_DEVICE], s->ctx, &m, in, &device, err);
     for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = start_mode(&extra[k], s, k, on, in, PASSES, err);
+    for (int k = 0; k < 2 && st == CLQ_OK; k++) st = clq_mixed_start(&mixed[k], s, k, in, PASSES, err);
     for (int pass = -WARM; pass < PASSES && st == CLQ_OK; pass++) {
         if (!clq_context_progress(s->ctx, "measuring times", (double)(pass + WARM) / (PASSES + WARM))) st = canceled(err);
         for (int k = 0; k < programs && st == CLQ_OK; k++) st = timed_pass(s, p[k], in, us[k], PASSES, pass, err);
         for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = timed_pass(s, extra[k].program, in, extra[k].us, PASSES, pass, err);
+        for (int k = 0; k < 2 && st == CLQ_OK; k++) st = timed_pass(s, mixed[k].program, in, NULL, PASSES, pass, err);
+        for (int k = 0; k < 2 && st == CLQ_OK && pass >= 0; k++) clq_mixed_collect(&mixed[k], s, PASSES, (size_t)pass);
     }
     if (st == CLQ_OK) take_medians(s, us[TIMED_FLOAT], us[TIMED_INT8], programs > TIMED_DEVICE ? us[TIMED_DEVICE] : NULL, PASSES);
     for (int k = 2; k < s->n_modes; k++) {
@@ -496,10 +511,13 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
         clq_program_free(extra[k].program);
         clq_model_release(&extra[k].model);
     }
+    if (st == CLQ_OK) outside = time_outside(s, p[TIMED_FLOAT]);
     for (int k = 0; k < TIMED; k++) clq_program_free(p[k]);
     clq_model_release(&m);
     if (st == CLQ_OK) st = time_conversions(s, err);
     if (st == CLQ_OK) charge_fused(s, us[TIMED_ALONE], PASSES);
+    if (st == CLQ_OK) clq_search_boundaries(s, mixed, PASSES, outside);
+    for (int k = 0; k < 2; k++) clq_mixed_end(&mixed[k]);
     if (st == CLQ_OK) st = clq_profile_keep_times(s->profile, s, in, err);
     clq_context_progress(s->ctx, "measuring times", 1);
     return st;

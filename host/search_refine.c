@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Whole plans in another maker's runtime: sums of layer times say where to look, timing the whole model says what holds. */
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <clquant/quantize.h>
 
+#include "base/hash.h"
+#include "profile_use.h"
 #include "search_runtime.h"
 
 enum { PAIRS = 31, LOOK = 7, SOLVES = 3, TRIALS = 48, PARTS = 8 };
@@ -28,6 +32,7 @@ struct refiner {
     uint8_t *trial, *seen;
     int trials;
     double start; /* of the switches */
+    uint64_t network;
 };
 
 static clq_status no_memory(struct clq_error *err)
@@ -35,17 +40,29 @@ static clq_status no_memory(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
 }
 
-/* base NULL: against the float model. */
-static clq_status time_plan(clq_pair_timing *t, struct clq_search *s, const clq_tensor *in, const uint8_t *on, const uint8_t *base, size_t pairs,
-                            struct clq_error *err)
+/* What the profile knows a pair of plans by. Times do not depend on the values of weights, so the modes of the units do. */
+static void name_pair(char out[96], const struct refiner *r, const uint8_t *on, const uint8_t *base)
 {
+    size_t n = (size_t)r->s->units.n_units;
+    uint64_t h = clq_fnv64(r->network, on, n);
+    if (base) h = clq_fnv64(h, base, n);
+    snprintf(out, 96, "of plans %016" PRIx64 "/%016" PRIx64, r->network, h);
+}
+
+/* base NULL: against the float model. */
+static clq_status time_plan(struct clq_accept_verdict *v, struct refiner *r, const uint8_t *on, const uint8_t *base, size_t pairs, struct clq_error *err)
+{
+    struct clq_search *s = r->s;
     struct clq_model m, b;
+    char key[96];
+    name_pair(key, r, on, base);
     CLQ_TRY(clq_search_model(&m, s, on, err));
     clq_status st = base ? clq_search_model(&b, s, base, err) : CLQ_OK;
     if (st == CLQ_OK) {
         clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
+        struct clq_proof_request q = {.reference = base ? &b : &s->model, .candidate = &m, .inputs = r->in, .pairs = pairs, .rounds = 1, .phase = "timing plans", .key = key};
         s->ctx->progress = NULL;
-        st = clq_time_pair(t, s->ctx, &m, base ? &b : &s->model, in, pairs, NULL);
+        st = clq_profile_prove(v, s->profile, &q, err);
         s->ctx->progress = progress;
         if (base) clq_model_release(&b);
     }
@@ -78,8 +95,8 @@ static bool same(const struct clq_search *s, const uint8_t *a, const uint8_t *b)
 static clq_status consider(struct refiner *r, const uint8_t *on, const struct clq_comparison *measured, double *ratio, struct clq_error *err)
 {
     struct clq_search *s = r->s;
-    clq_pair_timing t;
-    CLQ_TRY(time_plan(&t, s, r->in, on, NULL, PAIRS, err));
+    struct clq_accept_verdict t;
+    CLQ_TRY(time_plan(&t, r, on, NULL, PAIRS, err));
     *ratio = t.speedup > 0 ? 1 / t.speedup : 1;
     if (*ratio >= r->best.ratio) return CLQ_OK;
     memcpy(r->best.on, on, (size_t)s->units.n_units * sizeof *on);
@@ -138,7 +155,7 @@ static clq_status try_uniform(struct refiner *r, struct clq_error *err)
 static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *err)
 {
     struct clq_search *s = r->s;
-    clq_pair_timing t;
+    struct clq_accept_verdict t;
     struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
     *taken = false;
     for (int i = 0; i < s->units.n_units; i++)
@@ -148,9 +165,9 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
     r->trials++;
     const uint8_t *base = any(s, r->best.on) ? r->best.on : NULL;
-    CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, LOOK, err));
+    CLQ_TRY(time_plan(&t, r, r->trial, base, LOOK, err));
     if (!(t.speedup > LOOK_GAIN)) return CLQ_OK;
-    CLQ_TRY(time_plan(&t, s, r->in, r->trial, base, PAIRS, err));
+    CLQ_TRY(time_plan(&t, r, r->trial, base, PAIRS, err));
     if (!(t.speedup > LEAST_GAIN && t.speedup_lo > 1)) return CLQ_OK;
     CLQ_TRY(compare(&c, s, r->trial, err));
     if (!clq_search_within(&c, r->q->budget)) return CLQ_OK;
@@ -283,6 +300,7 @@ clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, c
     r.in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *r.in);
     if (!r.best.on || !r.trial || !r.seen || !r.in) return no_memory(err);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, r.in, err));
+    CLQ_TRY(clq_profile_network(&r.network, s, r.in, err));
     CLQ_TRY(solve_rounds(&r, choice, err));
     CLQ_TRY(try_uniform(&r, err));
     CLQ_TRY(switch_groups(&r, err));

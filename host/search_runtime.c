@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime.h"
+#include "search_boundaries.h"
 #include "scheduler/stats.h"
 
 enum { RUNS = 21, MOST_RUNS = 201 };
@@ -138,21 +139,9 @@ static clq_status start_profile(struct profile *p, struct clq_search *s, struct 
 
 static clq_status choose_units(struct profile *p, struct clq_search *s, struct clq_error *err)
 {
-    int n = s->units.n_units;
-    int *depth = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *depth);
-    if (!depth) return no_memory(err);
-    for (int i = 0; i < n; i++) {
-        const struct clq_unit *u = &s->units.units[i];
-        for (int k = 0; k < u->n_in; k++) {
-            int from = s->units.tensors[u->in[k]].producer;
-            if (from >= 0 && from < i && depth[from] >= depth[i]) depth[i] = depth[from] + 1;
-        }
-        bool capable = s->records[i].capable;
-        p[PLAN_INT8].on[i] = capable;
-        p[PLAN_EVEN].on[i] = capable && depth[i] % 2 == 0;
-        p[PLAN_ODD].on[i] = capable && depth[i] % 2 == 1;
-    }
-    return CLQ_OK;
+    for (int i = 0; i < s->units.n_units; i++) p[PLAN_INT8].on[i] = s->records[i].capable;
+    CLQ_TRY(clq_search_alternate(p[PLAN_EVEN].on, s, false, err));
+    return clq_search_alternate(p[PLAN_ODD].on, s, true, err);
 }
 
 /* The median time of whole runs of one model. */
@@ -205,18 +194,6 @@ static clq_status profile_plan(struct profile *p, struct clq_search *s, const cl
 
 /* ---- Boundaries ---- */
 
-/* Whether a plan converts tensor t: 0 to codes, 1 to float, -1 not. */
-static int crossing(const struct clq_search *s, const uint8_t *on, int t)
-{
-    const struct clq_unit_tensor *x = &s->units.tensors[t];
-    bool codes = x->producer >= 0 && on[x->producer];
-    if (codes && x->needs_float) return 1;
-    for (int i = 0; i < s->units.n_units; i++)
-        for (int k = 0; k < s->units.units[i].n_in; k++)
-            if (s->units.units[i].in[k] == t && on[i] != codes) return codes;
-    return -1;
-}
-
 /* What a mixed plan takes beyond its units and its named conversions (other layouts, lost fusions) lies at its boundaries:
  * it is shared by their sizes. */
 static void take_boundaries(struct clq_search *s, const struct profile *mixed, const struct profile *f32, const struct profile *int8, double known[2][2])
@@ -224,14 +201,14 @@ static void take_boundaries(struct clq_search *s, const struct profile *mixed, c
     double rest = mixed->all - fmax(f32->other, int8->other), elements = 0;
     for (int i = 0; i < s->units.n_units; i++) rest -= mixed->on[i] ? int8->unit[i] : f32->unit[i];
     for (int t = 0; t < s->units.n_tensors; t++) {
-        int d = crossing(s, mixed->on, t);
+        int d = clq_search_crossing(s, mixed->on, t);
         if (d < 0) continue;
         rest -= mixed->convert[d][t];
         elements += (double)s->units.tensors[t].elements;
     }
     double rate = rest > 0 && elements > 0 ? rest / elements : 0;
     for (int t = 0; t < s->units.n_tensors; t++) {
-        int d = crossing(s, mixed->on, t);
+        int d = clq_search_crossing(s, mixed->on, t);
         if (d < 0) continue;
         double n = (double)s->units.tensors[t].elements;
         s->convert_us[d][t] = fmax(s->convert_us[d][t], mixed->convert[d][t] + rate * n);
@@ -258,7 +235,7 @@ static void charge_unfused(const struct clq_search *s, struct profile *p)
         int producer = s->units.tensors[t].producer, readers = 0;
         if (producer < 0 || !p->on[producer]) continue;
         p->unit[producer] += p->convert[0][t];
-        if (crossing(s, p->on, t) >= 0) continue;
+        if (clq_search_crossing(s, p->on, t) >= 0) continue;
         for (int pass = 0; pass < 2; pass++)
             for (int i = 0; i < s->units.n_units; i++)
                 for (int k = 0; k < s->units.units[i].n_in; k++) {
@@ -313,7 +290,7 @@ double clq_runtime_predict(const struct clq_search *s, const uint8_t *on, double
     for (int i = 0; i < s->units.n_units; i++)
         if (s->records[i].capable) units += on[i] ? s->records[i].int8_us : s->records[i].f32_us;
     for (int t = 0; t < s->units.n_tensors; t++) {
-        int d = crossing(s, on, t);
+        int d = clq_search_crossing(s, on, t);
         if (d >= 0) *conversions += s->convert_us[d][t];
     }
     return units + *conversions;

@@ -3,13 +3,18 @@
 """Our plans beside those of simpler policies, at error budgets of 15, 20, 25 and 30 dB.
 
     python3 perf/planner_study.py --build build/release --case NAME MODEL.onnx CALIB.npz UNSEEN.npz [--case ...] \
-        [--budgets 15,20,25,30] [--pairs 40] [--processes 5] [--threads 1] [--out perf/results/DATE-planner]
+        [--budgets 15,20,25,30] [--pairs 200] [--processes 5] [--threads 1] [--out perf/results/DATE-planner]
+    python3 perf/planner_study.py --quick ...     # 96 calibration samples, 100 pairs, 48 unseen samples: minutes a model
 
 One `clquant plan --pareto --save-all` per model makes all plans from the same measurements; only what the policies look at
 differs. Then every distinct plan is judged alone: SQNR on samples that no search has seen (`clquant eval`), and time in
-interleaved pairs against ours at the same budget and against float32 (`clquant bench model`), in several fresh processes.
+interleaved pairs against ours at the same budget (`clquant bench model`), in several fresh processes.
 Ratios are medians of paired ratios, policy over ours, with a 95 % bootstrap interval that draws whole processes: above 1
 ours is faster. A policy that misses the budget on the validation samples is not in the race, and is shown.
+"int8-time" is no budget in dB: there ours is the plan with the least error that takes no longer than uniform INT8.
+
+Everything that was measured is kept in --work, so a study that was stopped, or ran out of --seconds, goes on from there;
+--stage plans,errors,times says what is done in this run (the tables are always written from what there is).
 """
 import argparse
 import json
@@ -20,14 +25,46 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+
+OURS = "measured"
+SAME_TIME = "int8-time"
+
+
+class OutOfTime(Exception):
+    pass
 
 
 def run(args, *words):
-    r = subprocess.run([os.path.join(args.build, "clquant"), *map(str, words), "--threads", str(args.threads), "--json", "--quiet"],
-                       capture_output=True, text=True)
+    if args.seconds and time.monotonic() - args.start > args.seconds:
+        raise OutOfTime
+    environment = dict(os.environ, XDG_CACHE_HOME=os.path.join(args.work, "cache"))
+    more = ["--device", args.device, "--require-device"] if args.device != "cpu" else []
+    r = subprocess.run([os.path.join(args.build, "clquant"), *map(str, words), "--threads", str(args.threads), "--json", "--quiet", *more],
+                       capture_output=True, text=True, env=environment)
     if r.returncode not in (0, 1):
         sys.exit("clquant %s: exit code %d: %s" % (" ".join(map(str, words)), r.returncode, r.stderr.strip()))
     return json.loads(r.stdout)
+
+
+class Kept:
+    """What was measured of one model, in a file; the next run reads it again."""
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            with open(path) as f:
+                self.data = json.load(f)
+        except FileNotFoundError:
+            self.data = {}
+
+    def get(self, key, make, wanted):
+        if key not in self.data and wanted:
+            self.data[key] = make()
+            with open(self.path + ".new", "w") as f:
+                json.dump(self.data, f)
+            os.replace(self.path + ".new", self.path)
+        return self.data.get(key)
 
 
 def interval(parts, draws=2000):
@@ -38,86 +75,151 @@ def interval(parts, draws=2000):
 
 def ratio(args, data, slow, fast):
     """Time of slow over time of fast: median and interval."""
-    if slow == fast:
-        return 1.0, 1.0, 1.0
     each = max(2, args.pairs // args.processes)
     parts = []
     for _ in range(args.processes):
         d = run(args, "bench", "model", fast, "--reference", slow, "--data", data, "--pairs", each, "--raw")
         parts.append([reference / own for reference, own in d["seconds"]])
     lo, hi = interval(parts)
-    return statistics.median(x for p in parts for x in p), lo, hi
+    return [statistics.median(x for p in parts for x in p), lo, hi]
 
 
-def study(args, name, model, calib, unseen, folder):
+def make_plans(args, model, calib, folder):
     words = ["plan", model, "--data", calib, "--pareto", "--budgets", args.budgets, "--save-all", folder, "--force"]
-    if args.limit:
-        words += ["--limit", args.limit]
+    words += ["--limit", args.limit] if args.limit else []
+    words += ["--candidates", args.candidates] if args.candidates else []
+    start = time.monotonic()
     points = run(args, *words)["points"]
-    points = [p for p in points if p["policy"] != "uniform-int4" or p["same_as"] != "uniform-f32"]  # no such candidates: nothing to show
+    for p in points:
+        p["search_seconds"] = time.monotonic() - start
+    return points
+
+
+def has_met(p, db):
+    if p["budget_db"] is not None:
+        return p["budget_met"]
+    return db is None or p["identical"] or p["sqnr_db"] >= db
+
+
+def study(args, name, model, calib, unseen):
+    folder = os.path.join(args.work, name)
+    os.makedirs(folder, exist_ok=True)
+    kept = Kept(os.path.join(folder, "study-%s.json" % args.device.replace(":", "-")))
+    points = kept.get("points", lambda: make_plans(args, model, calib, folder), "plans" in args.stages)
+    if not points:
+        return []
     by_id = {p["id"]: p for p in points}
     file = lambda p: os.path.join(folder, p["same_as"] + ".onnx")
-    errors, over_float, rows = {}, {}, []
-    for p in points:
-        if p["same_as"] in errors:
+    limit = ["--limit", args.unseen] if args.unseen else []
+
+    def error(p):
+        if p["identical"]:
+            return {"sqnr_db": None}
+        return kept.get("error " + p["same_as"], lambda: run(args, "eval", file(p), "--data", unseen, "--reference", model, *limit), "errors" in args.stages)
+
+    def timed(p, ours):
+        if p["same_as"] == ours["same_as"]:
+            return [1.0, 1.0, 1.0]
+        return kept.get("time %s / %s" % (p["same_as"], ours["same_as"]), lambda: ratio(args, unseen, file(p), file(ours)), "times" in args.stages)
+
+    rows = []
+    for budget in [float(b) for b in args.budgets.split(",")] + [SAME_TIME]:
+        db = None if budget == SAME_TIME else budget
+        ours = by_id.get("%s@%s" % (OURS, SAME_TIME if db is None else "%g" % db))
+        if not ours:
             continue
-        e = run(args, "eval", file(p), "--data", unseen, "--reference", model)
-        errors[p["same_as"]] = None if e.get("identical") else e["sqnr_db"]
-        over_float[p["same_as"]] = (1.0, 1.0, 1.0) if p["int8_layers"] == 0 else ratio(args, unseen, model, file(p))
-    known = {}
-    for db in map(float, args.budgets.split(",")):
-        ours = by_id["measured@%g" % db]
         for p in points:
-            if p["budget_db"] not in (None, db):
+            if p["policy"] == OURS and p is not ours or (p["budget_db"] != db and p["budget_db"] is not None):
                 continue
-            met = p["budget_met"] if p["budget_db"] is not None else p["identical"] or p["sqnr_db"] >= db
-            pair = (p["same_as"], ours["same_as"])
-            if met and pair not in known:
-                known[pair] = ratio(args, unseen, file(p), file(ours))
-            rows.append({"model": name, "budget_db": db, "policy": p["policy"], "int8_layers": p["int8_layers"], "validation_db": p["sqnr_db"],
-                         "unseen_db": errors[p["same_as"]], "unseen_met": errors[p["same_as"]] is None or errors[p["same_as"]] >= db, "met": met,
-                         "speedup": over_float[p["same_as"]], "over_ours": known.get(pair) if met else None, "same_plan": pair[0] == pair[1],
-                         "bytes": p["bytes"], "predicted_db": p["predicted_sqnr_db"], "predicted_ms": p["predicted_ms"], "median_ms": p["median_ms"]})
+            if db is None and p["policy"] not in ("uniform-int8", OURS):
+                continue
+            met, e = has_met(p, db), error(p)
+            rows.append({"model": name, "budget": "%g" % db if db is not None else SAME_TIME, "policy": p["policy"], "layers": p["int8_layers"],
+                         "validation_db": p["sqnr_db"], "unseen_db": e and e["sqnr_db"], "met": met, "judged": e is not None,
+                         "unseen_met": db is None or (e is not None and (e["sqnr_db"] is None or e["sqnr_db"] >= db)),
+                         "speedup": [p["speedup"], p["speedup_lo"], p["speedup_hi"]], "over_ours": timed(p, ours) if met and p is not ours else None,
+                         "same_plan": p["same_as"] == ours["same_as"], "bytes": p["bytes"], "predicted_db": p["predicted_sqnr_db"],
+                         "predicted_ms": p["predicted_ms"], "median_ms": p["median_ms"], "search_seconds": p["search_seconds"]})
     return rows
 
 
 def verdict(row):
-    if row["policy"] == "measured":
+    if row["policy"] == OURS:
         return "ours"
     if not row["met"]:
         return "misses the budget"
     if row["same_plan"]:
         return "the same plan"
+    if not row["over_ours"]:
+        return "not timed"
     _, lo, hi = row["over_ours"]
     return "ours is faster" if lo > 1 else "**ours is slower**" if hi < 1 else "no difference beyond noise"
 
 
-def db(v):
+def db_text(v):
     return "exact" if v is None else "%.2f" % v
 
 
+def times_text(t):
+    return "%.2f (%.2f to %.2f)" % tuple(t) if t else "-"
+
+
+def best_uniform(rows):
+    """The fastest uniform plan that keeps the budget, float32 included: the one that ours beats by least."""
+    fit = [r for r in rows if r["policy"].startswith("uniform") and r["met"] and r["over_ours"]]
+    return min(fit, key=lambda r: r["over_ours"][0], default=None)
+
+
+def summary(rows):
+    lines = ["## Ours beside the best uniform plan that keeps the budget", "", "| model | budget | best uniform | uniform / ours | ours unseen dB | bits-only / ours | ops-only / ours |",
+             "|---|---|---|---|---|---|---|"]
+    keys = dict.fromkeys((r["model"], r["budget"]) for r in rows)
+    for key in keys:
+        own = [r for r in rows if (r["model"], r["budget"]) == key]
+        by_policy = {r["policy"]: r for r in own}
+        ours, uniform = by_policy[OURS], best_uniform(own)
+        cell = lambda p: "misses" if p in by_policy and not by_policy[p]["met"] else times_text(by_policy[p]["over_ours"]) if p in by_policy else "-"
+        text = db_text(ours["unseen_db"]) if ours["judged"] else "-"
+        if key[1] == SAME_TIME and uniform and ours["judged"] and uniform["unseen_db"] is not None:
+            text += " (uniform: %.2f, %+.2f)" % (uniform["unseen_db"], (ours["unseen_db"] if ours["unseen_db"] is not None else 999) - uniform["unseen_db"])
+        lines.append("| %s | %s | %s | %s | %s%s | %s | %s |" % (*key, uniform["policy"] if uniform else "-", times_text(uniform and uniform["over_ours"]), text,
+                                                               "" if ours["unseen_met"] or not ours["judged"] else " (missed)", cell("bits-only"), cell("ops-only")))
+    return lines
+
+
+def agreement(rows):
+    own = [r for r in rows if r["policy"] == OURS]
+    judged = [r for r in own if r["judged"] and r["budget"] != SAME_TIME]
+    gaps = [abs(r["predicted_db"] - r["validation_db"]) for r in own if r["predicted_db"] is not None and r["validation_db"] is not None]
+    times = [r["median_ms"] / r["predicted_ms"] for r in own if r["predicted_ms"] and r["validation_db"] is not None]
+    text = "Our plans: budget kept on unseen samples %d of %d times" % (sum(r["unseen_met"] for r in judged), len(judged))
+    if gaps:
+        text += "; predicted and measured error differ by %.2f dB in the median and at most %.2f" % (statistics.median(gaps), max(gaps))
+    if times:
+        text += "; measured over predicted time %.2f in the median, from %.2f to %.2f" % (statistics.median(times), min(times), max(times))
+    return text + "."
+
+
 def write(args, rows):
-    lines = ["# Planner study", "", "%s, %s, %d thread%s, %d pairs in %d processes; `perf/planner_study.py --budgets %s`" %
-             (args.cpu, platform.system(), args.threads, "" if args.threads == 1 else "s", args.pairs, args.processes, args.budgets), "",
-             "Policy over ours: time of the policy's plan divided by ours at the same budget; above 1 ours is faster. Unseen: samples that no search saw.", "",
-             "| model | budget | policy | int8 | validation dB | unseen dB | size kB | over float32 | policy / ours | verdict |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["# Planner study", "", "%s, %s, %s, %d thread%s, %d pairs in %d processes; `perf/planner_study.py%s --budgets %s`" %
+             (args.cpu, platform.system(), args.device, args.threads, "" if args.threads == 1 else "s", args.pairs, args.processes, " --quick" if args.quick else "",
+              args.budgets), "",
+             "Policy over ours: time of the policy's plan divided by ours at the same budget; above 1 ours is faster. Unseen: samples that no search saw.",
+             "int8-time: ours is the plan with the least error that takes no longer than uniform INT8.", ""]
+    lines += summary(rows) + ["", agreement(rows), "", "## All points", "",
+                              "| model | budget | policy | layers | validation dB | unseen dB | size kB | over float32 | policy / ours | verdict |",
+                              "|---|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
-        over = "%.2f (%.2f to %.2f)" % r["over_ours"] if r["over_ours"] and r["policy"] != "measured" else "-"
-        lines.append("| %s | %g | %s | %d | %s | %s%s | %.0f | %.2f (%.2f to %.2f) | %s | %s |" % (
-            r["model"], r["budget_db"], r["policy"], r["int8_layers"], db(r["validation_db"]), db(r["unseen_db"]), "" if r["unseen_met"] else " (missed)",
-            r["bytes"] / 1000, *r["speedup"], over, verdict(r)))
+        unseen = db_text(r["unseen_db"]) + ("" if r["unseen_met"] else " (missed)") if r["judged"] else "-"
+        lines.append("| %s | %s | %s | %d | %s | %s | %.0f | %s | %s | %s |" % (
+            r["model"], r["budget"], r["policy"], r["layers"], db_text(r["validation_db"]), unseen, r["bytes"] / 1000, times_text(r["speedup"]),
+            times_text(r["over_ours"]), verdict(r)))
     counts = {}
     for r in rows:
-        if r["policy"] != "measured":
+        if r["policy"] != OURS and r["budget"] != SAME_TIME:
             counts.setdefault(r["policy"], {}).setdefault(verdict(r).strip("*"), []).append(r)
     lines += ["", "## Counted over models and budgets", ""]
     lines += ["- %s: %s" % (p, ", ".join("%s %d times" % (v, len(c)) for v, c in sorted(k.items()))) for p, k in counts.items()]
-    own = [r for r in rows if r["policy"] == "measured"]
-    gaps = [abs(r["predicted_db"] - r["validation_db"]) for r in own if r["predicted_db"] is not None and r["validation_db"] is not None]
-    times = [r["median_ms"] / r["predicted_ms"] for r in own if r["predicted_ms"] and r["validation_db"] is not None]
-    lines += ["", "Our plans: budget kept on unseen samples %d of %d times; predicted and measured error differ by %s dB; measured over predicted time %s." %
-              (sum(r["unseen_met"] for r in own), len(own), ", ".join("%.2f" % g for g in gaps) or "-", ", ".join("%.2f" % t for t in times) or "-")]
     text = "\n".join(lines) + "\n"
     print(text)
     if args.out:
@@ -136,24 +238,50 @@ def cpu_name():
         return platform.machine()
 
 
-def main():
+def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build/release")
     p.add_argument("--case", nargs=4, action="append", metavar=("NAME", "MODEL", "CALIB", "UNSEEN"), required=True)
     p.add_argument("--budgets", default="15,20,25,30")
-    p.add_argument("--pairs", type=int, default=200)
+    p.add_argument("--candidates", help="modes, as for clquant quantize")
+    p.add_argument("--quick", action="store_true", help="fewer samples and pairs")
+    p.add_argument("--pairs", type=int)
     p.add_argument("--processes", type=int, default=5)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu")
     p.add_argument("--limit", type=int, help="at most so many calibration samples")
+    p.add_argument("--unseen", type=int, help="at most so many unseen samples")
+    p.add_argument("--stage", default="plans,errors,times", help="what is measured in this run")
+    p.add_argument("--seconds", type=float, help="starts nothing new after so long; run it again with the same --work to go on")
+    p.add_argument("--work", help="folder that keeps plans and measurements")
     p.add_argument("--out", help="base name of the table (.md) and of all numbers (.json)")
     args = p.parse_args()
-    args.cpu = cpu_name()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for i, (name, model, calib, unseen) in enumerate(args.case):
-            rows += study(args, name, model, calib, unseen, os.path.join(folder, str(i)))
+    args.cpu, args.start, args.stages = cpu_name(), time.monotonic(), args.stage.split(",")
+    args.pairs = args.pairs or (100 if args.quick else 200)
+    args.limit = args.limit or (96 if args.quick else None)
+    args.unseen = args.unseen or (48 if args.quick else None)
+    return args
+
+
+def main():
+    args = arguments()
+    with tempfile.TemporaryDirectory() as temporary:
+        args.work = args.work or temporary
+        done = True
+        for stage in [args.stages] if len(args.stages) == 1 else [["plans"], ["errors"], ["times"]]:
+            args.stages = [s for s in stage if s in args.stage.split(",")]
+            try:
+                for case in args.case:
+                    study(args, *case)
+            except OutOfTime:
+                done = False
+                break
+        args.stages = []
+        rows = [r for case in args.case for r in study(args, *case)]
+        if rows:
             write(args, rows)
+        return 0 if done else 3
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

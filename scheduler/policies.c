@@ -105,6 +105,11 @@ static clq_status uniform_int8(int *choice, const struct clq_problem *problem, s
     return run(uniform, choice, problem, "int8", err);
 }
 
+static clq_status uniform_dynamic(int *choice, const struct clq_problem *problem, struct clq_error *err)
+{
+    return run(uniform, choice, problem, "int8-dynamic", err);
+}
+
 static clq_status uniform_int4(int *choice, const struct clq_problem *problem, struct clq_error *err)
 {
     return run(uniform, choice, problem, "int4", err);
@@ -246,6 +251,7 @@ static clq_status measured(int *choice, const struct clq_problem *problem, struc
 static const struct clq_policy table[] = {
     {"uniform-f32", "every layer in float32", false, uniform_f32},
     {"uniform-int8", "every layer in INT8 where there is one", false, uniform_int8},
+    {"uniform-int8-dynamic", "every layer in INT8 with a scale per row, where there is one", false, uniform_dynamic},
     {"uniform-int4", "every layer in INT4 where there is one", false, uniform_int4},
     {"first-last-float", "INT8, with the first and the last layer in float32", false, first_last_float},
     {"greedy-by-sensitivity", "INT8 from the least sensitive layer on, until the error budget is used up", true, greedy_by_sensitivity},

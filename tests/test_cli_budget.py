@@ -48,6 +48,26 @@ class Budget(Quantizing):
         self.assertGreaterEqual(self.quantize("--min-cosine", "0.9999", "--objective", "size")["cosine"], 0.9999)
         self.quantize("--max-memory", "10MB", "--min-sqnr", "20", "--max-size", "1MB")
 
+    def test_a_missed_proof_is_repaired_or_told(self):
+        """A bound on the time that the search keeps and the proof does not: searched again, and then kept or named."""
+        self.quantize("--min-speedup", "0.02", "--min-sqnr", "20")
+        path = self.path("cache/clquant/profile.json")
+        profile = json.loads(content(path))
+        proofs = 0
+        for e in profile["environments"][0]["entries"]:
+            final = e["signature"].startswith("proof") and e["place"].startswith("20 pairs in fresh")
+            scale = {"ratio": 1000, "ratio low": 1000, "ratio high": 1000, "candidate us": 1000, "speedup": 0.001}.get(e["scheme"], 1) if final else 1
+            e["time_us"] *= scale
+            proofs += final
+        self.assertGreater(proofs, 0)
+        with open(path, "w") as f:
+            json.dump(profile, f)
+        r = self.run_command("quantize", MODEL, "--data", CALIB, "--limit", "24", "--pairs", "20", "--calibrator", "minmax", "--force", "-o", self.path("o.onnx"),
+                             "--min-speedup", "0.02", "--min-sqnr", "20", expect=None)
+        self.assertIn("the search is repeated for", r.err)
+        d = self.plan()["results"]
+        self.assertEqual(r.returncode, 0 if d["budget_met"] else 1)
+
     def test_prediction_of_the_error(self):
         d = self.quantize("--min-sqnr", "40", "--objective", "size", limit="200")
         self.assertLess(abs(d["predicted_sqnr_db"] - d["sqnr_db"]), 1)
@@ -133,8 +153,9 @@ class Frontier(Case):
                 p = points["%s@%d" % (policy, db)]
                 self.assertTrue(p["budget_met"])
                 self.assertTrue(p["identical"] or p["sqnr_db"] >= db)
-        for name in ("uniform-f32", "uniform-int8", "first-last-float"):
+        for name in ("uniform-f32", "uniform-int8", "first-last-float", "measured@int8-time"):
             self.assertIsNone(points[name]["budget_db"])
+        self.assertNotIn("uniform-int4", points)  # no layer has such a candidate
         as_good = lambda a, b: (a["sqnr_db"] or 1e9) >= (b["sqnr_db"] or 1e9) and a["speedup"] >= b["speedup"] and a["bytes"] <= b["bytes"]
         for p in d["points"]:
             beaten = any(as_good(o, p) and not as_good(p, o) for o in d["points"])
@@ -148,6 +169,13 @@ class Frontier(Case):
         root = xml.etree.ElementTree.fromstring(content(self.path("f.svg")))
         self.assertTrue(root.tag.endswith("svg"))
         self.assertIn("measured@40", content(self.path("f.svg")).decode())
+
+    def test_modes_and_rules(self):
+        d = self.plan("--pareto", "--candidates", "f32,int8,int8-dynamic", "--exclude", "re:.")
+        self.assertTrue(all(p["identical"] for p in d["points"]))
+        d = self.plan("--pareto", "--candidates", "f32,int8,int8-dynamic")
+        self.assertIn("uniform-int8-dynamic", [p["id"] for p in d["points"]])
+        self.fails(2, r"mode 'int3'", "plan", MODEL, "--data", CALIB, "--limit", "24", "--pareto", "--candidates", "int3")
 
     def test_pick(self):
         d = self.plan("--pick", "first-last-float", "-o", self.path("o.onnx"))

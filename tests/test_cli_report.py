@@ -78,15 +78,15 @@ class Report(Case):
             self.assertEqual(row["Reason"], layer["reason"])
         return p, d
 
-    def check(self, p):
+    def check(self, p, more=()):
         """What every page keeps: nothing is fetched, only its own script runs, and the script finds what it asks for."""
         self.assertEqual([tag for tag, _ in p.tags if tag in ("img", "link", "iframe", "object", "base", "form")], [])
         self.assertEqual([a for _, a in p.tags if "src" in a or "href" in a or any(k.startswith("on") for k in a)], [])
         self.assertEqual(len(p.scripts), 2)
         digest = base64.b64encode(hashlib.sha256(p.scripts[1].encode()).digest()).decode()
         self.assertEqual(p.policy, "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-%s'" % digest)
-        ids = [a["id"] for _, a in p.tags if "id" in a]
-        self.assertEqual(sorted(ids), sorted(["data", "layers", "filter", "shown", "tensor", "log", "plot", "note", "ranges", "tensors"]))
+        ids = [a["id"] for _, a in p.tags if "id" in a and not a["id"].startswith("point-")]
+        self.assertEqual(sorted(ids), sorted(["data", "layers", "filter", "shown", "tensor", "log", "plot", "note", "ranges", "tensors", *more]))
         for name in ids:
             self.assertRegex(p.scripts[1], r'(by|getElementById)\("%s"\)' % name)
         self.assertEqual(p.data["methods"], ["minmax", "percentile", "entropy", "mse"])
@@ -98,6 +98,18 @@ class Report(Case):
             self.assertLessEqual(t["group"], i)
             self.assertIsNotNone(shared["ranges"][shared["method"]])
             self.assertEqual((len(shared["ranges"]), len(shared["errors"])), (4, 4))
+
+    def test_frontier(self):
+        """A row and data for a dot per point; all can be reached with the keyboard."""
+        page = self.path("r.html")
+        d = self.json("plan", MODEL, "--data", CALIB, "--limit", "24", "--calibrator", "minmax", "--budgets", "25", "--pareto", "--report", page)
+        p = Page(content(page).decode())
+        self.check(p, ["points", "frontier"])
+        rows = [a for tag, a in p.tags if tag == "tr" and a.get("id", "").startswith("point-")]
+        self.assertEqual([a["id"] for a in rows], ["point-" + point["id"] for point in d["points"]])
+        self.assertTrue(all(a["tabindex"] == "0" for a in rows))
+        self.assertEqual([a["class"] == "best" for a in rows], [point["on_frontier"] for point in d["points"]])
+        self.assertIn("%d points of what can be had" % len(rows), p.text)
 
     def test_what_is_shown(self):
         p, d = self.report(MODEL, CALIB, "--limit", "64")

@@ -274,3 +274,12 @@ int cli_parse_common(struct cli *cli, int *used, int argc, char **argv)
     *used = i;
     return CLI_GO_ON;
 }
+
+/* What is excluded stays in float32, whatever other rules say. */
+int cli_rules(char *out[CLI_RULES], const struct cli_texts *layers, const struct cli_texts *excluded)
+{
+    int n = 0;
+    for (int i = 0; i < layers->n; i++) out[n++] = cli_print("%s", layers->item[i]);
+    for (int i = 0; i < excluded->n; i++) out[n++] = cli_print("%s=f32", excluded->item[i]);
+    return n;
+}

@@ -34,6 +34,10 @@ struct cli_option {
     const char *help;
 };
 
+/* --layer and --exclude as rules of the library, in this order; how many. */
+enum { CLI_RULES = 2 * sizeof ((struct cli_texts *)0)->item / sizeof(char *) };
+int cli_rules(char *out[CLI_RULES], const struct cli_texts *layers, const struct cli_texts *excluded);
+
 /* The row of commands that run models; T has the member measure. */
 #define CLI_MEASURE(T) \
     {"measure", 0, CLI_TEXT, offsetof(T, measure), "clquant|onnxruntime[:PATH]", 0, 0, \

@@ -17,7 +17,8 @@
 enum { MOST_BUDGETS = 32 };
 
 struct arguments {
-    const char *data, *val_data, *output, *pick, *budgets, *csv, *svg, *save_all, *calibrator, *target;
+    const char *data, *val_data, *output, *pick, *budgets, *csv, *svg, *save_all, *calibrator, *target, *candidates, *report;
+    struct cli_texts layers, excluded;
     long long limit, batch, seed, tuning, pairs;
     bool pareto, remeasure;
 };
@@ -30,9 +31,13 @@ static const struct cli_option options[] = {
     {"pick", 0, CLI_TEXT, AT(pick), "ID", 0, 0, "writes the point of this id (measured@20, bits-only@25, uniform-int8, ...) to -o"},
     {"output", 'o', CLI_TEXT, AT(output), "OUT.onnx", 0, 0, "the picked model; its plan goes to OUT.onnx.plan.json"},
     {"save-all", 0, CLI_TEXT, AT(save_all), "FOLDER", 0, 0, "also writes the model of every point, as FOLDER/ID.onnx"},
+    {"report", 0, CLI_TEXT, AT(report), "OUT.html", 0, 0, "also writes one self-contained page with all points, layers and histograms"},
     {"csv", 0, CLI_TEXT, AT(csv), "FILE", 0, 0, "also writes the points as CSV"},
     {"svg", 0, CLI_TEXT, AT(svg), "FILE", 0, 0, "also draws speed-up over SQNR"},
     {"val-data", 0, CLI_TEXT, AT(val_data), "DATA", 0, 0, "samples that judge the points (default: a quarter of --data that does not calibrate)"},
+    {"candidates", 0, CLI_TEXT, AT(candidates), "MODE,...", 0, 0, "modes that all policies may use, as for clquant quantize"},
+    {"layer", 0, CLI_TEXTS, AT(layers), "NAME=MODE", 0, 0, "gives a layer its precision in all points; 're:REGEX=MODE' all that match"},
+    {"exclude", 0, CLI_TEXTS, AT(excluded), "NAME", 0, 0, "leaves a layer, or all that match re:REGEX, in float32"},
     {"target", 0, CLI_CHOICE, AT(target), "generic|ort|tensorrt|openvino", 0, 0, "whom the files are written for (default generic)"},
     {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto)"},
     {"limit", 0, CLI_WHOLE, AT(limit), "N", 1, 1e12, "at most so many samples of --data"},
@@ -66,6 +71,8 @@ struct job {
     double db[MOST_BUDGETS];
     int n_db;
     char *plan_path, *profile_path, *worker;
+    char *rules[CLI_RULES];
+    int n_rules;
     clq_model *model;
     clq_data *data, *val_data;
     clq_result *result;
@@ -90,7 +97,7 @@ static int read_budgets(struct cli *cli, struct job *q)
 static int take_pick(struct cli *cli, struct job *q)
 {
     const char *at = strchr(q->a->pick, '@');
-    if (at && !q->a->pareto) {
+    if (at && !q->a->pareto && strcmp(at, "@int8-time") != 0) {
         char *end;
         double v = strtod(at + 1, &end);
         if (end == at + 1 || *end || !(v > 0 && v < 200)) return cli_usage(cli, "option --pick: '%s' has no budget in dB behind the @", q->a->pick);
@@ -108,9 +115,9 @@ static int check_arguments(struct cli *cli, struct job *q)
     if (!a->pick != !a->output) return cli_usage(cli, "--pick and -o go together");
     int code = read_budgets(cli, q);
     if (code == CLI_GO_ON && a->pick) code = take_pick(cli, q);
-    const char *inputs[] = {q->path, a->data, a->val_data}, *outputs[] = {a->output, a->csv, a->svg};
+    const char *inputs[] = {q->path, a->data, a->val_data}, *outputs[] = {a->output, a->csv, a->svg, a->report};
     if (a->output) q->plan_path = cli_print("%s.plan.json", a->output);
-    for (int i = 0; i < 3 && code == CLI_GO_ON; i++)
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs && code == CLI_GO_ON; i++)
         if (outputs[i]) code = cli_check_output(cli, outputs[i], inputs, 3);
     if (code == CLI_GO_ON && q->plan_path) code = cli_check_output(cli, q->plan_path, inputs, 3);
     if (code == CLI_GO_ON && a->save_all && !cli_make_folder(a->save_all)) code = cli_system(cli, "'%s': the folder cannot be made", a->save_all);
@@ -211,6 +218,7 @@ static int write_outputs(struct cli *cli, struct job *q)
         st = clq_result_write_point(q->result, i, path, cli->force);
         free(path);
     }
+    if (st == CLQ_OK && a->report) st = clq_result_write_report(q->result, a->report, cli->force);
     if (st != CLQ_OK) code = cli_fail_output(cli, st);
     if (code == CLI_GO_ON && a->csv) code = write_text(cli, a->csv, q->result, print_csv);
     if (code == CLI_GO_ON && a->svg) code = write_text(cli, a->svg, q->result, cli_plan_svg);
@@ -239,7 +247,9 @@ static int work(struct cli *cli, struct job *q)
     if (folder) q->profile_path = cli_print("%s/profile.json", folder);
     free(folder);
     q->worker = cli_own_path();
+    q->n_rules = cli_rules(q->rules, &a->layers, &a->excluded);
     clq_quantize_options opt = {.frontier_db = q->db, .n_frontier_db = (size_t)q->n_db, .pick = a->pick, .target = a->target, .calibrator = a->calibrator,
+                                .candidates = a->candidates, .layer_rules = (const char *const *)q->rules, .n_layer_rules = (size_t)q->n_rules,
                                 .profile_path = q->profile_path, .remeasure = a->remeasure, .validation = q->val_data, .seed = (uint64_t)a->seed,
                                 .tuning_samples = (size_t)a->tuning, .timing_pairs = (size_t)a->pairs, .worker = q->worker};
     clq_status st = clq_quantize(&q->result, cli->ctx, q->model, q->data, &opt);
@@ -270,5 +280,6 @@ int cli_plan(struct cli *cli, int argc, char **argv)
     free(q.plan_path);
     free(q.profile_path);
     free(q.worker);
+    for (int i = 0; i < q.n_rules; i++) free(q.rules[i]);
     return code;
 }

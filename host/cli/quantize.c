@@ -98,7 +98,7 @@ struct job {
     const struct arguments *a;
     const char *path;
     char *plan_path, *profile_path, *worker;
-    char *rules[2 * sizeof ((struct cli_texts *)0)->item / sizeof(char *)];
+    char *rules[CLI_RULES];
     int n_rules;
     clq_model *model;
     clq_data *data, *val_data;
@@ -187,13 +187,6 @@ static int open_inputs(struct cli *cli, struct job *q)
     if (code == CLI_GO_ON && !clq_data_is_synthetic(q->data) && clq_data_count(q->data) * (size_t)(a->batch ? a->batch : 1) < FEW)
         cli_note(cli, "warning: %zu samples are few, ranges and errors may be off; %d would do", clq_data_count(q->data), ENOUGH);
     return code;
-}
-
-/* What is excluded stays in float32, whatever other rules say. */
-static void make_rules(struct job *q)
-{
-    for (int i = 0; i < q->a->layers.n; i++) q->rules[q->n_rules++] = cli_print("%s", q->a->layers.item[i]);
-    for (int i = 0; i < q->a->excluded.n; i++) q->rules[q->n_rules++] = cli_print("%s=f32", q->a->excluded.item[i]);
 }
 
 /* ---- The work ---- */
@@ -296,7 +289,7 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     if (code == CLI_GO_ON) code = check_outputs(cli, &q);
     if (code == CLI_GO_ON) {
         q.worker = cli_own_path();
-        make_rules(&q);
+        q.n_rules = cli_rules(q.rules, &a.layers, &a.excluded);
         code = open_inputs(cli, &q);
     }
     if (code == CLI_GO_ON) find_profile(cli, &q);

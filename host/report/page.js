@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sorting, filtering and histograms of reports. The names of files are set as text, never as markup. */
+ * Sorting, filtering, frontier and histograms of reports. The names of files are set as text, never as markup. */
 "use strict";
 (function () {
   var data = JSON.parse(document.getElementById("data").textContent);
   var by = function (id) { return document.getElementById(id); };
 
   /* Sorting: numbers by data-v, texts by what is shown; absent values last in both directions. */
-  var table = by("layers"), body = table.tBodies[0];
-  var heads = Array.prototype.slice.call(table.tHead.rows[0].cells);
   function key(row, column, numeric) {
     var cell = row.cells[column];
     if (!numeric) return cell.textContent.toLowerCase();
     var v = cell.getAttribute("data-v");
     return v === null || v === "" ? null : Number(v);
   }
-  function sort(column) {
+  function sort(table, column) {
+    var heads = Array.prototype.slice.call(table.tHead.rows[0].cells), body = table.tBodies[0];
     var head = heads[column], numeric = head.classList.contains("n") || head.classList.contains("v");
     var now = head.getAttribute("aria-sort");
     var down = now === "none" ? numeric && column > 0 : now === "ascending";
@@ -29,10 +28,13 @@
     });
     rows.forEach(function (r) { body.appendChild(r.row); });
   }
-  heads.forEach(function (head, i) {
-    var button = head.querySelector("button");
-    if (button) button.addEventListener("click", function () { sort(i); });
+  Array.prototype.forEach.call(document.querySelectorAll("table.sortable"), function (table) {
+    Array.prototype.forEach.call(table.tHead.rows[0].cells, function (head, i) {
+      var button = head.querySelector("button");
+      if (button) button.addEventListener("click", function () { sort(table, i); });
+    });
   });
+  var body = by("layers").tBodies[0];
 
   var filter = by("filter"), shown = by("shown");
   function apply() {
@@ -56,6 +58,51 @@
     return e;
   }
   function show(x) { return x === null ? "-" : String(Number(x.toPrecision(4))); }
+
+  /* The frontier: a dot per row of its table, speed-up over SQNR; rows without any error stand at the right edge. */
+  function mark(dot, row, on) {
+    dot.classList.toggle("at", on);
+    row.classList.toggle("at", on);
+  }
+  function frontier(rows) {
+    var svg = node("svg", { viewBox: "0 0 " + W + " 360", role: "group", "aria-label": "Speed-up over output SQNR" }), least = Infinity, most = -Infinity, fast = 1;
+    var points = rows.map(function (row) { return { row: row, db: key(row, 1, true), speed: key(row, 5, true) }; });
+    points.forEach(function (p) {
+      fast = Math.max(fast, p.speed);
+      if (p.db === null || p.db === 999) return;
+      least = Math.min(least, Math.floor(p.db / 5) * 5);
+      most = Math.max(most, Math.ceil(p.db / 5) * 5);
+    });
+    if (!(most > least)) { least = isFinite(least) ? least - 5 : 0; most = least + 10; }
+    function x(db) { return 50 + (db === 999 ? 1 : Math.max(0, db - least) / (most - least) * .93) * (W - 80); }
+    function y(speed) { return 310 - speed / (fast * 1.1) * 290; }
+    svg.appendChild(node("line", { "class": "axis", x1: 50, x2: W - 20, y1: 310, y2: 310 }));
+    svg.appendChild(node("line", { "class": "axis", x1: 50, x2: 50, y1: 20, y2: 310 }));
+    svg.appendChild(node("line", { "class": "other", x1: 50, x2: W - 20, y1: y(1), y2: y(1) }));
+    for (var db = least; db <= most; db += 5) svg.appendChild(node("text", { x: x(db), y: 328, "text-anchor": "middle" }, db + " dB"));
+    for (var v = 0; v <= fast; v += fast > 4 ? 1 : .5) svg.appendChild(node("text", { x: 44, y: y(v) + 4, "text-anchor": "end" }, v + "\u00d7"));
+    svg.appendChild(node("text", { x: x(999), y: 328, "text-anchor": "middle" }, "exact"));
+    var label = node("text", { x: W / 2, y: 350, "text-anchor": "middle", "aria-live": "polite" });
+    points.forEach(function (p) {
+      var row = p.row, text = row.cells[0].textContent + ": " + row.cells[1].textContent + ", " + row.cells[5].textContent + ", " + row.cells[6].textContent;
+      var dot = node("circle", { "class": "dot" + (row.classList.contains("best") ? " best" : "") + (row.getAttribute("data-policy") === "measured" ? " ours" : ""),
+        cx: x(p.db), cy: y(p.speed), r: 6, tabindex: 0, role: "img", "aria-label": text });
+      dot.appendChild(node("title", {}, text));
+      function at() { mark(dot, row, true); label.textContent = text; }
+      function away() { mark(dot, row, false); label.textContent = ""; }
+      [dot, row].forEach(function (e) {
+        e.addEventListener("mouseenter", at);
+        e.addEventListener("mouseleave", away);
+        e.addEventListener("focus", at);
+        e.addEventListener("blur", away);
+      });
+      dot.addEventListener("click", function () { row.focus(); });
+      svg.appendChild(dot);
+    });
+    svg.appendChild(label);
+    return svg;
+  }
+  if (by("points")) by("frontier").appendChild(frontier(Array.prototype.slice.call(by("points").tBodies[0].rows)));
 
   function draw(t) {
     var h = t.hist, chosen = t.ranges[t.method], svg = node("svg", { viewBox: "0 0 " + W + " " + H, role: "img" });

@@ -19,10 +19,11 @@ extern "C" {
 #endif
 
 typedef struct clq_plan_point {
-    const char *id;          /* "uniform-int8", "bits-only@20", "measured@20" (ours), ... */
+    const char *id;          /* "uniform-int8", "bits-only@20", "measured@20" (ours), ...; "measured@int8-time": the
+                              * least error in the time of uniform int8 */
     const char *policy;      /* who chose */
     const char *summary;     /* one sentence about the policy */
-    double budget_db;        /* NaN for a policy that has one answer whatever the budget */
+    double budget_db;        /* NaN for a policy that has one answer whatever the budget, and for a bound on the time */
     bool budget_met;         /* as measured on the validation samples, with the margin of half a decibel */
     double sqnr_db, predicted_sqnr_db; /* +inf: no error */
     double cosine;
