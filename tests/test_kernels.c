@@ -68,7 +68,7 @@ static void test_variants(void **state)
 #if defined(__x86_64__)
     static const char *const expected[] = {"ref", "avx2", "avx2", "avx512", "avx512", "avx512", "ref", "ref", "ref"};
 #elif defined(__aarch64__)
-    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref"};
+    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "neon", "neon", "neon"};
 #else
     static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref"};
 #endif

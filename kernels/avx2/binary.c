@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/functions.h"
+#include "kernels/quotients.h"
 
 struct binary {
     __m256 offset_a, offset_b; /* 2^23 + zero point */
@@ -12,15 +13,6 @@ struct binary {
     __m256i zero_point; /* 16-bit lanes */
     __m256i lo, hi;     /* 8-bit lanes */
 };
-
-/* Between these bounds no step of the repair can overflow or be subnormal, and no quotient leaves the range of the
- * conversion, so the limits may be applied to the bytes: saturation to 16 and then 8 bits is monotone. */
-static bool fits(const struct clq_binary_u8_args *v, double largest)
-{
-    const float low = 0x1p-30f, high = 0x1p30f;
-    return v->scale_a >= low && v->scale_a <= high && v->scale_b >= low && v->scale_b <= high && v->scale_y >= low &&
-           v->scale_y <= high && largest / (double)v->scale_y < 0x1p30;
-}
 
 /* Four codes in the low bytes of 16-bit lanes become binary32 without a conversion: 0x4b000000 | code is 2^23 + code,
  * and subtracting 2^23 + zero_point is exact. */
@@ -81,7 +73,7 @@ static inline __attribute__((always_inline)) void binary(const struct clq_binary
 
 void clq_add_u8_avx2(struct clq_binary_u8_args *v)
 {
-    if (fits(v, 255 * ((double)v->scale_a + (double)v->scale_b)))
+    if (clq_quotient_add(v))
         binary(v, false);
     else
         clq_add_u8_ref(v);
@@ -89,7 +81,7 @@ void clq_add_u8_avx2(struct clq_binary_u8_args *v)
 
 void clq_mul_u8_avx2(struct clq_binary_u8_args *v)
 {
-    if (fits(v, 65025 * (double)v->scale_a * (double)v->scale_b))
+    if (clq_quotient_mul(v))
         binary(v, true);
     else
         clq_mul_u8_ref(v);

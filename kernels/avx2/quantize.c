@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/functions.h"
+#include "kernels/quotients.h"
 
 struct quantizer {
     __m256 scale, reciprocal, low, high;
@@ -54,14 +55,9 @@ static inline __attribute__((always_inline)) void quantize(const struct clq_quan
     }
 }
 
-static bool repairable(float scale)
-{
-    return scale >= 0x1p-64f && scale <= 0x1p64f;
-}
-
 void clq_quantize_f32_u8_avx2(struct clq_quantize_args *q)
 {
-    if (!repairable(q->scale)) {
+    if (!clq_quotient_scale(q->scale)) {
         clq_quantize_f32_u8_ref(q);
         return;
     }
@@ -70,7 +66,7 @@ void clq_quantize_f32_u8_avx2(struct clq_quantize_args *q)
 
 void clq_quantize_f32_s8_avx2(struct clq_quantize_args *q)
 {
-    if (!repairable(q->scale)) {
+    if (!clq_quotient_scale(q->scale)) {
         clq_quantize_f32_s8_ref(q);
         return;
     }

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "kernels/functions.h"
+#include "kernels/quotients.h"
 
 struct quantizer {
     __m512 scale, reciprocal, low, high;
@@ -56,14 +57,9 @@ static inline __attribute__((always_inline)) void quantize(const struct clq_quan
     }
 }
 
-static bool repairable(float scale)
-{
-    return scale >= 0x1p-64f && scale <= 0x1p64f;
-}
-
 void clq_quantize_f32_u8_avx512(struct clq_quantize_args *q)
 {
-    if (!repairable(q->scale)) {
+    if (!clq_quotient_scale(q->scale)) {
         clq_quantize_f32_u8_ref(q);
         return;
     }
@@ -72,7 +68,7 @@ void clq_quantize_f32_u8_avx512(struct clq_quantize_args *q)
 
 void clq_quantize_f32_s8_avx512(struct clq_quantize_args *q)
 {
-    if (!repairable(q->scale)) {
+    if (!clq_quotient_scale(q->scale)) {
         clq_quantize_f32_s8_ref(q);
         return;
     }

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sum and product of two quantized tensors, 16 codes at a time; bits of ref/binary.c. The quotient is the repaired
+ * product with the reciprocal, README.md "Quotients". */
+#include <arm_neon.h>
+#include <string.h>
+
+#include "kernels/functions.h"
+#include "kernels/quotients.h"
+
+struct binary {
+    uint8x8_t zero_a, zero_b;
+    float32x4_t scale_a, scale_b, scale_y, reciprocal;
+    int16x8_t zero_point;
+    uint8x16_t lo, hi;
+};
+
+static inline __attribute__((always_inline)) int32x4_t codes(int16x4_t a, int16x4_t b, const struct binary *p,
+                                                             bool multiply)
+{
+    const float32x4_t x = vmulq_f32(vcvtq_f32_s32(vmovl_s16(a)), p->scale_a);
+    const float32x4_t y = vmulq_f32(vcvtq_f32_s32(vmovl_s16(b)), p->scale_b);
+    const float32x4_t f = multiply ? vmulq_f32(x, y) : vaddq_f32(x, y);
+    const float32x4_t guess = vmulq_f32(f, p->reciprocal);
+    const float32x4_t error = vfmsq_f32(f, guess, p->scale_y);
+    return vcvtnq_s32_f32(vfmaq_f32(guess, error, p->reciprocal));
+}
+
+/* 8 codes: differences to the zero points in 16 bits, saturated quotients plus the zero point of y. */
+static inline __attribute__((always_inline)) int16x8_t words(uint8x8_t a, uint8x8_t b, const struct binary *p,
+                                                             bool multiply)
+{
+    const int16x8_t x = vreinterpretq_s16_u16(vsubl_u8(a, p->zero_a)), y = vreinterpretq_s16_u16(vsubl_u8(b, p->zero_b));
+    const int32x4_t low = codes(vget_low_s16(x), vget_low_s16(y), p, multiply);
+    const int32x4_t high = codes(vget_high_s16(x), vget_high_s16(y), p, multiply);
+    return vqaddq_s16(vqmovn_high_s32(vqmovn_s32(low), high), p->zero_point);
+}
+
+static inline __attribute__((always_inline)) void block(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y,
+                                                        const struct binary *p, bool multiply)
+{
+    const uint8x16_t a = vld1q_u8(at_a), b = vld1q_u8(at_b);
+    const int16x8_t low = words(vget_low_u8(a), vget_low_u8(b), p, multiply);
+    const int16x8_t high = words(vget_high_u8(a), vget_high_u8(b), p, multiply);
+    const uint8x16_t y = vqmovun_high_s16(vqmovun_s16(low), high);
+    vst1q_u8(at_y, vminq_u8(vmaxq_u8(y, p->lo), p->hi));
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = {
+        .zero_a = vdup_n_u8((uint8_t)v->zero_point_a),
+        .zero_b = vdup_n_u8((uint8_t)v->zero_point_b),
+        .scale_a = vdupq_n_f32(v->scale_a),
+        .scale_b = vdupq_n_f32(v->scale_b),
+        .scale_y = vdupq_n_f32(v->scale_y),
+        .reciprocal = vdupq_n_f32(1 / v->scale_y),
+        .zero_point = vdupq_n_s16((int16_t)v->zero_point_y),
+        .lo = vdupq_n_u8((uint8_t)v->lo),
+        .hi = vdupq_n_u8((uint8_t)v->hi),
+    };
+    size_t i = 0;
+    for (; i + 16 <= v->n; i += 16) block(v->a + i, v->b + i, v->y + i, &p, multiply);
+    if (i < v->n) {
+        uint8_t a[16] = {0}, b[16] = {0}, y[16];
+        memcpy(a, v->a + i, v->n - i);
+        memcpy(b, v->b + i, v->n - i);
+        block(a, b, y, &p, multiply);
+        memcpy(v->y + i, y, v->n - i);
+    }
+}
+
+void clq_add_u8_neon(struct clq_binary_u8_args *v)
+{
+    if (clq_quotient_add(v))
+        binary(v, false);
+    else
+        clq_add_u8_ref(v);
+}
+
+void clq_mul_u8_neon(struct clq_binary_u8_args *v)
+{
+    if (clq_quotient_mul(v))
+        binary(v, true);
+    else
+        clq_mul_u8_ref(v);
+}
