@@ -4,10 +4,12 @@
 #ifndef CLQ_KERNELS_GROUPS_ROWS_H
 #define CLQ_KERNELS_GROUPS_ROWS_H
 
-#include <immintrin.h>
-
 #include "kernels/groups.h"
 #include "kernels/limbs.h"
+
+#ifndef CLQ_SIGNED_ROWS
+#define CLQ_SIGNED_ROWS 0
+#endif
 
 #define CLQ_INLINE static inline __attribute__((always_inline))
 #define CLQ_UNROLL _Pragma("GCC unroll 16")
@@ -40,7 +42,7 @@ static inline size_t clq_groups_distance(size_t k8)
 
 static inline bool clq_groups_copies(const struct clq_gemm_u4_args *g)
 {
-    return CLQ_LIMBS > 1 || !g->flipped || g->k % 8 != 0;
+    return CLQ_LIMBS > 1 || g->flipped == CLQ_SIGNED_ROWS || g->k % 8 != 0;
 }
 
 /* ---- Pieces: what one integer sum covers, a group or, of real rows, at most CLQ_U4_PIECE elements of one ---- */
@@ -125,12 +127,12 @@ static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *to
     }
 }
 #else
-/* The limbs of one piece, most significant first, each `ld` bytes behind the other; returns its unit. Whole vectors are
- * written: what is behind a piece belongs to the next one, or to the gap between rows. Limbs are unsigned, + 128, or, with
- * flip 128, signed. */
+/* The limbs of one piece, most significant first, each `ld` bytes behind the other, with zeros up to whole steps of 8; returns
+ * its unit. Whole vectors are written: what is behind a piece belongs to the next one, or to the gap between rows. Limbs are
+ * unsigned, + 128, or, with flip 128, signed. */
 static inline float clq_groups_split_piece(const float *x, size_t k, uint8_t *to, size_t ld, int flip)
 {
-    float tail[CLQ_LANES] = {0};
+    float tail[CLQ_LANES + 8] = {0};
     int32_t lanes[CLQ_LANES];
     const size_t whole = k / CLQ_LANES * CLQ_LANES;
     memcpy(tail, x + whole, 4 * (k - whole));
@@ -143,8 +145,8 @@ static inline float clq_groups_split_piece(const float *x, size_t k, uint8_t *to
     const struct clq_limbs l = clq_limbs_of((uint32_t)lanes[0]);
     const CLQ_VF inverse = CLQ_MM(set1_ps)(l.inverse);
     const CLQ_V bias = CLQ_MM(set1_epi32)(0x808080), turn = CLQ_MM(set1_epi32)(flip);
-    for (size_t i = 0; i < k; i += CLQ_LANES) {
-        const CLQ_VF v = CLQ_MM(mul_ps)(CLQ_LOADF(i < whole ? x + i : tail), inverse);
+    for (size_t i = 0; i < (k + 7) / 8 * 8; i += CLQ_LANES) {
+        const CLQ_VF v = CLQ_MM(mul_ps)(CLQ_LOADF(i < whole ? x + i : tail + (i - whole)), inverse);
         const CLQ_V q = CLQ_MM(add_epi32)(CLQ_MM(cvtps_epi32)(v), bias);
         CLQ_NARROW(to + i, CLQ_MM(add_epi32)(CLQ_MM(srli_epi32)(q, 16), turn));
         CLQ_NARROW(to + ld + i, CLQ_MM(add_epi32)(CLQ_MM(srli_epi32)(q, 8), turn));

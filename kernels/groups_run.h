@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The product with 4-bit weights in groups, as one text for all vector widths. Before including it, a source defines
- *   CLQ_V, CLQ_VF, CLQ_MM(name), CLQ_LANES     integer and float vectors, their intrinsics, columns of one vector
+ *   CLQ_V, CLQ_VF, CLQ_MM(name), CLQ_LANES     integer and float vectors, what Intel's intrinsic of that name does, columns of
+ *                                              one vector
  *   CLQ_LOAD, CLQ_STORE, CLQ_LOADF, CLQ_STOREF one vector at any address
  *   CLQ_AND(a, b)                              bits
  *   CLQ_STOREF_PART(p, v, n)                   its first n < CLQ_LANES floats
@@ -13,6 +14,8 @@
  *   CLQ_LIMBS                                  1: rows of 8 bits. 3: real rows, each as three rows of limbs: CLQ_ROWS is a
  *                                              multiple of 3, and
  *   CLQ_NARROW(p, v)                           stores the low bytes of CLQ_LANES int32
+ *   CLQ_SIGNED_ROWS                            1, or not defined: the dots want signed bytes on both sides, so A is signed for any
+ *                                              number of rows, and sums start at 0
  *
  * A row of limbs is a row of 8 bits until its sums meet those of the other two (clq_groups_add).
  * More than CLQ_FEW rows: weights are unpacked once per block of rows, as w - z in signed bytes, a strip of some columns and
@@ -159,12 +162,12 @@ CLQ_INLINE int8_t *clq_groups_unpack_piece(int8_t *to, int32_t *init, const uint
         CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
         {
             const CLQ_V v = CLQ_LOAD(from + 4 * CLQ_LANES * j);
-            _mm_prefetch((const char *)from + 8192 + 4 * CLQ_LANES * j, _MM_HINT_T1);
+            __builtin_prefetch(from + 8192 + 4 * CLQ_LANES * j, 0, 2);
             const CLQ_V even = CLQ_MM(sub_epi8)(CLQ_AND(v, low), z[j]);
             const CLQ_V odd = CLQ_MM(sub_epi8)(CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low), z[j]);
             CLQ_STORE(to + 4 * CLQ_LANES * j, even);
             CLQ_STORE(to + 4 * CLQ_STRIP + 4 * CLQ_LANES * j, odd);
-            sum[j] = CLQ_DOTS(sum[j], ones, even, ones, odd);
+            if (!CLQ_SIGNED_ROWS) sum[j] = CLQ_DOTS(sum[j], ones, even, ones, odd);
         }
     }
     CLQ_UNROLL for (int j = 0; j < CLQ_VECTORS; j++)
@@ -292,7 +295,7 @@ static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, 
 CLQ_INLINE void clq_groups_nibbles(CLQ_V *even, CLQ_V *odd, const uint8_t *from)
 {
     const CLQ_V low = CLQ_MM(set1_epi8)(15), v = CLQ_LOAD(from);
-    _mm_prefetch((const char *)from + 4096, _MM_HINT_T0);
+    __builtin_prefetch(from + 4096, 0, 3);
     *even = CLQ_AND(v, low);
     *odd = CLQ_AND(CLQ_MM(srli_epi16)(v, 4), low);
 }
@@ -433,9 +436,9 @@ static void clq_groups_run(const struct clq_gemm_u4_args *g)
         const bool few = g->m <= CLQ_FEW;
         if (copied != block && (few || clq_groups_copies(g))) {
 #if CLQ_LIMBS > 1
-            clq_groups_split(g, rows, (float *)(void *)((char *)g->scratch + part.units), row, taken, few);
+            clq_groups_split(g, rows, (float *)(void *)((char *)g->scratch + part.units), row, taken, few || CLQ_SIGNED_ROWS);
 #else
-            clq_groups_copy(g, rows, row, taken, few == g->flipped);
+            clq_groups_copy(g, rows, row, taken, (few || CLQ_SIGNED_ROWS) == g->flipped);
 #endif
             if (few) clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.sums), taken * CLQ_LIMBS);
         }

@@ -104,7 +104,8 @@ struct clq_panels_source {
 static inline void clq_panels_pack_column(const struct clq_panels *p, const struct clq_panels_source *s, size_t group,
                                           size_t c)
 {
-    const size_t count = clq_panels_count(p->columns), depth = s->depth, steps = (s->segment + depth - 1) / depth;
+    const size_t count = clq_panels_count(p->columns), depth = s->depth, last = depth - 1;
+    const size_t steps = (s->segment + last) / depth;
     size_t panel = c / 64;
     if (panel + 1 < count && c >= clq_panels_start(p->columns, panel + 1)) panel++;
     const size_t first = clq_panels_start(p->columns, panel), width = clq_panels_start(p->columns, panel + 1) - first;
@@ -115,7 +116,7 @@ static inline void clq_panels_pack_column(const struct clq_panels *p, const stru
     int pair = 0, largest = 0;
     for (size_t i = 0; i < s->segments; i++, data += steps * depth * width) {
         for (size_t j = 0; j < s->segment; j++, w++) {
-            data[j / depth * depth * width + j % depth] = (int8_t)(*w + s->offset);
+            data[(j & ~last) * width + (j & last)] = (int8_t)(*w + s->offset);
             sum += *w;
             lowest |= *w == INT8_MIN;
             pair = (j % 2 ? pair : 0) + (*w < 0 ? -*w : *w);

@@ -65,18 +65,32 @@ static void test_variants(void **state)
     static const char *const elementwise[] = {"quantize_f32_u8", "quantize_f32_s8", "dequantize_u8_f32",
                                               "dequantize_s8_f32", "minmax_f32", "histogram_f32", "add_u8", "mul_u8",
                                               "lut_u8", "maxpool_u8", "avgpool_u8"};
+    static const char *const products[] = {"gemm_u8s8", "gemm_s8s8", "conv_u8s8"};
+    /* Of this architecture: level, elementwise operations there, products there. */
+    static const char *const expected[][3] = {
+        {"ref", "ref", "ref"},
 #if defined(__x86_64__)
-    static const char *const expected[] = {"ref", "avx2", "avx2", "avx512", "avx512", "avx512", "ref", "ref", "ref"};
+        {"avx2", "avx2", "avx2"},
+        {"avx_vnni", "avx2", "avx_vnni"},
+        {"avx512", "avx512", "avx512"},
+        {"avx512_vnni", "avx512", "avx512_vnni"},
+        {"amx", "avx512", "amx"},
 #elif defined(__aarch64__)
-    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "neon", "neon", "neon"};
-#else
-    static const char *const expected[] = {"ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref", "ref"};
+        {"neon", "neon", "neon"},
+        {"neon_dotprod", "neon", "neon_dotprod"},
+        {"neon_i8mm", "neon", "neon_i8mm"},
 #endif
-    for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++) {
-        for (size_t level = 0; clq_cpu_levels[level].name; level++)
-            check_variant(clq_cpu_levels[level].mask, elementwise[i], expected[level]);
-        check_variant(CLQ_CPU_VNNI | CLQ_CPU_AVX_VNNI | CLQ_CPU_NEON_DOT, elementwise[i], "ref");
+    };
+    for (const struct clq_cpu_level *level = clq_cpu_levels; level->name; level++) {
+        const char *const *e = expected[0]; /* another architecture's levels */
+        for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+            if (strcmp(expected[i][0], level->name) == 0) e = expected[i];
+        for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
+            check_variant(level->mask, elementwise[i], e[1]);
+        for (size_t i = 0; i < sizeof products / sizeof *products; i++) check_variant(level->mask, products[i], e[2]);
     }
+    for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
+        check_variant(CLQ_CPU_VNNI | CLQ_CPU_AVX_VNNI | CLQ_CPU_NEON_DOT, elementwise[i], "ref");
 }
 
 /* The name in the table and the function in the table belong together. */

@@ -4,6 +4,7 @@
  * 2 * 128 * 127 = 32,512. */
 #include "kernels/neon/gemm_mull.h"
 
+#include "kernels/neon/pairs.h"
 #include "kernels/neon_product.h"
 
 enum way { TOGETHER, APART };
@@ -13,13 +14,6 @@ CLQ_INLINE int8x16_t load_row(const uint8_t *row, const bool flip)
     uint32_t dword;
     memcpy(&dword, row, 4);
     return vreinterpretq_s8_u32(vdupq_n_u32(flip ? dword ^ 0x80808080u : dword));
-}
-
-/* One instruction in the order written, not the intrinsic: gcc 12 reorders those and spills. */
-CLQ_INLINE int32x4_t add_pairs(int32x4_t sum, int16x8_t pairs)
-{
-    __asm__ volatile("sadalp %0.4s,%1.8h" : "+w"(sum) : "w"(pairs));
-    return sum;
 }
 
 /* One step of 4 along K: c[i][2j] and c[i][2j + 1] hold columns 4j .. 4j + 3. */
@@ -32,8 +26,8 @@ CLQ_INLINE void step(int32x4_t c[2][8], const uint8_t *const row[2], const int8_
         const int8x16_t w = vld1q_s8(b + 16 * j);
         CLQ_UNROLL for (int i = 0; i < mr; i++)
         {
-            c[i][2 * j] = add_pairs(c[i][2 * j], vmull_s8(vget_low_s8(w), vget_low_s8(x[i])));
-            c[i][2 * j + 1] = add_pairs(c[i][2 * j + 1], vmull_high_s8(w, x[i]));
+            c[i][2 * j] = clq_add_pairs(c[i][2 * j], vmull_s8(vget_low_s8(w), vget_low_s8(x[i])));
+            c[i][2 * j + 1] = clq_add_pairs(c[i][2 * j + 1], vmull_high_s8(w, x[i]));
         }
     }
 }
@@ -55,8 +49,8 @@ CLQ_INLINE void two_steps(int32x4_t c[2][8], const uint8_t *const row[2], const 
             int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x[i])), high = vmull_high_s8(w, x[i]);
             low = vmlal_s8(low, vget_low_s8(v), vget_low_s8(z[i]));
             high = vmlal_high_s8(high, v, z[i]);
-            c[i][2 * j] = add_pairs(c[i][2 * j], low);
-            c[i][2 * j + 1] = add_pairs(c[i][2 * j + 1], high);
+            c[i][2 * j] = clq_add_pairs(c[i][2 * j], low);
+            c[i][2 * j + 1] = clq_add_pairs(c[i][2 * j + 1], high);
         }
     }
 }
