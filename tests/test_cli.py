@@ -20,7 +20,7 @@ from cli_files import (BOOL, F32, I32, I64, U8, block, model, node, npy_bytes, r
 CLQUANT, EXAMPLE, SOURCE = sys.argv[1:4]
 FASHION = os.path.join(SOURCE, "examples", "fashion_mnist")
 MODEL, CALIB, TEST, LABELS = (os.path.join(FASHION, f) for f in ("model.onnx", "calib.npz", "test.npz", "test_labels.npy"))
-COMMANDS = ["devices", "inspect", "quantize", "plan", "profile", "run", "eval", "check", "bench model", "tune", "explain"]
+COMMANDS = ["devices", "inspect", "quantize", "plan", "profile", "run", "eval", "check", "bench model", "tune", "explain", "diff"]
 EXPECTED_KEYS = ["model_bytes", "reference_bytes", "sqnr_db", "identical", "speedup", "peak_rss_bytes", "seconds", "kept_float",
                  "slower_than_float", "layers"]
 
@@ -480,6 +480,14 @@ class Quantize(Case):
         self.fails(2, "no layer 'sekond'; the nearest is 'second'", "explain", plan, "sekond")
         self.fails(2, "layers", "explain", plan, "s")
         self.fails(2, "model.onnx", "explain", MODEL)
+        self.assertEqual(self.json("diff", plan, plan)["layers"], [])
+        other = json.loads(content(plan))
+        kinds = [c["scheme"]["mode"] for c in other["layers"][0]["candidates"]]
+        other["layers"][0]["choice"] = kinds.index("f32")
+        changed = write(self.path("f.json"), json.dumps(other).encode())
+        (d,) = self.json("diff", plan, changed, expect=1)["layers"]
+        self.assertEqual((d["name"], d["a"]["precision"], d["b"]["precision"]), (other["layers"][0]["name"], "int8", "f32"))
+        self.assertIn("1 layer differs", self.run_command("diff", plan, changed, expect=1).out)
         self.fails(2, "No such file", "explain", self.path("none.json"))
         broken = content(plan).replace(b'"version": 1', b'"version": 99')
         self.fails(2, "newer", "explain", write(self.path("p.json"), broken))

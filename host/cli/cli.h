@@ -41,7 +41,7 @@ struct cli {
 
 /* Subcommands: argv are the words after the name; the result is the exit code. */
 typedef int cli_run(struct cli *cli, int argc, char **argv);
-cli_run cli_devices, cli_inspect, cli_quantize, cli_run_model, cli_eval, cli_check, cli_bench, cli_explain, cli_plan, cli_profile, cli_tune;
+cli_run cli_devices, cli_inspect, cli_quantize, cli_run_model, cli_eval, cli_check, cli_bench, cli_diff, cli_explain, cli_plan, cli_profile, cli_tune;
 
 /* ---- Messages: one line on stderr each ---- */
 int cli_usage(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* returns CLI_USAGE */

@@ -25,6 +25,7 @@ static const struct {
     {"bench", cli_bench, "time a model, or all kernels"},
     {"tune", cli_tune, "find the fastest kernels of the CPU and of OpenCL devices"},
     {"explain", cli_explain, "what a plan decided, and why"},
+    {"diff", cli_diff, "what two plans decided differently"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
