@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""clquant eval's metrics for embeddings and sequences, beside the same numbers computed here in the plainest way.
+"""clquant eval's metrics for embeddings and sequences, beside the same numbers computed here in the plainest way; and the weight
+modes of few levels on the example network.
 
 Arguments: the command, the example, the source tree."""
 import functools
@@ -169,6 +170,28 @@ class Sequences(Case):
         write_npy(self.path("l.npy"), "i8", (2, 11), [0] * 22)
         self.fails(2, "labels: 2 sequences of 11 symbols", *base, "--labels", self.path("l.npy"))
         self.fails(2, "float32 of rank 2, a sequence is", "eval", MODEL, "--data", TEST, "--limit", "2", "--metric", "sequences", "--reference", MODEL)
+
+
+class Modes(Case):
+    """Ternary, binary, non-uniform and stochastically rounded weights: size and error are told."""
+    LEAST_DB = {"ternary": 0.5, "binary": 0, "nf4-g32": 15, "codebook16": 10, "int4-g32": 15}
+
+    def quantize(self, mode, *more):
+        d = self.json("quantize", MODEL, "--data", CALIB, "--limit", "24", "--pairs", "10", "--algorithm", "mse", "--uniform", mode, "--force", "-o", self.path("o.onnx"), *more)
+        self.assertGreaterEqual(sum(layer["precision"] == mode for layer in d["layers"]), 1)
+        self.assertLess(d["model_bytes"], d["reference_bytes"])
+        self.assertGreater(d["sqnr_db"], self.LEAST_DB[mode])
+        with open(self.path("o.onnx"), "rb") as f:
+            return f.read()
+
+    def test_few_levels(self):
+        for mode in ("ternary", "binary", "nf4-g32", "codebook16"):
+            self.quantize(mode)
+
+    def test_stochastic(self):
+        one, again, other, nearest = (self.quantize("int4-g32", *r) for r in (["--rounding", "stochastic:1"], ["--rounding", "stochastic:1"], ["--rounding", "stochastic:2"], []))
+        self.assertEqual(one, again)
+        self.assertEqual(len({one, other, nearest}), 3)
 
 
 if __name__ == "__main__":
