@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "ops/util.h"
+#include "ops/vecmath.h"
 
 enum cell { CELL_RNN = 1, CELL_GRU = 3, CELL_LSTM = 4 }; /* the value is the number of gates */
 
@@ -31,7 +32,7 @@ struct recurrent {
     enum cell cell;
     int64_t steps, batch, in, hidden, directions;
     bool batch_first, reverse_first, before_reset, input_forget;
-    float clip; /* 0: none */
+    float clip; /* infinite: none */
     struct activation act[6];
 };
 
@@ -39,8 +40,8 @@ static float apply(const struct activation *f, float x)
 {
     switch (f->f) {
     case RELU: return x > 0.0f ? x : 0.0f;
-    case TANH: return tanhf(x);
-    case SIGMOID: return 1.0f / (1.0f + expf(-x));
+    case TANH: return clq_vec_tanh(x);
+    case SIGMOID: return clq_vec_sigmoid(x);
     case AFFINE: return f->a * x + f->b;
     case LEAKY_RELU: return x < 0.0f ? f->a * x : x;
     case THRESHOLDED_RELU: return x > f->a ? x : 0.0f;
@@ -50,6 +51,22 @@ static float apply(const struct activation *f, float x)
     case SOFTSIGN: return x / (1.0f + fabsf(x));
     default: return x > 0.0f ? x + log1pf(expf(-x)) : log1pf(expf(x));
     }
+}
+
+/* x = f(clip(x)) of all elements; most: of the clip, infinite where there is none. */
+CLQ_CLONES static void activate(float *x, const struct activation *f, float most, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float v = x[i];
+        v = v > most ? most : v;
+        x[i] = v < -most ? -most : v;
+    }
+    if (f->f == SIGMOID)
+        for (int64_t i = 0; i < n; i++) x[i] = clq_vec_sigmoid(x[i]);
+    else if (f->f == TANH)
+        for (int64_t i = 0; i < n; i++) x[i] = clq_vec_tanh(x[i]);
+    else
+        for (int64_t i = 0; i < n; i++) x[i] = apply(f, x[i]);
 }
 
 static clq_status read_activations(struct clq_op_call *call, struct recurrent *r)
@@ -123,6 +140,7 @@ static clq_status read_recurrent(struct clq_op_call *call, struct recurrent *r, 
     r->before_reset = clq_node_int(call->node, "linear_before_reset", 0) != 0;
     r->input_forget = clq_node_int(call->node, "input_forget", 0) != 0;
     r->clip = clq_node_float(call->node, "clip", 0.0f);
+    if (!(r->clip > 0.0f)) r->clip = INFINITY;
     if (r->hidden < 1 || r->hidden > CLQ_OP_MAX_ELEMENTS / 8)
         return clq_op_fail(call, CLQ_ERR_FORMAT, "hidden_size %lld", (long long)r->hidden);
     int64_t d = r->directions, g = cell, h = r->hidden;
@@ -175,15 +193,9 @@ struct lane {
     const float *wb, *rb, *peep;           /* may be NULL */
     double *sum;                           /* [gates * hidden] */
     const struct activation *act;
-    float *h, *c, *gate, *next;            /* [hidden], [hidden], [gates * hidden], [hidden] */
+    float *h, *c, *gate;                   /* [hidden], [hidden], [gates * hidden] */
     float *from_x, *from_h;                /* [gates * hidden]: W x + Wb and R h + Rb */
 };
-
-static float clipped(const struct recurrent *r, float x)
-{
-    if (r->clip <= 0.0f) return x;
-    return x > r->clip ? r->clip : x < -r->clip ? -r->clip : x;
-}
 
 /* to = (float)(x W) + b of all gates; w is [n][gates * hidden]. */
 static void part(float *to, const struct lane *l, const float *x, const double *w, const float *b, int64_t n)
@@ -203,45 +215,53 @@ static void step_rnn(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
     parts(l, x);
-    for (int64_t i = 0; i < n; i++) l->h[i] = apply(&l->act[0], clipped(l->r, l->from_x[i] + l->from_h[i]));
+    for (int64_t i = 0; i < n; i++) l->h[i] = l->from_x[i] + l->from_h[i];
+    activate(l->h, &l->act[0], l->r->clip, n);
 }
 
 /* Gates in the order z, r, h. */
 static void step_gru(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
-    float *z = l->gate, *r = z + n, *rh = r + n;
+    float *z = l->gate, *r = z + n, *candidate = r + n;
     parts(l, x);
-    for (int64_t i = 0; i < 2 * n; i++) z[i] = apply(&l->act[0], clipped(l->r, l->from_x[i] + l->from_h[i]));
+    for (int64_t i = 0; i < 2 * n; i++) z[i] = l->from_x[i] + l->from_h[i];
+    activate(z, &l->act[0], l->r->clip, 2 * n);
     if (!l->r->before_reset) {
-        for (int64_t i = 0; i < n; i++) rh[i] = r[i] * l->h[i];
-        part(l->from_h, l, rh, l->rec, l->rb, n);
+        for (int64_t i = 0; i < n; i++) candidate[i] = r[i] * l->h[i];
+        part(l->from_h, l, candidate, l->rec, l->rb, n);
     }
-    for (int64_t i = 0; i < n; i++) {
-        float rec = l->r->before_reset ? r[i] * l->from_h[2 * n + i] : l->from_h[2 * n + i];
-        float candidate = apply(&l->act[1], clipped(l->r, l->from_x[2 * n + i] + rec));
-        l->h[i] = (1.0f - z[i]) * candidate + z[i] * l->h[i];
-    }
+    for (int64_t i = 0; i < n; i++)
+        candidate[i] = l->from_x[2 * n + i] + (l->r->before_reset ? r[i] * l->from_h[2 * n + i] : l->from_h[2 * n + i]);
+    activate(candidate, &l->act[1], l->r->clip, n);
+    for (int64_t i = 0; i < n; i++) l->h[i] = (1.0f - z[i]) * candidate[i] + z[i] * l->h[i];
+}
+
+static void add_peephole(float *gate, const float *peep, const float *c, int64_t n)
+{
+    for (int64_t i = 0; peep && i < n; i++) gate[i] += peep[i] * c[i];
 }
 
 /* Gates in the order i, o, f, c; peepholes in the order i, o, f. */
 static void step_lstm(struct lane *l, const float *x)
 {
     int64_t n = l->r->hidden;
-    float *g = l->gate;
+    float *in = l->gate, *out = in + n, *forget = out + n, *candidate = forget + n, most = l->r->clip;
     const float *p = l->peep;
     parts(l, x);
-    for (int64_t i = 0; i < 4 * n; i++) g[i] = l->from_x[i] + l->from_h[i];
-    for (int64_t i = 0; i < n; i++) {
-        float in = apply(&l->act[0], clipped(l->r, g[i] + (p ? p[i] * l->c[i] : 0.0f)));
-        float forget = apply(&l->act[0], clipped(l->r, g[2 * n + i] + (p ? p[2 * n + i] * l->c[i] : 0.0f)));
-        if (l->r->input_forget) forget = 1.0f - in;
-        float c = forget * l->c[i] + in * apply(&l->act[1], clipped(l->r, g[3 * n + i]));
-        float out = apply(&l->act[0], clipped(l->r, g[n + i] + (p ? p[n + i] * c : 0.0f)));
-        l->c[i] = c;
-        l->next[i] = out * apply(&l->act[2], c);
-    }
-    memcpy(l->h, l->next, (size_t)n * sizeof *l->h);
+    for (int64_t i = 0; i < 4 * n; i++) l->gate[i] = l->from_x[i] + l->from_h[i];
+    add_peephole(in, p, l->c, n);
+    add_peephole(forget, p ? p + 2 * n : NULL, l->c, n);
+    activate(in, &l->act[0], most, n);
+    activate(forget, &l->act[0], most, n);
+    activate(candidate, &l->act[1], most, n);
+    for (int64_t i = 0; l->r->input_forget && i < n; i++) forget[i] = 1.0f - in[i];
+    for (int64_t i = 0; i < n; i++) l->c[i] = forget[i] * l->c[i] + in[i] * candidate[i];
+    add_peephole(out, p ? p + n : NULL, l->c, n);
+    activate(out, &l->act[0], most, n);
+    memcpy(l->h, l->c, (size_t)n * sizeof *l->h);
+    activate(l->h, &l->act[2], INFINITY, n);
+    for (int64_t i = 0; i < n; i++) l->h[i] *= out[i];
 }
 
 static void run_lane(struct clq_op_call *call, struct lane *l, int64_t d, int64_t b)
@@ -292,7 +312,7 @@ static clq_status eval(struct clq_op_call *call, enum cell cell)
     struct recurrent r;
     CLQ_TRY(read_recurrent(call, &r, cell));
     int64_t n = r.hidden, g = cell, per = cell == CELL_RNN ? 1 : cell == CELL_GRU ? 2 : 3;
-    size_t gates = (size_t)(g * n), doubles = gates * ((size_t)(r.in + n) + 1), floats = 3 * gates + 3 * (size_t)n;
+    size_t gates = (size_t)(g * n), doubles = gates * ((size_t)(r.in + n) + 1), floats = 3 * gates + 2 * (size_t)n;
     double *wide = malloc(doubles * sizeof *wide);
     float *memory = malloc(floats * sizeof *memory);
     if (!wide || !memory) {
@@ -301,7 +321,7 @@ static clq_status eval(struct clq_op_call *call, enum cell cell)
         return clq_op_no_memory(call);
     }
     for (int64_t d = 0; d < r.directions; d++) {
-        struct lane l = {.r = &r, .h = memory, .c = memory + n, .next = memory + 2 * n, .gate = memory + 3 * n, .act = r.act + d * per};
+        struct lane l = {.r = &r, .h = memory, .c = memory + n, .gate = memory + 2 * n, .act = r.act + d * per};
         double *w = wide, *rec = w + gates * (size_t)r.in;
         l.from_x = l.gate + gates;
         l.from_h = l.from_x + gates;
