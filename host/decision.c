@@ -4,11 +4,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "eval_command.h"
 #include "profile_use.h"
 #include "runtime.h"
+#include "scheduler/error.h"
 
 /* Gives every layer its reason, from the numbers that decided. */
 static const char *layer_reason(struct clq_search *s, int i, bool forced)
@@ -157,6 +159,28 @@ static clq_status keep_float_layers(struct clq_result *r, struct clq_error *err)
     return CLQ_OK;
 }
 
+/* Upper bound of the loss in points: rows that changed in either direction count, the others only as many. */
+static double loss_upper(const struct clq_comparison *c)
+{
+    unsigned char *was = calloc(c->samples + 1, 1), *is = calloc(c->samples + 1, 1);
+    double upper = NAN;
+    for (size_t i = 0; was && is && i < c->lost + c->gained; i++) (i < c->lost ? was : is)[i] = 1;
+    if (was && is) upper = clq_drop_of(was, is, c->samples).upper;
+    free(was);
+    free(is);
+    return upper;
+}
+
+static void fill_intervals(clq_summary *m, const struct clq_comparison *c, bool labels)
+{
+    struct clq_proportion agreement = clq_proportion_of(c->agree, c->samples);
+    bool changed = !m->kept_float;
+    m->cosine_lower = changed ? c->cosine_lower : 1;
+    m->agreement_lower = !c->samples ? -1 : changed ? agreement.lo : 1;
+    m->agreement_upper = !c->samples ? -1 : changed ? agreement.hi : 1;
+    m->top1_loss_upper = !labels ? (double)NAN : changed ? loss_upper(c) : 0;
+}
+
 static void fill_summary(struct clq_result *r, const struct clq_decision *d)
 {
     clq_summary *m = &r->summary;
@@ -171,6 +195,7 @@ static void fill_summary(struct clq_result *r, const struct clq_decision *d)
     bool labels = r->search.validation.labels && c->samples;
     m->top1_reference = labels ? 100.0 * (double)c->top1_reference / rows : -1;
     m->top1 = labels ? (m->kept_float ? m->top1_reference : 100.0 * (double)c->top1 / rows) : -1;
+    fill_intervals(m, c, labels);
     m->uniform_sqnr_db = d->uniform.sqnr_db;
     m->speedup = m->kept_float ? 1 : d->speed.speedup;
     m->speedup_lo = m->kept_float ? 1 : d->speed.speedup_lo;

@@ -131,7 +131,8 @@ struct clq_comparison {
     double noise;          /* error energy / reference energy */
     double noise_bound;    /* what noise stays below on unseen samples, at 95 %; noise itself with too few samples to say */
     double sqnr_db;        /* +inf without any error */
-    double cosine;
+    double cosine, cosine_lower; /* lower: of its 95 % bootstrap interval over samples */
+    size_t lost, gained;   /* rows where only the reference, or only the model, has the label */
     size_t samples, agree; /* samples whose first output's argmax is the same as the reference's */
     size_t top1, top1_reference; /* correct, when there are labels */
 };

@@ -139,8 +139,11 @@ static clq_status compare_classes(struct clq_comparison *c, const struct clq_pro
         c->samples++;
         c->agree += a == b;
         if (probe->labels) {
-            c->top1_reference += (int64_t)a == probe->labels[first_label + r];
-            c->top1 += (int64_t)b == probe->labels[first_label + r];
+            bool was = (int64_t)a == probe->labels[first_label + r], is = (int64_t)b == probe->labels[first_label + r];
+            c->top1_reference += was;
+            c->top1 += is;
+            c->lost += was && !is;
+            c->gained += is && !was;
         }
     }
     return CLQ_OK;
@@ -159,15 +162,30 @@ static void add_sample(struct clq_sample_error *e, double *energy, const float *
     if (e->mismatches) energy[1] = INFINITY;
 }
 
-static clq_status conclude(struct clq_comparison *c, const double energy[4], const struct clq_sample_error *samples, size_t n, struct clq_error *err)
+static double cosine_of(void *state, const uint32_t *index, size_t n)
+{
+    const struct clq_sample_error *samples = state;
+    double dot = 0, a = 0, b = 0;
+    for (size_t i = 0; i < n; i++) {
+        dot += samples[index[i]].dot;
+        a += samples[index[i]].reference_energy;
+        b += samples[index[i]].candidate_energy;
+    }
+    return a > 0 && b > 0 ? dot / sqrt(a * b) : 1;
+}
+
+static clq_status conclude(struct clq_comparison *c, const double energy[4], struct clq_sample_error *samples, size_t n, struct clq_error *err)
 {
     struct clq_sqnr_bound bound;
+    double highest;
     double signal = energy[0], noise = energy[1];
     c->noise = signal > 0 ? noise / signal : noise > 0 ? INFINITY : 0;
     c->noise_bound = c->noise;
     c->sqnr_db = noise > 0 ? 10 * log10(signal / noise) : INFINITY;
     c->cosine = signal > 0 && energy[2] > 0 ? energy[3] / sqrt(signal * energy[2]) : noise > 0 ? 0 : 1;
+    c->cosine_lower = c->cosine;
     if (n == 0 || noise <= 0 || !isfinite(noise)) return CLQ_OK;
+    CLQ_TRY(clq_bootstrap(&c->cosine_lower, &highest, cosine_of, samples, n, 0.95, 1000, 1, err));
     CLQ_TRY(clq_sqnr_lower(&bound, samples, n, 0.95, 1, err));
     if (bound.decidable) c->noise_bound = pow(10, -bound.lower_db / 10);
     return CLQ_OK;

@@ -68,6 +68,13 @@ class Budget(Quantizing):
         d = self.plan()["results"]
         self.assertEqual(r.returncode, 0 if d["budget_met"] else 1)
 
+    def test_intervals(self):
+        folder = os.path.dirname(MODEL)
+        d = self.quantize("--uniform", "int8", "--val-data", os.path.join(folder, "test.npz"), "--labels", os.path.join(folder, "test_labels.npy"))
+        self.assertTrue(0 < d["cosine_lower"] < d["cosine"] < 1)
+        self.assertTrue(0 < d["agreement_lower"] < d["agreement"] <= d["agreement_upper"] <= 1)
+        self.assertTrue(d["top1_reference"] - d["top1"] < d["top1_loss_upper"] < 20)
+
     def test_prediction_of_the_error(self):
         d = self.quantize("--min-sqnr", "40", "--objective", "size", limit="200")
         self.assertLess(abs(d["predicted_sqnr_db"] - d["sqnr_db"]), 1)

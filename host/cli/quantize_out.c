@@ -97,13 +97,15 @@ static void print_comparison(const clq_summary *m)
         cli_cell(&t, "agreement");
         cli_cell(&t, "100.00 %%");
         cell_percent(&t, 100 * m->agreement);
-        cli_cell(&t, "%s", "");
+        if (m->kept_float) cli_cell(&t, "%s", "");
+        else cli_cell(&t, "95 %%: %.2f to %.2f %%", 100 * m->agreement_lower, 100 * m->agreement_upper);
     }
     if (m->top1 >= 0) {
         cli_cell(&t, "top-1");
         cell_percent(&t, m->top1_reference);
         cell_percent(&t, m->top1);
-        cli_cell(&t, "%+.2f points", m->top1 - m->top1_reference);
+        if (m->kept_float) cli_cell(&t, "%+.2f points", m->top1 - m->top1_reference);
+        else cli_cell(&t, "%+.2f points; unseen: at most %.2f lost (95 %%)", m->top1 - m->top1_reference, m->top1_loss_upper);
     }
     if (!isnan(m->score)) {
         cli_cell(&t, "score");
@@ -216,6 +218,10 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_real(j, "sqnr_db_lower", m->sqnr_db_lower);
     cli_json_bool(j, "identical", exact);
     cli_json_real(j, "cosine", m->cosine);
+    cli_json_real(j, "cosine_lower", m->cosine_lower);
+    cli_json_real(j, "agreement_lower", or_nan(m->agreement_lower));
+    cli_json_real(j, "agreement_upper", or_nan(m->agreement_upper));
+    cli_json_real(j, "top1_loss_upper", m->top1_loss_upper);
     cli_json_real(j, "agreement", or_nan(m->agreement));
     cli_json_real(j, "top1", or_nan(m->top1));
     cli_json_real(j, "top1_reference", or_nan(m->top1_reference));

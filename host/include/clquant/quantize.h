@@ -102,6 +102,9 @@ typedef struct clq_summary {
     double sqnr_db;          /* measured on the validation samples; +inf: no error at all */
     double sqnr_db_lower;    /* what unseen samples reach at 95 %; NaN: float was kept, or too few validation samples to say */
     double cosine;
+    double cosine_lower;     /* of its 95 % bootstrap interval over the validation samples; cosine itself where float was kept */
+    double agreement_lower, agreement_upper; /* exact 95 % interval of the agreement; < 0 where that is */
+    double top1_loss_upper;  /* points of top-1 that unseen samples lose at most, at 95 %; NaN: no labels */
     double agreement;        /* part of the rows with the same argmax; < 0: the first output is not [samples, classes] or
                               * [samples, positions, classes] */
     double top1, top1_reference; /* points; < 0: no labels */
