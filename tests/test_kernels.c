@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every kernel on every CPU target against its reference, bit for bit: one cmocka test per op x case x target, named
- * quantize_f32_s8/avx2/n=17 ... Arguments: [op] runs that op only (a prefix will do), [seed] draws other inputs. */
+ * quantize_f32_s8/avx2/n=17 ... Arguments: [op] runs that op only (a prefix will do), [seed] draws other inputs,
+ * [part/parts] runs one part of the cases: 0/2 every second one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -203,26 +204,33 @@ static char *name_of(const struct clq_family *f, const struct clq_target *t, con
     return name;
 }
 
-static bool wanted(const struct clq_family *f, const char *filter)
+struct choice {
+    const char *filter; /* the beginning of an op's name */
+    uint64_t seed;
+    size_t part, parts;
+};
+
+static bool wanted(const struct clq_family *f, size_t index, const struct choice *choice)
 {
-    return strncmp(f->op, filter, strlen(filter)) == 0;
+    return strncmp(f->op, choice->filter, strlen(choice->filter)) == 0 && index % choice->parts == choice->part;
 }
 
 /* One test per case and usable target; one visibly skipped test per op on a target that this CPU lacks. */
-static size_t list_tests(struct CMUnitTest *tests, struct entry *entries, const char *filter, uint64_t seed,
+static size_t list_tests(struct CMUnitTest *tests, struct entry *entries, const struct choice *choice,
                          const struct clq_target *targets, size_t n_targets)
 {
     size_t n = 0;
     for (const struct clq_family *const *f = clq_families; *f; f++) {
-        for (size_t i = 0; wanted(*f, filter) && i < (*f)->n_tests; i++) {
+        for (size_t i = 0; i < (*f)->n_tests; i++) {
+            if (!wanted(*f, i, choice)) continue;
             struct clq_case c;
             if (tests)
-                clq_case_begin(&c, *f, i, false, seed);
+                clq_case_begin(&c, *f, i, false, choice->seed);
             for (size_t t = 0; t < n_targets; t++) {
                 if (!targets[t].usable && i > 0)
                     continue;
                 if (tests) {
-                    entries[n] = (struct entry){*f, i, seed, &targets[t]};
+                    entries[n] = (struct entry){*f, i, choice->seed, &targets[t]};
                     tests[n] = (struct CMUnitTest){.name = name_of(*f, &targets[t], c.label), .test_func = test_case,
                                                    .initial_state = &entries[n]};
                 }
@@ -244,17 +252,20 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_every_op_has_cases),
         cmocka_unit_test(test_harness_finds_faults),
     };
-    const char *filter = argc > 1 ? argv[1] : "";
-    const uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : CLQ_SEED;
+    struct choice choice = {argc > 1 ? argv[1] : "", argc > 2 ? strtoull(argv[2], NULL, 0) : CLQ_SEED, 0, 1};
+    if (argc > 3 && (sscanf(argv[3], "%zu/%zu", &choice.part, &choice.parts) != 2 || choice.part >= choice.parts)) {
+        fprintf(stderr, "usage: %s [op] [seed] [part/parts]\n", argv[0]);
+        return 2;
+    }
     struct clq_target targets[CLQ_MAX_TARGETS];
     const size_t n_targets = clq_targets(targets), n_fixed = sizeof fixed / sizeof *fixed;
-    const size_t n = list_tests(NULL, NULL, filter, seed, targets, n_targets);
+    const size_t n = list_tests(NULL, NULL, &choice, targets, n_targets);
     struct CMUnitTest *tests = calloc(n + n_fixed, sizeof *tests);
     struct entry *entries = calloc(n + 1, sizeof *entries);
     if (!tests || !entries)
         return 2;
     memcpy(tests, fixed, sizeof fixed);
-    list_tests(tests + n_fixed, entries, filter, seed, targets, n_targets);
+    list_tests(tests + n_fixed, entries, &choice, targets, n_targets);
     const int failed = _cmocka_run_group_tests("kernels", tests, n + n_fixed, NULL, NULL);
     clq_case_end(&current);
     for (size_t i = 0; i < n; i++)
