@@ -181,6 +181,7 @@ clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_devic
 {
     struct clq_search *s = &r->search;
     CLQ_TRY(read_plan(r, o, err));
+    CLQ_TRY(clq_search_scale_replay(s, &r->replay, err));
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(clq_search_weights(s, err));
     CLQ_TRY(take_layers(s, &r->replay, mode, on_device, err));

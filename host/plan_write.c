@@ -152,6 +152,31 @@ static clq_status fill_weights(struct clq_plan_data *p, struct clq_plan_layer *l
     return l->weights ? CLQ_OK : no_memory(err);
 }
 
+static clq_status add_array(struct clq_plan_data *p, struct clq_plan_layer *l, const char *name, float **values, size_t n, struct clq_error *err)
+{
+    enum { ARRAYS = 2 };
+    if (!l->arrays) l->arrays = clq_arena_array(&p->arena, ARRAYS, sizeof *l->arrays);
+    *values = clq_arena_array(&p->arena, n + 1, sizeof **values);
+    if (!l->arrays || !*values) return no_memory(err);
+    l->arrays[l->n_arrays++] = (struct clq_plan_array){.name = name, .values = *values, .n = n};
+    return CLQ_OK;
+}
+
+static clq_status fill_arrays(struct clq_plan_data *p, struct clq_plan_layer *l, const struct clq_search *s, int i, struct clq_error *err)
+{
+    const struct clq_unit_weights *w = s->weights ? &s->weights[i] : NULL;
+    const struct clq_input_scale *scale = s->scale ? &s->scale[i] : NULL;
+    float *v;
+    if (w && w->correction) {
+        CLQ_TRY(add_array(p, l, "bias_correction", &v, (size_t)w->channels, err));
+        for (int64_t c = 0; c < w->channels; c++) v[c] = (float)w->correction[c];
+    }
+    if (!scale || !scale->values) return CLQ_OK;
+    CLQ_TRY(add_array(p, l, "input_scale", &v, scale->n, err));
+    memcpy(v, scale->values, scale->n * sizeof *v);
+    return CLQ_OK;
+}
+
 static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int i, struct clq_error *err)
 {
     struct clq_plan_data *p = &r->plan;
@@ -167,15 +192,7 @@ static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int
     if (!l->outputs[0]) return no_memory(err);
     CLQ_TRY(fill_candidates(p, l, s, i, err));
     CLQ_TRY(fill_weights(p, l, s, i, err));
-    const struct clq_unit_weights *w = s->weights ? &s->weights[i] : NULL;
-    if (!w || !w->correction) return CLQ_OK;
-    l->arrays = clq_arena_array(&p->arena, 1, sizeof *l->arrays);
-    float *v = clq_arena_array(&p->arena, (size_t)w->channels + 1, sizeof *v);
-    if (!l->arrays || !v) return no_memory(err);
-    for (int64_t c = 0; c < w->channels; c++) v[c] = (float)w->correction[c];
-    l->arrays[0] = (struct clq_plan_array){.name = "bias_correction", .values = v, .n = (size_t)w->channels};
-    l->n_arrays = 1;
-    return CLQ_OK;
+    return fill_arrays(p, l, s, i, err);
 }
 
 static clq_status fill_tensors(struct clq_result *r, struct clq_error *err)

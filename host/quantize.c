@@ -34,6 +34,9 @@ static clq_status parse_modes(struct clq_search *s, const clq_quantize_options *
     s->algorithm = o->algorithm ? o->algorithm : "auto";
     if (!clq_search_algorithm_known(s->algorithm))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "algorithm '%s': expected auto, minmax, mse, hqq, weighted, gptq or adaround", s->algorithm);
+    if (o->scaling && !clq_search_scaling_known(o->scaling))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "scaling '%s': expected none, awq, smoothquant, equalize or auto", o->scaling);
+    s->scaling = o->scaling && strcmp(o->scaling, "none") != 0 ? o->scaling : NULL;
     s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
     s->matmul_nbits = o->int4_matmulnbits;
     if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
@@ -184,7 +187,10 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         if (!d.choice.on_device) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
         CLQ_TRY(clq_result_replay(r, d.mode, d.choice.on_device, o, err));
     } else {
+        bool scaled = false;
         CLQ_TRY(clq_search_calibrate(s, err));
+        if (s->scaling) CLQ_TRY(clq_search_scale(s, &scaled, err));
+        if (scaled) CLQ_TRY(clq_search_calibrate(s, err));
         CLQ_TRY(clq_search_weights(s, err));
         s->algorithm_deadline = clq_now() + (o->algorithm_seconds > 0 ? o->algorithm_seconds : CLQ_ALGORITHM_SECONDS);
         CLQ_TRY(clq_search_groups(s, err));

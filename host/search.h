@@ -22,6 +22,8 @@ struct clq_tensor_record {
     size_t channels;                  /* of the channel means, 0: none */
     double *sum;                      /* [channels], over all calibration values */
     uint64_t rows;
+    float *kept;                      /* [kept_rows][kept_k]: some of its rows, where its channels can be scaled; or NULL */
+    size_t kept_rows, kept_k;
     struct clq_moments moments;       /* of its rows, where products' weights are found by them; k is 0 elsewhere */
 };
 
@@ -62,6 +64,12 @@ struct clq_probe {
 
 struct clq_profile_use;
 
+/* What a unit's input was divided by, exactly: the numbers are in constants before it and in the weights of its readers. */
+struct clq_input_scale {
+    const float *values; /* [n], or NULL */
+    size_t n;
+};
+
 struct clq_search {
     struct clq_context *ctx;
     struct clq_arena arena;
@@ -72,6 +80,8 @@ struct clq_search {
     enum clq_target target;
     bool weight_clip, bias_correction, matmul_nbits;
     const char *algorithm;              /* of weights in groups, see search_groups.c */
+    const char *scaling;                /* of channels, see search_scale.c; NULL: none */
+    struct clq_input_scale *scale;      /* [units], by the first of an input's readers; NULL before any */
     struct clq_weight_rounding rounding;
     struct clq_mode modes[CLQ_MODES_MOST]; /* 0: f32, 1: int8, then what was asked for */
     int n_modes;
@@ -115,6 +125,11 @@ bool clq_search_found_by_data(const struct clq_search *s, const struct clq_group
 clq_status clq_search_groups_replay(struct clq_search *s, int unit, int mode, const struct clq_plan_layer *layer, struct clq_error *err);
 /* The opset that files of these modes need. */
 int64_t clq_search_opset(const struct clq_search *s);
+/* Scales channels where that lowers the error (search_scale.c); *changed: what was calibrated holds no longer. */
+clq_status clq_search_scale(struct clq_search *s, bool *changed, struct clq_error *err);
+/* All scales that a plan holds, in place of a search. */
+clq_status clq_search_scale_replay(struct clq_search *s, const struct clq_plan_data *plan, struct clq_error *err);
+bool clq_search_scaling_known(const char *name);
 bool clq_search_algorithm_known(const char *name);
 /* Whether calibration has to collect second moments of the products' inputs. */
 bool clq_search_wants_moments(const struct clq_search *s);

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/scaling.h"
 #include "search.h"
+
+enum { KEPT_ROWS = 256 };
 
 struct collector {
     struct clq_search *s;
@@ -60,9 +63,9 @@ static clq_status map_program(struct collector *c, const struct clq_program *p, 
     return CLQ_OK;
 }
 
-static clq_status add_moments(struct collector *c, struct clq_tensor_record *r, const struct clq_value *v, size_t n, struct clq_error *err)
+static clq_status add_live_rows(struct collector *c, struct clq_tensor_record *r, const struct clq_value *v, size_t n, struct clq_error *err)
 {
-    const size_t k = r->moments.k;
+    const size_t k = r->moments.k > 0 ? r->moments.k : r->kept_k;
     const float *x;
     if (v->layout != CLQ_LAYOUT_PLAIN || v->t.shape[v->t.rank - 1] != (int64_t)k) return CLQ_OK;
     if (n > c->live_room) {
@@ -72,7 +75,10 @@ static clq_status add_moments(struct collector *c, struct clq_tensor_record *r, 
         if (!c->live) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     }
     size_t rows = clq_search_live_rows(&x, c->live, c->s, c->inputs, v->t.data, n / k, k);
-    clq_moments_add(&r->moments, x, rows, c->s->ctx->pool, c->s->ctx->threads);
+    if (r->moments.k > 0) clq_moments_add(&r->moments, x, rows, c->s->ctx->pool, c->s->ctx->threads);
+    size_t share = KEPT_ROWS / c->s->calibration.count + 1;
+    for (size_t i = 0; r->kept && i < share && i < rows && r->kept_rows < KEPT_ROWS; i++) /* spread over the sample's rows */
+        memcpy(r->kept + r->kept_rows++ * k, x + i * (rows / (rows < share ? rows : share)) * k, k * sizeof *x);
     return CLQ_OK;
 }
 
@@ -88,7 +94,7 @@ static clq_status tap(void *state, const struct clq_value *v, struct clq_error *
         if (r->hist->n_nan + r->hist->n_pos_inf + r->hist->n_neg_inf > 0) return not_finite(c, &c->s->units.tensors[t], v->t.data, n, err);
     }
     if (r->channels > 0) add_means(r, v, n);
-    return r->moments.k > 0 ? add_moments(c, r, v, n, err) : CLQ_OK;
+    return r->moments.k > 0 || r->kept ? add_live_rows(c, r, v, n, err) : CLQ_OK;
 }
 
 /* Which tensors get a histogram (the first of each group), and which channel means (inputs of products). */
@@ -132,6 +138,22 @@ static clq_status start_moments(struct clq_search *s, struct clq_error *err)
         size_t k = (size_t)w->shape[1 - u->weight_axis];
         if (r->moments.k || k == 0 || k > WIDEST) continue;
         CLQ_TRY(clq_moments_start(&r->moments, &s->arena, k, err));
+    }
+    return CLQ_OK;
+}
+
+/* Some rows of what can be scaled, to try scales on. */
+static clq_status start_kept(struct clq_search *s, struct clq_error *err)
+{
+    struct clq_scalable q;
+    for (int i = 0; i < s->units.n_units; i++) {
+        const struct clq_unit *u = &s->units.units[i];
+        if (u->kind != CLQ_UNIT_PRODUCT || strcmp(u->op_type, "Conv") == 0) continue;
+        struct clq_tensor_record *r = &s->tensors[u->in[0]];
+        if (r->kept || !clq_scalable_find(&q, &s->model, &s->units, u->in[0])) continue;
+        r->kept = clq_arena_array(&s->arena, q.channels * KEPT_ROWS, sizeof *r->kept);
+        r->kept_k = q.channels;
+        if (!r->kept) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     }
     return CLQ_OK;
 }
@@ -194,7 +216,8 @@ clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
     s->mask = -1;
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(start_moments(s, err));
-    if (clq_search_wants_moments(s)) CLQ_TRY(clq_search_find_mask(s, err));
+    if (s->scaling) CLQ_TRY(start_kept(s, err));
+    if (s->scaling || clq_search_wants_moments(s)) CLQ_TRY(clq_search_find_mask(s, err));
     clq_status st = collect(&c, err);
     free(c.live);
     CLQ_TRY(st);

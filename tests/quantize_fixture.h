@@ -28,6 +28,7 @@ struct run {
     clq_quantize_options options;
     bool write_nothing;
     size_t samples;         /* 0: 24 */
+    const char *data;       /* NULL: the example's */
 };
 
 struct ran {
@@ -95,11 +96,12 @@ static inline void quantize(struct ran *out, const struct run *run, const char *
     memset(out, 0, sizeof *out);
     clq_context_options c = {.threads = run->threads, .isa = run->isa, .log = log_line, .user = out};
     clq_data_options d = {.limit = run->samples ? run->samples : 24};
+    const char *samples = run->data ? run->data : EXAMPLE "calib.npz";
     clq_quantize_options o = run->options;
     if (!o.timing_pairs) o.timing_pairs = 10;
     assert_int_equal(clq_context_create(&ctx, &c), CLQ_OK);
     if (clq_model_load(&model, ctx, run->model ? run->model : EXAMPLE "model.onnx", NULL) != CLQ_OK) fail_msg("%s", clq_error_message(ctx));
-    if (clq_data_open(&data, ctx, model, EXAMPLE "calib.npz", &d) != CLQ_OK) fail_msg("%s", clq_error_message(ctx));
+    if (clq_data_open(&data, ctx, model, samples, &d) != CLQ_OK) fail_msg("%s", clq_error_message(ctx));
     out->status = clq_quantize(&result, ctx, model, data, &o);
     snprintf(out->message, sizeof out->message, "%s", out->status == CLQ_OK ? "" : clq_error_message(ctx));
     if (out->status == CLQ_OK) {

@@ -12,7 +12,7 @@
 #include "samples.h"
 
 struct arguments {
-    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *int4, *rounding;
+    const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *scaling, *int4, *rounding;
     const char *objective, *eval_cmd, *profile, *profile_device;
     double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout, algorithm_time;
     struct cli_texts layers, excluded;
@@ -47,6 +47,8 @@ static const struct cli_option options[] = {
     {"algorithm", 0, CLI_CHOICE, AT(algorithm), "auto|minmax|mse|hqq|weighted|gptq|adaround", 0, 0,
      "how weights of 4 bits and fewer are found (default auto: per layer, what has the least error at its output)"},
     {"algorithm-time", 0, CLI_REAL, AT(algorithm_time), "SECONDS", 0.001, 1e6, "how long auto may look for better weights (default 600); layers after that get the quick way"},
+    {"scaling", 0, CLI_CHOICE, AT(scaling), "none|awq|smoothquant|equalize|auto", 0, 0,
+     "scales channels between a layer and what makes its input, exactly, where that lowers the error (default none)"},
     {"int4", 0, CLI_CHOICE, AT(int4), "qdq|matmulnbits", 0, 0, "4-bit weights as blocked DequantizeLinear of opset 21 (default), or as com.microsoft MatMulNBits"},
     {"rounding", 0, CLI_TEXT, AT(rounding), "nearest|stochastic:SEED", 0, 0, "of weights with 4 bits and fewer (default nearest)"},
     {"plan", 0, CLI_TEXT, AT(plan), "PLAN.json", 0, 0, "writes what this plan says, instead of a search"},
@@ -209,6 +211,7 @@ static clq_status quantize(struct cli *cli, struct job *q)
     clq_quantize_options opt = {
         .algorithm = a->algorithm,
         .algorithm_seconds = a->algorithm_time,
+        .scaling = a->scaling,
         .int4_matmulnbits = a->int4 && strcmp(a->int4, "matmulnbits") == 0,
         .stochastic = stochastic,
         .rounding_seed = seed,

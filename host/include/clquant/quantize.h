@@ -59,6 +59,8 @@ typedef struct clq_quantize_options {
     const char *candidates;  /* NULL, or a list of modes such as "f32,int8" that the scheduler may use */
     const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "weighted", "gptq", "adaround" */
     double algorithm_seconds; /* how long "auto" may look for better weights, 0: CLQ_ALGORITHM_SECONDS; later layers get the quick way */
+    const char *scaling;     /* of channels, folded exactly into what makes an input and the weights that read it, where that lowers
+                              * the error: NULL or "none", "awq", "smoothquant", "equalize", "auto" */
     bool int4_matmulnbits;   /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
     bool stochastic;         /* weights with 4 bits and fewer are rounded at random, by rounding_seed and the tensor's name */
     uint64_t rounding_seed;

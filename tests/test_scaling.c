@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Scaling of channels: what may be scaled means the same afterwards, quantizes better, and replays; what may not is left. */
+#include "graph_build.h"
+#include "quantize_fixture.h"
+
+#include "formats/onnx.h"
+#include "scheduler/plan.h"
+
+enum { ROWS = 8, K = 32, H = 48 };
+
+/* Channels of very different size: a normalization with some large gains, and two products around a Relu whose hidden channels
+ * are uneven, too. keep: the normalized values are also an output, so that they have to stay. */
+static void build(const char *path, bool normalized, bool keep)
+{
+    struct net g;
+    float gain[K], w1[K * H], w2[H * K], bias[K];
+    net_start(&g, 17);
+    for (int c = 0; c < K; c++) gain[c] = c % 11 == 3 ? 30 : net_uniform(&g, 0.2f, 1);
+    for (int i = 0; i < K * H; i++) w1[i] = net_uniform(&g, -1, 1) / (normalized ? gain[i / H] : 1) * (normalized || i % H % 9 ? 0.3f : 12);
+    for (int i = 0; i < H * K; i++) w2[i] = net_uniform(&g, -1, 1) * (normalized || i / K % 9 ? 0.3f : 0.0075f);
+    for (int c = 0; c < K; c++) bias[c] = net_uniform(&g, -1, 1);
+    const char *x = "x";
+    net_in(&g, x, CLQ_DTYPE_F32, DIMS(1, ROWS, K));
+    if (normalized) {
+        x = net_op(&g, "LayerNormalization", "x %s %s", net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(K), gain), net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(K), bias));
+        net_int(&g, "axis", -1);
+    }
+    const char *a = net_op(&g, "MatMul", "%s %s", x, net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(K, H), w1));
+    const char *b = net_op(&g, "Add", "%s %s", a, net_weights(&g, 0, 0.1f, DIMS(H)));
+    const char *c = net_op(&g, "Relu", "%s", b);
+    const char *d = net_op(&g, "MatMul", "%s %s", c, net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(H, K), w2));
+    net_out(&g, net_op(&g, "Add", "%s %s", d, net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(K), bias)));
+    if (keep) net_out(&g, x);
+    if (clq_onnx_write(path, &g.m, true, &g.err) != CLQ_OK) fail_msg("%s", g.err.text);
+    net_end(&g);
+}
+
+static void write_data(const char *path)
+{
+    static float x[24 * ROWS * K];
+    struct net g = {.seed = 7};
+    clq_context *ctx = net_context(1, NULL);
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++) x[i] = net_uniform(&g, -1, 1) + net_uniform(&g, -1, 1);
+    clq_tensor t = {.dtype = CLQ_DTYPE_F32, .rank = 3, .shape = {24, ROWS, K}, .data = x};
+    assert_int_equal(clq_array_save(ctx, path, &t, true), CLQ_OK);
+    clq_context_free(ctx);
+}
+
+static double sqnr(const struct run *base, const char *scaling, const char *plan)
+{
+    struct ran r;
+    struct run run = *base;
+    run.options.scaling = scaling;
+    quantize(&r, &run, plan);
+    must(&r);
+    free(r.bytes);
+    return r.summary.sqnr_db;
+}
+
+static void test_gains(void **state)
+{
+    (void)state;
+    const char *normalized = scratch("normalized.onnx"), *uneven = scratch("uneven.onnx"), *data = scratch("scaling.npy");
+    build(normalized, true, false);
+    build(uneven, false, false);
+    write_data(data);
+    const struct run rows = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int8-dynamic"}};
+    const struct run four = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int4-g32", .algorithm = "minmax"}};
+    const struct run static8 = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int8", .calibrator = "minmax"}};
+    const struct run chain = {.model = uneven, .data = data, .threads = 2, .options = {.uniform = "int8-dynamic"}};
+    assert_true(sqnr(&rows, "smoothquant", NULL) > sqnr(&rows, NULL, NULL) + 6);
+    assert_true(sqnr(&static8, "smoothquant", NULL) > sqnr(&static8, "none", NULL) + 3);
+    assert_true(sqnr(&four, "awq", NULL) > sqnr(&four, NULL, NULL) + 3);
+    assert_true(sqnr(&chain, "equalize", NULL) > sqnr(&chain, NULL, NULL) + 3);
+    assert_true(sqnr(&chain, "auto", NULL) > sqnr(&chain, NULL, NULL) + 3);
+    struct ran r;
+    quantize(&r, &(struct run){.threads = 1, .options = {.scaling = "some"}}, NULL);
+    assert_int_equal(r.status, CLQ_ERR_INVALID_ARGUMENT);
+}
+
+static void test_left(void **state)
+{
+    (void)state;
+    const char *path = scratch("kept.onnx"), *data = scratch("scaling.npy");
+    struct ran r;
+    build(path, true, true);
+    write_data(data);
+    quantize(&r, &(struct run){.model = path, .data = data, .threads = 1, .options = {.uniform = "int8-dynamic", .scaling = "smoothquant"}}, NULL);
+    must(&r);
+    assert_int_equal(lines_with(&r, "scaling smoothquant: the inputs of 2"), 0);
+    free(r.bytes);
+}
+
+static void test_replay(void **state)
+{
+    (void)state;
+    const char *path = scratch("normalized.onnx"), *data = scratch("scaling.npy"), *plan = scratch("scaled.plan.json"), *again = scratch("again.plan.json");
+    struct ran a, b;
+    build(path, true, false);
+    write_data(data);
+    static const char *const modes[] = {"int8", "int8-dynamic", "int4-g16"};
+    for (int i = 0; i < 3; i++) {
+        quantize(&a, &(struct run){.model = path, .data = data, .threads = 2, .options = {.uniform = modes[i], .scaling = "auto"}}, plan);
+        must(&a);
+        for (int round = 0; round < 2; round++) {
+            struct run run = {.model = path, .data = data, .threads = 1, .isa = round ? NULL : "ref", .options = {.plan_path = round ? again : plan}, .samples = 5};
+            quantize(&b, &run, round ? NULL : again);
+            must(&b);
+            assert_int_equal(a.n, b.n);
+            assert_memory_equal(a.bytes, b.bytes, a.n);
+            free(b.bytes);
+        }
+        free(a.bytes);
+    }
+    struct clq_plan_data p;
+    struct clq_error err = {""};
+    char *text;
+    size_t n;
+    assert_int_equal(clq_plan_read(&p, plan, &err), CLQ_OK);
+    for (size_t l = 0; l < p.n_layers; l++)
+        for (size_t k = 0; k < p.layers[l].n_arrays; k++)
+            if (strcmp(p.layers[l].arrays[k].name, "input_scale") == 0) p.layers[l].arrays[k].values[1] = -1;
+    assert_int_equal(clq_plan_text(&text, &n, &p, &err), CLQ_OK);
+    spit(plan, text, n);
+    free(text);
+    clq_plan_release(&p);
+    quantize(&b, &(struct run){.model = path, .data = data, .threads = 1, .options = {.plan_path = plan}}, NULL);
+    assert_int_equal(b.status, CLQ_ERR_INVALID_ARGUMENT);
+    assert_non_null(strstr(b.message, "input_scale[1]"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_left), cmocka_unit_test(test_replay)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
