@@ -184,6 +184,8 @@ static void leave_without_range(struct clq_search *s)
             if (h->count == 0) reason = "its values are not visible to calibration";
             else if (clq_hist_has_sentinel(h)) reason = "a mask or sentinel lies far from all other values, 8 bits cannot hold both";
         }
+        for (int m = 2; reason && m < s->n_modes; m++)
+            if (s->modes[m].scheme.act_bits == 16) s->extra[m][i].capable = false;
         if (!reason || !s->records[i].capable) continue;
         s->records[i].capable = false;
         s->records[i].reason = reason;

@@ -64,7 +64,7 @@ static bool has_form(const struct clq_search *s, const struct clq_mode *mode, co
     if (mode->run == CLQ_RUN_STORED && mode->scheme.weight_bits == 8) return mode->scheme.act_bits == 32;
     const struct clq_const *w = clq_graph_const(&s->model.graph, s->model.graph.nodes[u->node].inputs[u->weight]);
     int64_t group = mode->scheme.weight_group > 0 ? mode->scheme.weight_group : w->shape[w->rank - 1];
-    return mode->run == CLQ_RUN_ROWS4 && u->recurrent < 0 && w->shape[1] % 2 == 0 && w->shape[1] % group == 0;
+    return mode->run == CLQ_RUN_ROWS4 && u->recurrent < 0 && s->units.tensors[u->out].rank < CLQ_MAX_RANK && w->shape[1] % 2 == 0 && w->shape[1] % group == 0;
 }
 
 clq_status clq_search_modes(struct clq_search *s, struct clq_error *err)
