@@ -7,6 +7,9 @@
 #include "kernels/groups.h"
 #include "kernels/limbs.h"
 
+#ifndef CLQ_TILE /* rows of A and of slots are a multiple of it */
+#define CLQ_TILE 1
+#endif
 #ifndef CLQ_SIGNED_ROWS
 #define CLQ_SIGNED_ROWS 0
 #endif
@@ -16,7 +19,7 @@
 
 typedef int32_t __attribute__((may_alias, aligned(1))) clq_dword;
 
-enum { CLQ_FEW = CLQ_LIMBS == 1 ? 8 : 4, CLQ_STRIP = CLQ_VECTORS * CLQ_LANES, CLQ_BLOCK = 512 };
+enum { CLQ_FEW = CLQ_TILE > 1 ? 0 : CLQ_LIMBS == 1 ? 8 : 4, CLQ_STRIP = CLQ_VECTORS * CLQ_LANES, CLQ_BLOCK = 512 };
 
 /* Offsets of the parts of scratch in bytes. */
 struct clq_groups_parts {
@@ -42,7 +45,7 @@ static inline size_t clq_groups_distance(size_t k8)
 
 static inline bool clq_groups_copies(const struct clq_gemm_u4_args *g)
 {
-    return CLQ_LIMBS > 1 || g->flipped == CLQ_SIGNED_ROWS || g->k % 8 != 0;
+    return CLQ_LIMBS > 1 || CLQ_TILE > 1 || g->flipped == CLQ_SIGNED_ROWS || g->k % 8 != 0;
 }
 
 /* ---- Pieces: what one integer sum covers, a group or, of real rows, at most CLQ_U4_PIECE elements of one ---- */
@@ -91,15 +94,15 @@ static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gem
     const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
     const bool few = g->m <= CLQ_FEW;
     const size_t block = p.group > CLQ_BLOCK ? (p.group + 7) / 8 * 8 : CLQ_BLOCK, pieces = block / clq_groups_most(&p) + 1;
-    const size_t rows = grid.rows * CLQ_LIMBS, all = clq_groups_pieces(&p, p.count);
+    const size_t whole = (grid.rows + CLQ_TILE - 1) / CLQ_TILE * CLQ_TILE, rows = whole * CLQ_LIMBS, all = clq_groups_pieces(&p, p.count);
     struct clq_groups_parts s = {0};
     s.units = s.rows + clq_groups_round(few || clq_groups_copies(g) ? rows * clq_groups_distance(p.k8) : 0);
-    s.sums = s.units + clq_groups_round(CLQ_LIMBS > 1 ? grid.rows * all * 4 : 0);
+    s.sums = s.units + clq_groups_round(CLQ_LIMBS > 1 ? whole * all * 4 : 0);
     s.data = s.sums + clq_groups_round(few ? rows * all * 4 : 0);
-    s.init = s.data + (few ? 0 : block * CLQ_STRIP);
+    s.init = s.data + (few ? 0 : block * CLQ_STRIP + (CLQ_TILE - 1) * 4 * CLQ_STRIP); /* a last tile reads more */
     s.scale = s.init + (few ? 0 : pieces * CLQ_STRIP * 4);
     s.slots = s.scale + (few ? 0 : pieces * CLQ_STRIP * 4);
-    s.bytes = s.slots + (1 + clq_groups_levels(&p)) * grid.rows * (few ? CLQ_GROUPS_WIDTH : CLQ_STRIP) * 4;
+    s.bytes = s.slots + (1 + clq_groups_levels(&p)) * whole * (few ? CLQ_GROUPS_WIDTH : CLQ_STRIP) * 4;
     return s;
 }
 
@@ -164,6 +167,7 @@ static inline void clq_groups_split(const struct clq_gemm_u4_args *g, uint8_t *t
         struct clq_groups_piece t = clq_groups_piece_of(p, 0);
         for (size_t i = 0; i < pieces; i++, t = clq_groups_piece_after(p, &t))
             *units++ = clq_groups_split_piece(x + t.first, t.k, to + t.first, ld, flip ? 128 : 0);
+        for (int i = 0; i < CLQ_LIMBS; i++) memset(to + (size_t)i * ld + p->k, 0, ld - p->k);
     }
 }
 #endif

@@ -7,32 +7,16 @@
  * shallow, or the rows are too few to fill tiles, the strip runs on the VNNI tiles. */
 #include "kernels/avx512/gemm_amx.h"
 
+#include "kernels/avx512/amx.h"
 #include "kernels/avx512/gemm_tile.h"
 #include "kernels/avx512/gemm_vnni.h"
 
 enum { TILE = 16, MOST_ROWS = 2 * TILE, MOST_COLUMNS = 64, LEAST_ROWS = 8, LEAST_DEPTH = 6, LEAST_STEPS = 16 };
 
-/* The operand of ldtilecfg. Tiles 0 to 3 hold sums, 4 and 5 rows, 6 and 7 columns. */
-struct config {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-
-static void configure(size_t rows, size_t depth)
-{
-    struct config c = {.palette = 1};
-    for (int i = 0; i < 8; i++) {
-        c.rows[i] = (uint8_t)(i >= 6 ? depth : rows);
-        c.row_bytes[i] = (uint16_t)(i == 4 || i == 5 ? 4 * depth : 64);
-    }
-    __asm__ volatile("ldtilecfg %0" : : "m"(c));
-}
-
-#define ZERO(t) __asm__ volatile("tilezero %%tmm" #t : :)
-#define LOAD(t, from, distance) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(from), "r"(distance) : "memory")
-#define STORE(t, to) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(to), "r"((size_t)(4 * MOST_COLUMNS)) : "memory")
-#define DOT_AS(name, sum, row, column) __asm__ volatile(name " %%tmm" #column ", %%tmm" #row ", %%tmm" #sum : :)
+#define ZERO(t) CLQ_AMX_ZERO(t)
+#define LOAD(t, from, distance) CLQ_AMX_LOAD(t, from, distance)
+#define STORE(t, to) CLQ_AMX_STORE(t, to, 4 * MOST_COLUMNS)
+#define DOT_AS(name, sum, row, column) CLQ_AMX_DOT(name, sum, row, column)
 /* Rows of int8 meet weights of uint8, the others weights of int8. */
 #define DOT(sum, row, column) \
     do { \
@@ -187,7 +171,7 @@ void clq_strip_amx(const struct clq_strip *s)
     }
     const size_t nv = (clq_panels_start(columns, s->panel + 1) - clq_panels_start(columns, s->panel)) / TILE;
     const size_t tile = s->rows < TILE ? s->rows : TILE;
-    configure(tile, depth);
+    clq_amx_configure(tile, depth);
     run[s->row_bias != NULL][nv - 1](s, depth, tile);
-    __asm__ volatile("tilerelease" : :);
+    CLQ_AMX_RELEASE();
 }
