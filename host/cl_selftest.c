@@ -118,7 +118,7 @@ static clq_status test_dequantize(struct clq_cl *cl, struct work *w, bool from_s
         struct clq_cl_trial t;
         const size_t n = 16 * 16 + 5 - i;
         const int32_t zero_point = from_signed ? (int32_t)(i * 51) - 128 : (int32_t)(i * 51);
-        struct clq_dequantize_args d = {w->a, (float *)(void *)w->expected, n, scales[i], zero_point};
+        struct clq_dequantize_args d = {w->a, (float *)(void *)w->expected, n, scales[i], zero_point, false};
         if (from_signed) w->reference.dequantize_s8_f32(&d);
         else w->reference.dequantize_u8_f32(&d);
         clq_status st = clq_cl_trial_begin(&t, cl, w->a, n, NULL, 0, n * sizeof(float), err);

@@ -170,7 +170,7 @@ static clq_status make_elementwise(struct clq_tune_problem *p, size_t n, struct 
     if (from_float)
         p->args.quantize = (struct clq_quantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_QUANTIZE_S8 ? -3 : 125};
     else if (to_float)
-        p->args.dequantize = (struct clq_dequantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_DEQUANTIZE_S8 ? -3 : 125};
+        p->args.dequantize = (struct clq_dequantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_DEQUANTIZE_S8 ? -3 : 125, false};
     else if (p->kind == CLQ_TUNE_LUT)
         p->args.lut = (struct clq_lut_args){p->x, p->expected, n, p->b};
     else

@@ -27,6 +27,7 @@ struct clq_dequantize_args {
     size_t n;
     float scale;
     int32_t zero_point;
+    bool streaming; /* the caches cannot hold y: it may be written past them */
 };
 
 /* Updates min, max (of the finite values; magnitudes below 2^-126 count as +0) and the counters; the caller starts them

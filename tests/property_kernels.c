@@ -43,7 +43,7 @@ static void to_codes(const struct clq_kernels *k, const float *x, uint8_t *y, si
 
 static void to_floats(const struct clq_kernels *k, const uint8_t *x, float *y, size_t n, float scale, int zero_point)
 {
-    struct clq_dequantize_args d = {x, y, n, scale, zero_point};
+    struct clq_dequantize_args d = {x, y, n, scale, zero_point, false};
     k->dequantize_u8_f32(&d);
 }
 

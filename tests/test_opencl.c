@@ -371,7 +371,7 @@ static void test_chain(void **state)
     struct clq_binary_u8_args a = {c.expected, c.expected, c.expected, MID, 0.02f, 0.03f, 0.07f, 128, 128, 100, 0, 255};
     struct clq_pool_args p = {1, 8, 8,          70,     4,     4,     2,   2,  2,     2, 0, 0,
                               1, 1, c.expected, pooled, 0.07f, 0.05f, 100, 90, false, 0, 4};
-    struct clq_dequantize_args d = {pooled, want, OUT, 0.05f, 90};
+    struct clq_dequantize_args d = {pooled, want, OUT, 0.05f, 90, false};
     clq_kernels_init(&k, 0);
     k.quantize_f32_u8(&q);
     c.args.y = c.expected;

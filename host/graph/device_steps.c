@@ -72,7 +72,7 @@ static clq_status run_on(struct clq_program *p, struct clq_step *s, struct clq_e
         return clq_cl_supports_quantize(cl, &a) ? clq_cl_quantize(cl, false, &a, NULL, err) : CLQ_ERR_UNSUPPORTED;
     }
     case CLQ_STEP_DEQUANTIZE: {
-        struct clq_dequantize_args a = {data(p, s->in[0]), data(p, s->out[0]), count(p, s->out[0]), s->in_scale[0], s->in_zero[0]};
+        struct clq_dequantize_args a = {data(p, s->in[0]), data(p, s->out[0]), count(p, s->out[0]), s->in_scale[0], s->in_zero[0], false};
         return clq_cl_supports_dequantize(cl, &a) ? clq_cl_dequantize(cl, false, &a, NULL, err) : CLQ_ERR_UNSUPPORTED;
     }
     case CLQ_STEP_QLUT: {

@@ -12,9 +12,10 @@ static const int zero_points_u8[] = {0, 128, 255, 3}, zero_points_s8[] = {0, -12
 enum { N_SIZES = sizeof sizes / sizeof *sizes, N_SCALES = sizeof scales / sizeof *scales, PER_SIZE = 8 };
 
 static void describe(struct clq_case *c, size_t n, enum clq_fill_codes fill, size_t slack, float scale, int zero_point,
-                     enum clq_elem elem)
+                     enum clq_elem elem, bool streaming)
 {
-    clq_case_label(c, "n=%zu slack=%zu scale=%a zp=%d %s", n, slack, (double)scale, zero_point, clq_codes_name(fill));
+    clq_case_label(c, "n=%zu slack=%zu scale=%a zp=%d %s%s", n, slack, (double)scale, zero_point, clq_codes_name(fill),
+                   streaming ? " streaming" : "");
     struct clq_dequantize_args *d = clq_case_args(c, sizeof *d);
     unsigned char *x = clq_case_operand(c, "x", CLQ_IN, elem, n, slack);
     clq_fill_codes(&c->rng, x, n, fill);
@@ -26,6 +27,7 @@ static void describe(struct clq_case *c, size_t n, enum clq_fill_codes fill, siz
         .n = n,
         .scale = scale,
         .zero_point = zero_point,
+        .streaming = streaming,
     };
     c->bytes = 5.0 * (double)n;
     c->operations = (double)n;
@@ -35,7 +37,7 @@ static void prepare(struct clq_case *c, size_t index, const int zero_points[4], 
 {
     const size_t kind = index % PER_SIZE, size = index / PER_SIZE;
     describe(c, sizes[size], (enum clq_fill_codes)(kind % CLQ_CODES_COUNT), index % 4,
-             scales[(index + size) % N_SCALES], zero_points[(kind + size / 2) % 4], elem);
+             scales[(index + size) % N_SCALES], zero_points[(kind + size / 2) % 4], elem, (kind + size) % 2);
 }
 
 static void prepare_u8(struct clq_case *c, size_t index)
@@ -53,12 +55,12 @@ enum { N_BENCHES = 3 };
 
 static void bench_u8(struct clq_case *c, size_t index)
 {
-    describe(c, bench_sizes[index], CLQ_CODES_UNIFORM, 0, 0.05f, 113, CLQ_ELEM_U8);
+    describe(c, bench_sizes[index], CLQ_CODES_UNIFORM, 0, 0.05f, 113, CLQ_ELEM_U8, false);
 }
 
 static void bench_s8(struct clq_case *c, size_t index)
 {
-    describe(c, bench_sizes[index], CLQ_CODES_UNIFORM, 0, 0.05f, -3, CLQ_ELEM_S8);
+    describe(c, bench_sizes[index], CLQ_CODES_UNIFORM, 0, 0.05f, -3, CLQ_ELEM_S8, false);
 }
 
 static void run_u8(struct clq_case *c, const struct clq_kernels *k)
