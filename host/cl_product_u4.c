@@ -137,7 +137,11 @@ static size_t split_row(int32_t *q, float *unit, const float *x, const struct cl
         if (!unit) continue;
         const struct clq_limbs l = limbs_of(x + begin, end - begin);
         unit[pieces] = l.unit;
-        for (size_t k = begin; k < end; k++) q[k] = isfinite(l.unit) ? (int32_t)rintf(x[k] * l.inverse) : 0;
+        for (size_t k = begin; k < end; k++) {
+            float v; /* the caller's rows may lie at any address */
+            memcpy(&v, x + k, sizeof v);
+            q[k] = isfinite(l.unit) ? (int32_t)rintf(v * l.inverse) : 0;
+        }
     }
     return pieces;
 }

@@ -64,7 +64,7 @@ static clq_status outputs_run(struct outputs *o, struct clq_search *s, const str
     }
     size_t at = 0;
     for (int k = 0; k < n; k++) {
-        if (o->out[k].dtype != CLQ_DTYPE_F32) continue;
+        if (o->out[k].dtype != CLQ_DTYPE_F32 || elements(&o->out[k]) == 0) continue;
         memcpy(o->values + at, o->out[k].data, elements(&o->out[k]) * sizeof(float));
         at += elements(&o->out[k]);
     }

@@ -227,7 +227,7 @@ static void test_concurrent(void **state)
     pid_t pid[WRITERS];
     unlink(profile);
     for (int i = 0; i < WRITERS; i++) {
-        char threads[8];
+        char threads[12];
         snprintf(threads, sizeof threads, "%d", i + 1);
         char *argv[] = {(char *)(uintptr_t)own_path, threads, NULL};
         assert_int_equal(posix_spawn(&pid[i], own_path, NULL, NULL, argv, environ), 0);

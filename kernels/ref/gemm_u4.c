@@ -43,23 +43,31 @@ static float add_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, s
     return fmaf((float)sum, scale, f);
 }
 
+static float real_at(const struct clq_gemm_u4_args *g, size_t at)
+{
+    float v;
+    memcpy(&v, (const char *)g->a + at * sizeof v, sizeof v);
+    return v;
+}
+
 /* The same of a real row, in pieces. */
 static float add_reals(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
 {
-    const float *x = (const float *)g->a + row * g->lda;
+    const size_t x = row * g->lda;
     for (size_t stop; begin < end; begin = stop) {
         uint32_t most = 0;
         int32_t high = 0, low = 0;
         stop = end - begin < CLQ_U4_PIECE ? end : begin + CLQ_U4_PIECE;
         for (size_t k = begin; k < stop; k++) {
+            const float v = real_at(g, x + k);
             uint32_t bits;
-            memcpy(&bits, x + k, sizeof bits);
+            memcpy(&bits, &v, sizeof bits);
             bits &= INT32_MAX;
             if (bits > most) most = bits;
         }
         const struct clq_limbs l = clq_limbs_of(most);
         for (size_t k = begin; k < stop && isfinite(l.unit); k++) {
-            const int32_t q = (int32_t)rintf(x[k] * l.inverse), w = weight_at(g, n, k) - zero;
+            const int32_t q = (int32_t)rintf(real_at(g, x + k) * l.inverse), w = weight_at(g, n, k) - zero;
             const int32_t least = ((q + 128) & 255) - 128;
             high += (q - least) / 256 * w;
             low += least * w;
