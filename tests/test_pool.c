@@ -34,7 +34,7 @@ static void every_unit_once(void **state)
     for (int threads = 1; threads <= 8; threads++) {
         struct clq_pool *pool = clq_pool_create(threads);
         assert_non_null(pool);
-        for (int round = 0; round < 400; round++) {
+        for (int round = 0; round < 10000; round++) {
             struct job j = {.threads = threads};
             size_t n = units[(size_t)round % (sizeof units / sizeof *units)];
             clq_pool_for(pool, threads, n, touch, &j);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The pool. A job is published by one 64-bit ticket: its number in the upper half, the next unclaimed unit in the lower one.
- * Whoever claims a unit of a job by compare-and-swap knows that the job cannot end before that unit is done, so its other
- * fields stay valid. */
+ * The pool. A job is published by one 64-bit ticket: its number in the upper half, then how many chunks it has and the next
+ * unclaimed one, 16 bits each. Whoever claims a chunk by compare-and-swap knows that the job cannot end before that chunk is
+ * done, so its other fields stay valid; nothing but the ticket is read before. */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 enum { CHUNKS = 8 }; /* per thread: small enough to even out, large enough that claiming costs nothing */
+enum { MOST_THREADS = 4096 }; /* whose chunks 16 bits count */
 enum { SPINS = 4000 }; /* about 50 us of looking before a worker sleeps: longer than the gap between two steps */
 
 struct worker {
@@ -24,7 +25,7 @@ struct clq_pool {
     int workers, workers_wanted;
     struct worker *list;
     _Atomic uint64_t ticket;
-    _Atomic uint32_t chunks, done; /* what is claimed: runs of consecutive units */
+    _Atomic uint32_t done; /* chunks: runs of consecutive units */
     size_t units;
     _Atomic int allowed, sleeping;
     _Atomic int core; /* where the caller published; -1: unknown */
@@ -52,11 +53,10 @@ static void work(struct clq_pool *p, uint32_t job, int thread)
 {
     uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
     for (;;) {
-        uint32_t i = (uint32_t)t, chunks = atomic_load_explicit(&p->chunks, memory_order_relaxed);
+        const size_t chunks = t >> 16 & 0xffff, i = t & 0xffff;
         if ((uint32_t)(t >> 32) != job || i >= chunks) return;
         if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t + 1, memory_order_acq_rel, memory_order_acquire)) continue;
-        chunks = atomic_load_explicit(&p->chunks, memory_order_relaxed); /* surely this job's, now that a part of it is held */
-        p->body(p->state, chunk_begin(p, chunks, i), chunk_begin(p, chunks, (size_t)i + 1), thread);
+        p->body(p->state, chunk_begin(p, chunks, i), chunk_begin(p, chunks, i + 1), thread);
         atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
         t = atomic_load_explicit(&p->ticket, memory_order_acquire);
     }
@@ -197,7 +197,7 @@ static void wait_done(struct clq_pool *p, uint32_t chunks)
 void clq_pool_for(struct clq_pool *p, int threads, size_t units, clq_parallel_body *body, void *state)
 {
     if (units == 0) return;
-    if (!p || p->workers == 0 || threads <= 1 || units == 1 || threads > 4096) {
+    if (!p || p->workers == 0 || threads <= 1 || units == 1 || threads > MOST_THREADS) {
         body(state, 0, units, 0);
         return;
     }
@@ -207,11 +207,10 @@ void clq_pool_for(struct clq_pool *p, int threads, size_t units, clq_parallel_bo
     p->units = units;
     size_t most = (size_t)threads * CHUNKS;
     uint32_t chunks = (uint32_t)(units < most ? units : most);
-    atomic_store_explicit(&p->chunks, chunks, memory_order_relaxed);
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     atomic_store_explicit(&p->allowed, threads, memory_order_relaxed);
     atomic_store_explicit(&p->core, core_here(), memory_order_relaxed);
-    atomic_store(&p->ticket, (uint64_t)job << 32);
+    atomic_store(&p->ticket, (uint64_t)job << 32 | (uint64_t)chunks << 16);
     if (atomic_load(&p->sleeping) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
