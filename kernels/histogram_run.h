@@ -8,6 +8,29 @@
 
 #include "kernels/functions.h"
 
+/* Leaves n values at x to the reference. */
+static inline void clq_minmax_part(struct clq_minmax_args *m, const char *x, size_t n)
+{
+    struct clq_minmax_args part = *m;
+    part.x = (const float *)x;
+    part.n = n;
+    clq_minmax_f32_ref(&part);
+    part.x = m->x;
+    part.n = m->n;
+    *m = part;
+}
+
+/* What vectors found, and the n values at x behind them. Subnormals are flushed only here: flushing is monotone, so it commutes
+ * with minimum and maximum. */
+static inline void clq_minmax_end(struct clq_minmax_args *m, float least, float most, const char *x, size_t n)
+{
+    if (least < 0x1p-126f && least > -0x1p-126f) least = 0;
+    if (most < 0x1p-126f && most > -0x1p-126f) most = 0;
+    if (least < m->min) m->min = least;
+    if (most > m->max) m->max = most;
+    clq_minmax_part(m, x, n);
+}
+
 /* 16-bit private counters in 33 KiB of stack: 8 copies up to 1024 bins a side, 4 and 2 for 2048 and 4096. A copy takes
  * at most 65,520 values between two folds. The copies are apart by 64 bytes more than a power of two, because a load is
  * held up by an older store to the same place within its page. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Which taps of a pooling window lie inside the image. Static, so that each ISA folder compiles its own copy. */
+ * Which taps of a pooling window lie inside the image, and the loop over windows. Static, so that each ISA folder compiles its
+ * own copy. */
 #ifndef CLQ_KERNELS_POOL_WINDOW_H
 #define CLQ_KERNELS_POOL_WINDOW_H
 
@@ -37,6 +38,26 @@ static inline struct clq_pool_window clq_pool_window_make(const struct clq_pool_
         .row_step = p->dilation_h * p->w * p->c,
         .column_step = p->dilation_w * p->c,
     };
+}
+
+/* One vector of channels of one output pixel, from `channel` on; y is the pixel's channel 0. */
+typedef void clq_pool_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y);
+
+/* All pixels of the rows, `width` channels at a time; the step is a constant of each caller and becomes a part of its loop. */
+static inline __attribute__((always_inline)) void clq_pool_each(const struct clq_pool_args *p, size_t width, clq_pool_step *step)
+{
+    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
+    for (size_t row = p->row_begin; row < p->row_end; row++)
+        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
+            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
+            for (size_t c = 0; c < p->c; c += width) step(p, &w, c, y);
+        }
+}
+
+/* Where the step for channel c really starts: the last one is moved down to be a full one if it can. */
+static inline size_t clq_pool_step_start(size_t c, size_t channels, size_t width)
+{
+    return channels >= width && channels - c < width ? channels - width : c;
 }
 
 #endif

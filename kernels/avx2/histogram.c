@@ -12,12 +12,6 @@ static inline __m256i not_finite(__m256 v)
     return _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7f7fffff));
 }
 
-static float flushed(float v)
-{
-    return v < 0x1p-126f && v > -0x1p-126f ? 0 : v;
-}
-
-/* Values below 2^-126 are flushed only at the end: flushing is monotone, so it commutes with minimum and maximum. */
 void clq_minmax_f32_avx2(struct clq_minmax_args *m)
 {
     __m256 low = _mm256_set1_ps(m->min), high = _mm256_set1_ps(m->max);
@@ -31,13 +25,7 @@ void clq_minmax_f32_avx2(struct clq_minmax_args *m)
             bad = _mm256_or_si256(bad, not_finite(v[i]));
         }
         if (__builtin_expect(!_mm256_testz_si256(bad, bad), 0)) {
-            struct clq_minmax_args part = *m;
-            part.x = (const float *)x;
-            part.n = 32;
-            clq_minmax_f32_ref(&part);
-            part.x = m->x;
-            part.n = m->n;
-            *m = part;
+            clq_minmax_part(m, x, 32);
             continue;
         }
         low = _mm256_min_ps(low, _mm256_min_ps(_mm256_min_ps(v[0], v[1]), _mm256_min_ps(v[2], v[3])));
@@ -46,17 +34,11 @@ void clq_minmax_f32_avx2(struct clq_minmax_args *m)
     float lows[8], highs[8];
     _mm256_storeu_ps(lows, low);
     _mm256_storeu_ps(highs, high);
-    struct clq_minmax_args tail = *m;
-    for (int i = 0; i < 8; i++) {
-        if (flushed(lows[i]) < tail.min) tail.min = flushed(lows[i]);
-        if (flushed(highs[i]) > tail.max) tail.max = flushed(highs[i]);
+    for (int i = 1; i < 8; i++) {
+        if (lows[i] < lows[0]) lows[0] = lows[i];
+        if (highs[i] > highs[0]) highs[0] = highs[i];
     }
-    tail.x = (const float *)x;
-    tail.n = left;
-    clq_minmax_f32_ref(&tail);
-    tail.x = m->x;
-    tail.n = m->n;
-    *m = tail;
+    clq_minmax_end(m, lows[0], highs[0], x, left);
 }
 
 struct binning {

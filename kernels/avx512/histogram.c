@@ -7,12 +7,6 @@
 
 enum { NOT_FINITE = 0x99 }; /* fpclass: quiet NaN, +inf, -inf, signaling NaN */
 
-static float flushed(float v)
-{
-    return v < 0x1p-126f && v > -0x1p-126f ? 0 : v;
-}
-
-/* Values below 2^-126 are flushed only at the end: flushing is monotone, so it commutes with minimum and maximum. */
 void clq_minmax_f32_avx512(struct clq_minmax_args *m)
 {
     __m512 low = _mm512_set1_ps(m->min), high = _mm512_set1_ps(m->max);
@@ -26,28 +20,13 @@ void clq_minmax_f32_avx512(struct clq_minmax_args *m)
             bad |= _mm512_fpclass_ps_mask(v[i], NOT_FINITE);
         }
         if (__builtin_expect(bad != 0, 0)) {
-            struct clq_minmax_args part = *m;
-            part.x = (const float *)x;
-            part.n = 64;
-            clq_minmax_f32_ref(&part);
-            part.x = m->x;
-            part.n = m->n;
-            *m = part;
+            clq_minmax_part(m, x, 64);
             continue;
         }
         low = _mm512_min_ps(low, _mm512_min_ps(_mm512_min_ps(v[0], v[1]), _mm512_min_ps(v[2], v[3])));
         high = _mm512_max_ps(high, _mm512_max_ps(_mm512_max_ps(v[0], v[1]), _mm512_max_ps(v[2], v[3])));
     }
-    const float least = flushed(_mm512_reduce_min_ps(low)), most = flushed(_mm512_reduce_max_ps(high));
-    struct clq_minmax_args tail = *m;
-    if (least < tail.min) tail.min = least;
-    if (most > tail.max) tail.max = most;
-    tail.x = (const float *)x;
-    tail.n = left;
-    clq_minmax_f32_ref(&tail);
-    tail.x = m->x;
-    tail.n = m->n;
-    *m = tail;
+    clq_minmax_end(m, _mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high), x, left);
 }
 
 struct binning {

@@ -21,18 +21,15 @@ static __mmask64 lanes(size_t left)
     return left < 64 ? ~0ull >> (64 - left) : ~0ull;
 }
 
+static void largest_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    const __mmask64 mask = lanes(p->c - channel);
+    _mm512_mask_storeu_epi8(y + channel, mask, largest(w, channel, mask));
+}
+
 void clq_maxpool_u8_avx512(struct clq_pool_args *p)
 {
-    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
-    for (size_t row = p->row_begin; row < p->row_end; row++) {
-        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
-            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
-            for (size_t c = 0; c < p->c; c += 64) {
-                const __mmask64 mask = lanes(p->c - c);
-                _mm512_mask_storeu_epi8(y + c, mask, largest(&w, c, mask));
-            }
-        }
-    }
+    clq_pool_each(p, 64, largest_step);
 }
 
 /* Sums of 64 channels: 16-bit lanes hold up to 257 codes of 255, then they are emptied into 32-bit lanes.
@@ -100,22 +97,18 @@ static __m512i means(const struct clq_pool_args *p, const struct sums *s, size_t
                            _mm512_or_si512(_mm512_slli_epi32(c, 16), _mm512_slli_epi32(d, 24)));
 }
 
+static void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    const __mmask64 mask = lanes(p->c - channel);
+    struct sums s;
+    add_up(&s, w, channel, mask);
+    _mm512_mask_storeu_epi8(y + channel, mask, means(p, &s, w->rows * w->columns));
+}
+
 void clq_avgpool_u8_avx512(struct clq_pool_args *p)
 {
-    if (p->kh > INT32_MAX / 255 / p->kw) { /* a sum could leave 32 bits */
+    if (p->kh > INT32_MAX / 255 / p->kw) /* a sum could leave 32 bits */
         clq_avgpool_u8_ref(p);
-        return;
-    }
-    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
-    for (size_t row = p->row_begin; row < p->row_end; row++) {
-        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
-            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
-            for (size_t c = 0; c < p->c; c += 64) {
-                const __mmask64 mask = lanes(p->c - c);
-                struct sums s;
-                add_up(&s, &w, c, mask);
-                _mm512_mask_storeu_epi8(y + c, mask, means(p, &s, w.rows * w.columns));
-            }
-        }
-    }
+    else
+        clq_pool_each(p, 64, mean_step);
 }

@@ -16,12 +16,6 @@ static inline uint32x4_t not_finite(float32x4_t v)
     return vcgtq_u32(vreinterpretq_u32_f32(vabsq_f32(v)), vdupq_n_u32(0x7f7fffff));
 }
 
-static float flushed(float v)
-{
-    return v < 0x1p-126f && v > -0x1p-126f ? 0 : v;
-}
-
-/* Values below 2^-126 are flushed only at the end: flushing is monotone, so it commutes with minimum and maximum. */
 void clq_minmax_f32_neon(struct clq_minmax_args *m)
 {
     float32x4_t low = vdupq_n_f32(m->min), high = vdupq_n_f32(m->max);
@@ -35,28 +29,13 @@ void clq_minmax_f32_neon(struct clq_minmax_args *m)
             bad = vorrq_u32(bad, not_finite(v[i]));
         }
         if (__builtin_expect(vmaxvq_u32(bad) != 0, 0)) {
-            struct clq_minmax_args part = *m;
-            part.x = (const float *)x;
-            part.n = 16;
-            clq_minmax_f32_ref(&part);
-            part.x = m->x;
-            part.n = m->n;
-            *m = part;
+            clq_minmax_part(m, x, 16);
             continue;
         }
         low = vminq_f32(low, vminq_f32(vminq_f32(v[0], v[1]), vminq_f32(v[2], v[3])));
         high = vmaxq_f32(high, vmaxq_f32(vmaxq_f32(v[0], v[1]), vmaxq_f32(v[2], v[3])));
     }
-    const float least = flushed(vminvq_f32(low)), most = flushed(vmaxvq_f32(high));
-    struct clq_minmax_args tail = *m;
-    if (least < tail.min) tail.min = least;
-    if (most > tail.max) tail.max = most;
-    tail.x = (const float *)x;
-    tail.n = left;
-    clq_minmax_f32_ref(&tail);
-    tail.x = m->x;
-    tail.n = m->n;
-    *m = tail;
+    clq_minmax_end(m, vminvq_f32(low), vmaxvq_f32(high), x, left);
 }
 
 struct binning {

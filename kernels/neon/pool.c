@@ -27,12 +27,6 @@ static inline void store(uint8_t *y, size_t lanes, uint8x16_t v)
     memcpy(y, part, lanes);
 }
 
-/* Where the step for channel c really starts: the last one is moved down to be a full one if it can. */
-static inline size_t step_start(size_t c, size_t channels)
-{
-    return channels >= 16 && channels - c < 16 ? channels - 16 : c;
-}
-
 static inline __attribute__((always_inline)) uint8x16_t largest(const struct clq_pool_window *w, size_t channel,
                                                                 size_t lanes)
 {
@@ -44,18 +38,15 @@ static inline __attribute__((always_inline)) uint8x16_t largest(const struct clq
     return best;
 }
 
+static void largest_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    const size_t at = clq_pool_step_start(channel, p->c, 16), lanes = p->c - at;
+    store(y + at, lanes, lanes >= 16 ? largest(w, at, 16) : largest(w, at, lanes));
+}
+
 void clq_maxpool_u8_neon(struct clq_pool_args *p)
 {
-    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
-    for (size_t row = p->row_begin; row < p->row_end; row++) {
-        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
-            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
-            for (size_t c = 0; c < p->c; c += 16) {
-                const size_t at = step_start(c, p->c), lanes = p->c - at;
-                store(y + at, lanes, lanes >= 16 ? largest(&w, at, 16) : largest(&w, at, lanes));
-            }
-        }
-    }
+    clq_pool_each(p, 16, largest_step);
 }
 
 /* Sums of 16 channels: 16-bit lanes hold up to 257 codes of 255, then they are emptied into 32-bit lanes. */
@@ -120,25 +111,21 @@ static uint8x16_t means(const struct clq_pool_args *p, const struct sums *s, siz
     return vmovn_high_u16(vmovn_u16(vcombine_u16(part[0], part[1])), vcombine_u16(part[2], part[3]));
 }
 
+static void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    const size_t at = clq_pool_step_start(channel, p->c, 16), lanes = p->c - at;
+    struct sums s;
+    if (lanes >= 16)
+        add_up(&s, w, at, 16);
+    else
+        add_up(&s, w, at, lanes);
+    store(y + at, lanes, means(p, &s, w->rows * w->columns));
+}
+
 void clq_avgpool_u8_neon(struct clq_pool_args *p)
 {
-    if (p->kh > INT32_MAX / 255 / p->kw) { /* a sum could leave 32 bits */
+    if (p->kh > INT32_MAX / 255 / p->kw) /* a sum could leave 32 bits */
         clq_avgpool_u8_ref(p);
-        return;
-    }
-    uint8_t *y = p->y + p->row_begin * p->ow * p->c;
-    for (size_t row = p->row_begin; row < p->row_end; row++) {
-        for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
-            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
-            for (size_t c = 0; c < p->c; c += 16) {
-                const size_t at = step_start(c, p->c), lanes = p->c - at;
-                struct sums s;
-                if (lanes >= 16)
-                    add_up(&s, &w, at, 16);
-                else
-                    add_up(&s, &w, at, lanes);
-                store(y + at, lanes, means(p, &s, w.rows * w.columns));
-            }
-        }
-    }
+    else
+        clq_pool_each(p, 16, mean_step);
 }
