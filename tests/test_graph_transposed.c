@@ -168,10 +168,9 @@ static void test_exact(void **state)
     }
 }
 
-/* Groups stay in float: the result is there all the same. */
-static void test_groups_in_float(void **state)
+/* Groups and strides that are out of proportion stay in float: the result is there all the same, and at once. */
+static void stays_in_float(int64_t group, int64_t stride, int64_t out)
 {
-    (void)state;
     struct net g;
     struct feed f;
     struct kinds k;
@@ -181,22 +180,29 @@ static void test_groups_in_float(void **state)
     const char *x = net_qdq(&g, "x", scale_x, ZERO_X, CLQ_DTYPE_U8);
     const char *w = net_op(&g, "DequantizeLinear", "%s %s", net_const(&g, NULL, CLQ_DTYPE_S8, DIMS(4, 2, 2, 2), codes), net_float(&g, 0.01f));
     const char *y = net_op(&g, "ConvTranspose", "%s %s", x, w);
-    net_list(&g, "strides", DIMS(2, 2));
-    net_int(&g, "group", 2);
+    net_list(&g, "strides", DIMS(stride, 2));
+    net_int(&g, "group", group);
     net_out(&g, net_qdq(&g, y, scale_y, ZERO_Y, CLQ_DTYPE_U8));
     struct clq_context *ctx = net_context(1, NULL);
     const struct clq_program_options o = {0};
     feed_start(&f, &g, 1, -3, 5);
     net_run(&f, ctx, &g.m, &o, &k);
     assert_int_equal(k.n[CLQ_STEP_QCONV], 0);
-    assert_int_equal(net_count(f.out[0].rank, f.out[0].shape), 4 * 6 * 6);
+    assert_int_equal(net_count(f.out[0].rank, f.out[0].shape), out);
     feed_drop(&f, true);
     clq_context_free(ctx);
     net_end(&g);
 }
 
+static void test_left_in_float(void **state)
+{
+    (void)state;
+    stays_in_float(2, 2, 4 * 6 * 6);
+    stays_in_float(1, 100000, 2 * 200002 * 6);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_groups_in_float)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_exact), cmocka_unit_test(test_left_in_float)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

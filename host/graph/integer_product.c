@@ -192,10 +192,13 @@ clq_status clq_integer_conv(struct clq_program *p, int i, bool *done, struct clq
 }
 
 /* One axis of a transposed convolution as a convolution of stride 1 whose outputs are the `stride` phases of an output
- * position: output o = r + stride * q reads input q + (r + pad - dilation * k) / stride for every tap k that divides. */
+ * position: output o = r + stride * q reads input q + (r + pad - dilation * k) / stride for every tap k that divides.
+ * False where that is not worth it: the stride is the file's, and phases multiply the weights. */
 static bool phase_axis(struct clq_window *to, const struct clq_window *from, int d)
 {
+    enum { MOST_STRIDE = 16, MOST_WASTE = 4 };
     int64_t s = from->stride[d], lo = 0, hi = 0;
+    if (s > MOST_STRIDE) return false;
     for (int64_t r = 0; r < s; r++)
         for (int64_t k = 0; k < from->kernel[d]; k++) {
             int64_t at = r + from->pad_begin[d] - from->dilation[d] * k;
@@ -209,7 +212,7 @@ static bool phase_axis(struct clq_window *to, const struct clq_window *from, int
     to->stride[d] = to->dilation[d] = 1;
     to->pad_begin[d] = -lo;
     to->pad_end[d] = hi;
-    return s <= 16 && to->kernel[d] <= from->kernel[d];
+    return to->kernel[d] <= from->kernel[d] && s * to->kernel[d] <= MOST_WASTE * from->kernel[d];
 }
 
 /* Stores code [ci][co][kh][kw] of the file at [phase_h][phase_w][co][tap_h][tap_w][ci]; taps that no phase has stay 0. */
