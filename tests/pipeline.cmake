@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Models through the whole pipeline: lowering, quantized files, quantization, and the edges that users meet.
+# Each test has its own folder for files: tests run at once.
 function(clq_pipeline_test name)
+  set(scratch ${CMAKE_CURRENT_BINARY_DIR}/${name}.scratch)
+  file(MAKE_DIRECTORY ${scratch})
   add_executable(${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.c)
   target_link_libraries(${name} PRIVATE clq_all cmocka m)
   target_compile_definitions(${name} PRIVATE CLQ_TEST_EXAMPLE="${PROJECT_SOURCE_DIR}/examples/fashion_mnist"
-                                             CLQ_TEST_SCRATCH="${CMAKE_CURRENT_BINARY_DIR}")
+                                             CLQ_TEST_SCRATCH="${scratch}")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "quick" TIMEOUT 600)
 endfunction()
