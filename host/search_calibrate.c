@@ -77,7 +77,7 @@ static clq_status add_live_rows(struct collector *c, struct clq_tensor_record *r
     size_t rows = clq_search_live_rows(&x, c->live, c->s, c->inputs, v->t.data, n / k, k);
     if (r->moments.k > 0) clq_moments_add(&r->moments, x, rows, c->s->ctx->pool, c->s->ctx->threads);
     size_t share = KEPT_ROWS / c->s->calibration.count + 1;
-    for (size_t i = 0; r->kept && i < share && i < rows && r->kept_rows < KEPT_ROWS; i++) /* spread over the sample's rows */
+    for (size_t i = 0; r->kept && r->kept_k == k && i < share && i < rows && r->kept_rows < KEPT_ROWS; i++) /* spread over the sample's rows */
         memcpy(r->kept + r->kept_rows++ * k, x + i * (rows / (rows < share ? rows : share)) * k, k * sizeof *x);
     return CLQ_OK;
 }
@@ -148,7 +148,7 @@ static clq_status start_kept(struct clq_search *s, struct clq_error *err)
     struct clq_scalable q;
     for (int i = 0; i < s->units.n_units; i++) {
         const struct clq_unit *u = &s->units.units[i];
-        if (u->kind != CLQ_UNIT_PRODUCT || strcmp(u->op_type, "Conv") == 0) continue;
+        if (u->kind != CLQ_UNIT_PRODUCT || u->spatial) continue;
         struct clq_tensor_record *r = &s->tensors[u->in[0]];
         if (r->kept || !clq_scalable_find(&q, &s->model, &s->units, u->in[0])) continue;
         r->kept = clq_arena_array(&s->arena, q.channels * KEPT_ROWS, sizeof *r->kept);

@@ -107,6 +107,32 @@ static void test_activations(void **state)
     }
 }
 
+/* A scalar of four axes makes a result of four, which the matrix behind it is not. */
+static void test_scalars_of_many_axes(void **state)
+{
+    (void)state;
+    static const float half[] = {2};
+    for (int form = 0; form < 4; form++) {
+        struct net g;
+        struct kinds k;
+        net_start(&g, 20);
+        net_in(&g, "x", CLQ_DTYPE_F32, DIMS(5, 7));
+        net_in(&g, "m", CLQ_DTYPE_F32, DIMS(1, 1, 5, 7));
+        const char *c = net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(1, 1, 1, 1), half);
+        if (form < 2) {
+            const char *y = net_op(&g, form ? "Mul" : "Div", "x %s", c);
+            net_out(&g, net_op(&g, "Softmax", "%s", net_op(&g, "Add", "%s m", y)));
+        } else if (form == 2) {
+            net_out(&g, net_op(&g, "Softmax", "%s", net_op(&g, "Div", "x %s", c)));
+        } else {
+            net_out(&g, net_op(&g, "Mul", "%s %s", net_op(&g, "Mul", "x %s", net_const(&g, NULL, CLQ_DTYPE_F32, DIMS(1, 1, 1, 1), (const float[]){1})),
+                               net_op(&g, "Sigmoid", "x")));
+        }
+        check("scalar of many axes", &g, 1, &k);
+        net_end(&g);
+    }
+}
+
 static void test_scores(void **state)
 {
     (void)state;
@@ -134,6 +160,6 @@ static void test_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_layernorm), cmocka_unit_test(test_layernorm_is_left_alone),
-                                       cmocka_unit_test(test_activations), cmocka_unit_test(test_scores)};
+                                       cmocka_unit_test(test_activations), cmocka_unit_test(test_scores), cmocka_unit_test(test_scalars_of_many_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,15 +12,25 @@ static void tokens(struct net *g)
 }
 
 /* Codes and scales of rows, as the writer spells them out. */
-static const char *rows(struct net *g, const char *x, const char **scale, float limit)
+static const char *scales(struct net *g, const char *x, float limit)
 {
     const char *max = net_op(g, "ReduceMax", "%s", net_op(g, "Abs", "%s", x));
     net_list(g, "axes", DIMS(-1));
     net_int(g, "keepdims", 1);
-    *scale = net_op(g, "Max", "%s %s", net_op(g, "Div", "%s %s", max, net_float(g, limit)), net_float(g, 1.17549435e-38f));
-    const char *codes = net_op(g, "Cast", "%s", net_op(g, "Round", "%s", net_op(g, "Div", "%s %s", x, *scale)));
+    return net_op(g, "Max", "%s %s", net_op(g, "Div", "%s %s", max, net_float(g, limit)), net_float(g, 1.17549435e-38f));
+}
+
+static const char *codes_of(struct net *g, const char *quotients)
+{
+    const char *codes = net_op(g, "Cast", "%s", net_op(g, "Round", "%s", quotients));
     net_int(g, "to", CLQ_DTYPE_S8);
     return codes;
+}
+
+static const char *rows(struct net *g, const char *x, const char **scale, float limit)
+{
+    *scale = scales(g, x, limit);
+    return codes_of(g, net_op(g, "Div", "%s %s", x, *scale));
 }
 
 static const char *integer_product(struct net *g, const char *codes, const char *scale, int64_t k, int64_t n)
@@ -89,6 +99,17 @@ static void test_left_alone(void **state)
     compare_bits(&g, &k, NULL);
     assert_int_equal(k.n[CLQ_STEP_QUANTIZE_ROWS], 0);
     net_end(&g);
+    for (int i = 0; i < 2; i++) {
+        tokens(&g); /* the scale, or what is rounded, is read by others before the codes are there */
+        scale = scales(&g, "x", 127);
+        if (i == 0) net_out(&g, net_op(&g, "Relu", "%s", scale));
+        const char *quotients = net_op(&g, "Div", "x %s", scale);
+        if (i == 1) net_out(&g, net_op(&g, "Relu", "%s", quotients));
+        net_out(&g, integer_product(&g, codes_of(&g, quotients), scale, K, N));
+        compare_bits(&g, &k, NULL);
+        assert_int_equal(k.n[CLQ_STEP_QUANTIZE_ROWS], 0);
+        net_end(&g);
+    }
     tokens(&g); /* the codes are an output */
     codes = rows(&g, "x", &scale, 127);
     net_out(&g, integer_product(&g, codes, scale, K, N));

@@ -91,6 +91,31 @@ static void test_left(void **state)
     free(r.bytes);
 }
 
+/* A product reads the rows and a convolution the columns of one tensor: no vector belongs to the channels of both. */
+static void test_two_axes(void **state)
+{
+    (void)state;
+    const char *path = scratch("axes.onnx"), *data = scratch("scaling.npy");
+    struct net g;
+    struct ran r;
+    for (int first = 0; first < 2; first++) {
+        net_start(&g, 17);
+        net_in(&g, "x", CLQ_DTYPE_F32, DIMS(1, ROWS, K));
+        const char *x = net_op(&g, "LayerNormalization", "x %s", net_weights(&g, 0.5f, 20, DIMS(ROWS, K)));
+        net_int(&g, "axis", -2);
+        if (first == 0) net_out(&g, net_op(&g, "MatMul", "%s %s", x, net_weights(&g, -1, 1, DIMS(K, H))));
+        net_out(&g, net_op(&g, "Conv", "%s %s", x, net_weights(&g, -1, 1, DIMS(H, ROWS, 1))));
+        if (first == 1) net_out(&g, net_op(&g, "MatMul", "%s %s", x, net_weights(&g, -1, 1, DIMS(K, H))));
+        if (clq_onnx_write(path, &g.m, true, &g.err) != CLQ_OK) fail_msg("%s", g.err.text);
+        net_end(&g);
+        write_data(data);
+        quantize(&r, &(struct run){.model = path, .data = data, .threads = 1, .options = {.uniform = "int4-g16", .scaling = "auto"}}, NULL);
+        must(&r);
+        assert_int_equal(lines_with(&r, "the inputs of 1") + lines_with(&r, "the inputs of 2"), 0);
+        free(r.bytes);
+    }
+}
+
 static void test_replay(void **state)
 {
     (void)state;
@@ -131,6 +156,6 @@ static void test_replay(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_left), cmocka_unit_test(test_replay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_left), cmocka_unit_test(test_two_axes), cmocka_unit_test(test_replay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,13 @@ static size_t elements(const clq_tensor *t)
     return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
 }
 
+/* A scalar of many axes gives its result more of them than the other operand has. */
+static bool same_shape(const struct clq_program *p, int a, int b)
+{
+    const clq_tensor *x = &p->values[a].t, *y = &p->values[b].t;
+    return x->rank == y->rank && memcmp(x->shape, y->shape, (size_t)x->rank * sizeof *x->shape) == 0;
+}
+
 /* A constant vector along the last axis of y. */
 static bool is_vector(const struct clq_program *p, int value, const clq_tensor *y)
 {
@@ -154,7 +161,7 @@ static int multiple_of(const struct clq_program *p, int value, double *constant)
         return x;
     }
     s = source(p, value, "Div", 1);
-    if (!s || !clq_value_scalar_f32(p, s->in[1], &c) || c == 0) return -1;
+    if (!s || !clq_value_scalar_f32(p, s->in[1], &c) || c == 0 || !same_shape(p, s->in[0], value)) return -1;
     *constant = 1 / (double)c;
     return s->in[0];
 }
@@ -215,6 +222,7 @@ static clq_status make_activation(struct clq_program *p, struct clq_step *s, boo
     if (!clq_op_is(s, "Mul") || s->n_in != 2 || p->values[s->out[0]].t.dtype != CLQ_DTYPE_F32 || !collect(p, s, &f) || f.n != 2) return CLQ_OK;
     for (int k = 0; k < 2; k++) {
         int x = f.value[k], gate = f.value[1 - k];
+        if (!same_shape(p, x, s->out[0])) continue;
         const struct clq_step *sigmoid = source(p, gate, "Sigmoid", 1);
         if (!observable && sigmoid && sigmoid->in[0] == x && f.constant == 1) return become(p, s, "Swish", 24, false, x, err);
         int form = gelu_gate(p, gate, x);
@@ -249,7 +257,7 @@ static void make_masked_softmax(struct clq_program *p, struct clq_step *s)
     }
     double scale;
     int inner = multiple_of(p, x, &scale);
-    if (inner >= 0 && isnormal((float)scale)) x = inner;
+    if (inner >= 0 && isnormal((float)scale) && same_shape(p, inner, s->out[0])) x = inner;
     else scale = 1;
     if (mask < 0 && scale == 1) return;
     if (s->n_in < 2) { /* its list of inputs is one long in the node */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Products whose activations are quantized while running, one scale per row (token). Two forms arrive here: integer products
- * spelled out in standard operators, as qdq_rows.c writes them, and products with 4-bit weights, which run on 8-bit rows as
+ * spelled out in standard operators, as qdq_modes.c writes them, and products with 4-bit weights, which run on 8-bit rows as
  * onnxruntime's accuracy level 4 does, or on real rows where the file asks for another level. Rows that several products read are
  * quantized once. */
 #include <math.h>
@@ -33,6 +33,15 @@ static bool last_axis(const struct clq_program *p, const struct clq_step *s)
     return clq_node_int(s->node, "keepdims", 1) == 1 && (axis == -1 || axis == rank - 1);
 }
 
+/* The scale is written where the codes are, which may be later than where it was: nobody but the division reads it before. */
+static bool scale_waits(const struct clq_program *p, const struct clq_step *cast, const struct clq_step *div, int scale)
+{
+    for (const struct clq_step *s = p->steps; s < cast; s++)
+        for (int k = 0; k < s->n_in && !s->dead && s != div; k++)
+            if (s->in[k] == scale) return false;
+    return true;
+}
+
 /* The x of codes = Cast(Round(x / scale)) with scale = Max(ReduceMax(|x|) / 127, smallest normal). */
 static int rows_of(const struct clq_program *p, const struct clq_step *cast, int *scale)
 {
@@ -45,6 +54,7 @@ static int rows_of(const struct clq_program *p, const struct clq_step *cast, int
     if (!clq_value_scalar_f32(p, share->in[1], &limit) || limit != 127 || !clq_value_scalar_f32(p, max->in[1], &least) || least != CLQ_SMALLEST_SCALE) return -1;
     const clq_tensor *x = &p->values[div->in[0]].t;
     if (x->dtype != CLQ_DTYPE_F32 || x->rank < 2) return -1;
+    if (p->values[round->out[0]].uses != 1 || p->values[div->out[0]].uses != 1 || !scale_waits(p, cast, div, div->in[1])) return -1;
     *scale = div->in[1];
     return div->in[0];
 }

@@ -34,9 +34,8 @@ bool clq_scalable_reader(int *axis, const struct clq_model *model, const struct 
 {
     const struct clq_node *n = &model->graph.nodes[u->node];
     if (u->kind != CLQ_UNIT_PRODUCT || u->n_in != 1 || u->in[0] != t || u->weight != 1 || !constant(model, n, 1)) return false;
-    bool conv = strcmp(u->op_type, "Conv") == 0;
-    if (conv && clq_node_int(n, "group", 1) != 1) return false;
-    *axis = conv ? 1 : 1 - u->weight_axis;
+    if (u->spatial && clq_node_int(n, "group", 1) != 1) return false;
+    *axis = 1 - u->weight_axis;
     return true;
 }
 
@@ -51,7 +50,7 @@ static bool add_maker(struct clq_scalable *s, const struct clq_model *m, int nod
 /* A constant that is one value per channel of the last axis. */
 static int vector_input(const struct clq_scalable *s, const struct clq_model *m, const struct clq_node *n)
 {
-    for (int k = 0; k < n->n_inputs && n->n_inputs == 2; k++) {
+    for (int k = 0; k < n->n_inputs && n->n_inputs == 2 && !s->spatial; k++) {
         const struct clq_const *c = constant(m, n, k);
         if (c && c->rank >= 1 && c->shape[c->rank - 1] == (int64_t)s->channels && c->bytes == s->channels * sizeof(float)) return k;
     }
@@ -61,10 +60,22 @@ static int vector_input(const struct clq_scalable *s, const struct clq_model *m,
 static bool product_maker(struct clq_scalable *s, const struct clq_model *m, const struct clq_units *units, int node)
 {
     int u = clq_map_get(&units->by_node, m->graph.nodes[node].name);
-    if (u < 0 || units->units[u].kind != CLQ_UNIT_PRODUCT || !add_maker(s, m, node, units->units[u].weight, units->units[u].weight_axis)) return false;
+    if (u < 0 || units->units[u].kind != CLQ_UNIT_PRODUCT || units->units[u].spatial != s->spatial || !add_maker(s, m, node, units->units[u].weight, units->units[u].weight_axis)) return false;
     s->product = node;
     const struct clq_const *b = constant(m, &m->graph.nodes[node], units->units[u].bias);
     return units->units[u].bias < 0 || (b && add_maker(s, m, node, units->units[u].bias, b->rank - 1));
+}
+
+/* One gain, and shift, per channel of the last axis. */
+static bool norm_maker(struct clq_scalable *s, const struct clq_model *m, int node)
+{
+    const struct clq_node *n = &m->graph.nodes[node];
+    if (s->spatial || clq_node_int(n, "axis", -1) != -1 || n->n_inputs < 2) return false;
+    for (int k = 1; k < n->n_inputs && k < 3; k++) {
+        const struct clq_const *c = constant(m, n, k);
+        if (!c || c->rank != 1 || !add_maker(s, m, node, k, 0)) return false;
+    }
+    return true;
 }
 
 bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *m, const struct clq_units *units, int t)
@@ -74,15 +85,17 @@ bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *m, cons
     *out = (struct clq_scalable){.tensor = t, .product = -1};
     for (int i = 0; i < units->n_units; i++) {
         if (!clq_scalable_reader(&axis, m, &units->units[i], t)) continue;
-        out->channels = (size_t)constant(m, &m->graph.nodes[units->units[i].node], 1)->shape[axis];
-        read++;
+        const size_t channels = (size_t)constant(m, &m->graph.nodes[units->units[i].node], 1)->shape[axis];
+        if (read++ > 0 && (channels != out->channels || units->units[i].spatial != out->spatial)) return false;
+        out->channels = channels;
+        out->spatial = units->units[i].spatial;
     }
-    if (read == 0 || readers(m, value) != read) return false;
+    if (read == 0 || out->channels == 0 || readers(m, value) != read) return false;
     for (int depth = 0; depth < CLQ_MAKERS_MOST; depth++) {
         int i = producer(m, value);
         if (i < 0 || (depth > 0 && readers(m, value) != 1)) return false;
         const struct clq_node *n = &m->graph.nodes[i];
-        if (clq_node_is(n, "LayerNormalization")) return add_maker(out, m, i, 1, 0) && (n->n_inputs < 3 || add_maker(out, m, i, 2, 0));
+        if (clq_node_is(n, "LayerNormalization")) return norm_maker(out, m, i);
         if (clq_node_is(n, "Relu")) value = n->inputs[0];
         else if ((clq_node_is(n, "Add") || clq_node_is(n, "Mul")) && (vector = vector_input(out, m, n)) >= 0) {
             if (!add_maker(out, m, i, vector, constant(m, n, vector)->rank - 1)) return false;
@@ -94,10 +107,11 @@ bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *m, cons
 }
 
 /* The input becomes a constant of its own, multiplied or divided along an axis. */
-static clq_status scaled(struct clq_model *m, int node, int input, int axis, const float *scale, bool divide, struct clq_error *err)
+static clq_status scaled(struct clq_model *m, int node, int input, int axis, const float *scale, size_t channels, bool divide, struct clq_error *err)
 {
     const struct clq_const c = *clq_graph_const(&m->graph, m->graph.nodes[node].inputs[input]);
-    size_t n = c.bytes / sizeof(float), inner = 1, channels = (size_t)c.shape[axis];
+    size_t n = c.bytes / sizeof(float), inner = 1;
+    if (c.shape[axis] != (int64_t)channels) return clq_fail(err, CLQ_ERR_INTERNAL, "'%s': %zu scales for %lld channels", c.name, channels, (long long)c.shape[axis]);
     for (int d = axis + 1; d < c.rank; d++) inner *= (size_t)c.shape[d];
     float *to = clq_arena_array(&m->arena, n + 1, sizeof *to);
     const char *name = clq_arena_printf(&m->arena, "%s_scaled_%d_%d", c.name, node, input);
@@ -113,8 +127,8 @@ static clq_status scaled(struct clq_model *m, int node, int input, int axis, con
 clq_status clq_scalable_apply(struct clq_model *model, const struct clq_units *units, const struct clq_scalable *s, const float *scale, struct clq_error *err)
 {
     int axis;
-    for (int k = 0; k < s->n_makers; k++) CLQ_TRY(scaled(model, s->maker[k].node, s->maker[k].input, s->maker[k].axis, scale, true, err));
+    for (int k = 0; k < s->n_makers; k++) CLQ_TRY(scaled(model, s->maker[k].node, s->maker[k].input, s->maker[k].axis, scale, s->channels, true, err));
     for (int i = 0; i < units->n_units; i++)
-        if (clq_scalable_reader(&axis, model, &units->units[i], s->tensor)) CLQ_TRY(scaled(model, units->units[i].node, 1, axis, scale, false, err));
+        if (clq_scalable_reader(&axis, model, &units->units[i], s->tensor)) CLQ_TRY(scaled(model, units->units[i].node, 1, axis, scale, s->channels, false, err));
     return CLQ_OK;
 }

@@ -11,6 +11,7 @@ enum { CLQ_MAKERS_MOST = 6 };
 struct clq_scalable {
     int tensor;             /* of the units */
     size_t channels;
+    bool spatial;           /* they lie on axis 1, as convolutions read them; else on the last one */
     int product;            /* the node of a product that makes it, through Relu at most; or -1: a normalization's gain and shift do */
     int n_makers;
     struct clq_maker {
@@ -19,10 +20,10 @@ struct clq_scalable {
     } maker[CLQ_MAKERS_MOST];
 };
 
-/* Whether tensor t is one: all its readers are products with constant weights, and what makes it is a product, a normalization or
+/* Whether tensor t is one: all its readers are products with constant weights along the same axis, and what makes it is a product, a normalization or
  * a multiplication by a vector, with additions of vectors and Relu behind, each with one reader. */
 bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *model, const struct clq_units *units, int t);
-/* Divides the tensor by scale [channels], positive, and multiplies its readers' weights. */
+/* Divides the tensor by scale [channels], positive, and multiplies its readers' weights; s is of the same model. */
 clq_status clq_scalable_apply(struct clq_model *model, const struct clq_units *units, const struct clq_scalable *s, const float *scale, struct clq_error *err);
 /* Whether a unit is a product that reads tensor t; its weight's axis of the inputs goes to *axis. */
 bool clq_scalable_reader(int *axis, const struct clq_model *model, const struct clq_unit *u, int t);

@@ -72,7 +72,7 @@ static bool product(const struct builder *b, const struct clq_node *n, struct cl
     bool conv = clq_node_is(n, "Conv"), gemm = clq_node_is(n, "Gemm"), matmul = clq_node_is(n, "MatMul");
     if ((!conv && !turned && !gemm && !matmul) || n->n_inputs < 2 || !activation(b, n->inputs[0])) return false;
     const struct clq_const *w = weights(b, n->inputs[1]);
-    if (!w || w->rank < 2 || w->rank > 4 || (!conv && !turned && w->rank != 2) || (turned && w->rank == 2)) return false;
+    if (!w || w->bytes == 0 || w->rank < 2 || w->rank > 4 || (!conv && !turned && w->rank != 2) || (turned && w->rank == 2)) return false;
     if (n->n_inputs > 2 && n->inputs[2][0] && !weights(b, n->inputs[2])) return false;
     if (gemm && (clq_node_int(n, "transA", 0) != 0 || clq_node_float(n, "alpha", 1) != 1 || clq_node_float(n, "beta", 1) != 1)) return false;
     unit->kind = CLQ_UNIT_PRODUCT;
