@@ -45,6 +45,7 @@ static clq_status add_classes(struct sums *s, const clq_tensor *y, const clq_ten
 {
     const struct clq_classes c = clq_classes_of(y);
     if (labels) CLQ_TRY(clq_classes_fit_labels(&c, y, n_labels - s->rows, n_labels, err));
+    if (c.rows > 0) CLQ_TRY(clq_metrics_same_shape(y, r, err));
     for (size_t i = 0; i < c.rows; i++) {
         size_t got = clq_argmax((const float *)y->data + i * c.classes, c.classes);
         size_t want = r ? clq_argmax((const float *)r->data + i * c.classes, c.classes) : 0;

@@ -37,7 +37,7 @@ static clq_status check_mask(const clq_tensor *mask, size_t samples, size_t posi
     return CLQ_OK;
 }
 
-static clq_status same_shape(const clq_tensor *y, const clq_tensor *r, struct clq_error *err)
+clq_status clq_metrics_same_shape(const clq_tensor *y, const clq_tensor *r, struct clq_error *err)
 {
     if (!r || (y->dtype == r->dtype && y->rank == r->rank && memcmp(y->shape, r->shape, (size_t)y->rank * sizeof *y->shape) == 0)) return CLQ_OK;
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "the output and the reference's have different shapes or types");
@@ -98,7 +98,7 @@ clq_status clq_embeddings_add(struct clq_embeddings *e, const clq_tensor *y, con
 {
     struct shape s = {0};
     CLQ_TRY(embedding_shape(&s, y, err));
-    CLQ_TRY(same_shape(y, r, err));
+    CLQ_TRY(clq_metrics_same_shape(y, r, err));
     if (y->rank == 3 && !e->first) CLQ_TRY(check_mask(mask, s.samples, s.positions, err));
     if (!e->vector[0][0]) CLQ_TRY(start_embeddings(e, s.width, err));
     if (s.width != e->width) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "embeddings of %zu and of %zu elements in one run", e->width, s.width);
@@ -235,7 +235,7 @@ clq_status clq_sequences_add(struct clq_sequences *q, const clq_tensor *y, const
 {
     struct shape s = {0};
     CLQ_TRY(sequence_shape(&s, y, err));
-    CLQ_TRY(same_shape(y, r, err));
+    CLQ_TRY(clq_metrics_same_shape(y, r, err));
     CLQ_TRY(check_mask(mask, s.samples, s.positions, err));
     CLQ_TRY(check_labels(q, &s, err));
     CLQ_TRY(need_room(q, s.positions > q->label_length ? s.positions : q->label_length, err));

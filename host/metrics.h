@@ -7,13 +7,16 @@
 
 #include "base/error.h"
 
+/* Refuses where type or shape of an output and its reference differ; r NULL: nothing to compare. */
+clq_status clq_metrics_same_shape(const clq_tensor *y, const clq_tensor *r, struct clq_error *err);
+
 /* Adding takes the model's output y, the reference's r or NULL, and the mask input or NULL. */
 struct clq_embeddings {
     bool first;                  /* of the positions; else their mean */
     const double *scores;
     size_t n_scores;
     double *vector[2][2];        /* [model, reference][even, odd sample], of width elements */
-    size_t width, samples, counted;
+    size_t width, samples;
     double sum, least;           /* of the cosines to the reference */
     double *alike[2];            /* [model, reference][n_scores] */
 };

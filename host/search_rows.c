@@ -2,6 +2,7 @@
  * Padding: which rows of the activations cannot reach the output, so that they do not count where inputs are summed up. An input
  * of zeros and ones is a mask where changing the other inputs at its zeros leaves the float outputs as they are: that is
  * tried, not guessed from names. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,17 +57,24 @@ static bool disturb(clq_tensor *to, const clq_tensor *from, const clq_tensor *ma
     return changed;
 }
 
-/* Energies of the float outputs, and of how they differ from those kept before. */
-static double compare(double *signal, const clq_tensor *a, float *const *kept, int n_outputs)
+struct kept {
+    float *values; /* NULL: no float output */
+    size_t n;
+};
+
+/* Energies of the float outputs, and of how they differ from those kept before; infinite where one has another number of values:
+ * shapes may depend on the inputs. */
+static double compare(double *signal, const clq_tensor *a, const struct kept *kept, int n_outputs)
 {
     double noise = 0;
     for (int k = 0; k < n_outputs; k++) {
         size_t n = 0;
         if (a[k].dtype != CLQ_DTYPE_F32 || clq_tensor_elements(&n, &a[k]) != CLQ_OK) continue;
+        if (n != kept[k].n) return INFINITY;
         for (size_t i = 0; i < n; i++) {
-            double d = (double)((const float *)a[k].data)[i] - (double)kept[k][i];
+            double d = (double)((const float *)a[k].data)[i] - (double)kept[k].values[i];
             noise += d * d;
-            *signal += (double)kept[k][i] * (double)kept[k][i];
+            *signal += (double)kept[k].values[i] * (double)kept[k].values[i];
         }
     }
     return noise;
@@ -78,7 +86,7 @@ static clq_status hides(bool *out, struct clq_search *s, const clq_tensor *in, i
 {
     const struct clq_graph *g = &s->model.graph;
     size_t rows = mask_rows(&in[mask]), bytes, n;
-    float **kept = clq_arena_array(arena, (size_t)g->n_outputs + 1, sizeof *kept);
+    struct kept *kept = clq_arena_array(arena, (size_t)g->n_outputs + 1, sizeof *kept);
     bool changed = false;
     *out = false;
     if (!kept) return no_memory(err);
@@ -93,10 +101,10 @@ static clq_status hides(bool *out, struct clq_search *s, const clq_tensor *in, i
     memset(result, 0, (size_t)g->n_outputs * sizeof *result);
     CLQ_TRY(clq_runner_run(&s->reference, in, result, NULL, NULL, err));
     for (int k = 0; k < g->n_outputs; k++) {
-        if (result[k].dtype != CLQ_DTYPE_F32 || clq_tensor_bytes(&bytes, &result[k]) != CLQ_OK) continue;
-        kept[k] = clq_arena_alloc(arena, bytes + 1);
-        if (!kept[k]) return no_memory(err);
-        memcpy(kept[k], result[k].data, bytes);
+        if (result[k].dtype != CLQ_DTYPE_F32 || clq_tensor_bytes(&bytes, &result[k]) != CLQ_OK || bytes == 0) continue;
+        kept[k] = (struct kept){clq_arena_alloc(arena, bytes), bytes / sizeof(float)};
+        if (!kept[k].values) return no_memory(err);
+        memcpy(kept[k].values, result[k].data, bytes);
     }
     memset(result, 0, (size_t)g->n_outputs * sizeof *result);
     CLQ_TRY(clq_runner_run(&s->reference, other, result, NULL, NULL, err));

@@ -151,7 +151,7 @@ class Usage(Case):
         self.fails(2, r"--data is missing: .*\.npz.*\.npy.*folder.*synthetic:", "quantize", MODEL, "-o", self.path("o.onnx"))
         self.fails(2, r"-o is missing", "quantize", MODEL, "--data", CALIB)
         self.fails(2, r"--max-drop needs --labels", "quantize", MODEL, "--data", CALIB, "-o", self.path("o"), "--max-drop", "1")
-        self.fails(2, r"give --labels LABELS.npy, --reference MODEL, or both", "eval", MODEL, "--data", TEST)
+        self.fails(2, r"give --labels LABELS.npy, --reference MODEL, --scores SCORES.npy, or several of them", "eval", MODEL, "--data", TEST)
         self.fails(2, r"--test-data is missing", "check", MODEL)
         self.fails(2, r"input 'x' is missing: give --input x=FILE", "run", MODEL)
 

@@ -38,6 +38,17 @@ def edits(a, b):
     return of(len(a), len(b))
 
 
+class Shapes(Case):
+    def test_other_shapes(self):
+        """A reference with fewer classes, or other types, has no rows to compare with."""
+        write_npz(self.path("d.npz"), {"x": ("f4", (6, 4), pseudo(24, 3))})
+        ins = [value("x", F32, ["n", 4])]
+        for n in (3, 2):
+            write(self.path("%d.onnx" % n), model([node("MatMul", ["x", "c"], ["y"])], ins, [value("y", F32, ["n", n])], [tensor("c", F32, [4, n], pseudo(4 * n, n))]))
+        for a, b in ((3, 2), (2, 3)):
+            self.fails(2, "different shapes or types", "eval", self.path("%d.onnx" % a), "--data", self.path("d.npz"), "--reference", self.path("%d.onnx" % b))
+
+
 class Embeddings(Case):
     N, P, W = 12, 4, 5
 

@@ -173,6 +173,6 @@ int cli_eval(struct cli *cli, int argc, char **argv)
     if (code == CLI_GO_ON) code = check_metric(cli, &a);
     if (code != CLI_GO_ON) return code;
     if (!a.data) return cli_usage(cli, "--data is missing: .npz (arrays by input name, first axis: samples), .npy or a folder of either");
-    if (!a.labels && !a.reference && !a.scores) return cli_usage(cli, "nothing to compare with: give --labels LABELS.npy, --reference MODEL, or both");
+    if (!a.labels && !a.reference && !a.scores) return cli_usage(cli, "nothing to compare with: give --labels LABELS.npy, --reference MODEL, --scores SCORES.npy, or several of them");
     return evaluate(cli, &a, path);
 }
