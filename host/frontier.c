@@ -19,13 +19,6 @@ static clq_status no_memory(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
 }
 
-static bool any(const struct clq_result *r, const uint8_t *on)
-{
-    for (int i = 0; i < r->search.units.n_units; i++)
-        if (on[i]) return true;
-    return false;
-}
-
 /* Size and time of a plan. */
 static clq_status measure(struct clq_result *r, struct clq_point *p, const struct clq_choose_request *q, struct clq_error *err)
 {
@@ -38,7 +31,7 @@ static clq_status measure(struct clq_result *r, struct clq_point *p, const struc
     p->public.bytes = r->summary.reference_bytes;
     p->public.speedup = p->public.speedup_lo = p->public.speedup_hi = 1;
     p->public.median_ms = q->reference_us * 1e-3;
-    if (!any(r, p->mode)) return CLQ_OK;
+    if (!clq_any_layer(p->mode, r->search.units.n_units)) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_search_model(&m, s, p->mode, err));
     clq_status st = clq_onnx_encode(&bytes, &p->public.bytes, &m, err);
@@ -98,7 +91,7 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
     CLQ_TRY(q.policy ? clq_search_choose(&choice, s, &q, err) : clq_search_best(&choice, s, &q, err));
     p->mode = choice.mode;
     p->on_device = choice.on_device;
-    if (!policy->looks_at_bounds && strcmp(policy->name, "uniform-f32") != 0 && !any(r, p->mode)) return CLQ_OK; /* no layer has such a candidate */
+    if (!policy->looks_at_bounds && strcmp(policy->name, "uniform-f32") != 0 && !clq_any_layer(p->mode, r->search.units.n_units)) return CLQ_OK; /* no layer has such a candidate */
     const char *id = !isnan(db)                 ? clq_arena_printf(&s->arena, "%s@%g", policy->name, db)
                      : policy->looks_at_bounds ? clq_arena_printf(&s->arena, "%s@int8-time", policy->name)
                                                : policy->name;
@@ -167,7 +160,7 @@ clq_status clq_result_write_point(clq_result *r, size_t index, const char *model
     struct clq_model m;
     CLQ_TRY(clq_result_output(&o, r, force, err));
     struct clq_onnx_write_options w = {.force = force, .inputs = o.inputs, .n_inputs = o.n_inputs};
-    if (!any(r, r->points[index].mode))
+    if (!clq_any_layer(r->points[index].mode, r->search.units.n_units))
         return r->source->path ? clq_onnx_copy(model_path, r->source, &w, err) : clq_onnx_write_with(model_path, r->source, &w, err);
     CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].mode, err));
     clq_status st = clq_onnx_write_with(model_path, &m, &w, err);

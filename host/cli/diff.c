@@ -23,10 +23,46 @@ static const struct cli_spec spec = {
     .example = "  clquant diff yesterday.onnx.plan.json today.onnx.plan.json\n",
 };
 
+struct named {
+    const char *name;
+    size_t layer, choice;
+};
+
 struct side {
     clq_plan *plan;
     clq_plan_info info;
+    struct named *by_name; /* [info.layers], of equal names the first layer first */
 };
+
+static int by_name(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x->layer > y->layer) - (x->layer < y->layer);
+}
+
+static void sort_layers(struct side *s)
+{
+    s->by_name = cli_alloc((s->info.layers + 1) * sizeof *s->by_name);
+    for (size_t i = 0; i < s->info.layers; i++) {
+        clq_plan_layer_info l = {.name = ""};
+        (void)clq_plan_layer_get(&l, s->plan, i);
+        s->by_name[i] = (struct named){l.name, i, l.choice};
+    }
+    qsort(s->by_name, s->info.layers, sizeof *s->by_name, by_name);
+}
+
+/* The first layer of this name, or NULL. */
+static const struct named *find_layer(const struct side *s, const char *name)
+{
+    size_t lo = 0, hi = s->info.layers;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (strcmp(s->by_name[mid].name, name) < 0) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo < s->info.layers && strcmp(s->by_name[lo].name, name) == 0 ? &s->by_name[lo] : NULL;
+}
 
 /* A layer that one plan has, and its choice there. */
 struct choice {
@@ -37,12 +73,8 @@ struct choice {
 static struct choice choice_of(const struct side *s, const char *name)
 {
     struct choice out = {.c = {.precision = "", .device = "", .error = NAN, .sqnr_db = NAN, .time_us = NAN}};
-    for (size_t i = 0; i < s->info.layers; i++) {
-        clq_plan_layer_info l;
-        if (clq_plan_layer_get(&l, s->plan, i) != CLQ_OK || strcmp(l.name, name) != 0) continue;
-        out.known = clq_plan_candidate_get(&out.c, s->plan, i, l.choice) == CLQ_OK;
-        break;
-    }
+    const struct named *l = find_layer(s, name);
+    out.known = l && clq_plan_candidate_get(&out.c, s->plan, l->layer, l->choice) == CLQ_OK;
     return out;
 }
 
@@ -88,9 +120,12 @@ static void add_row(void *state, const char *name, const struct choice *x, const
 static void print_side(const char *letter, const clq_plan_info *p)
 {
     char *db = cli_decibel(p->identical ? (double)INFINITY : p->sqnr_db), *reason = cli_printable(p->reason, 0);
+    char *isa = cli_printable(p->isa, 0), *runtime = cli_printable(p->runtime, 0);
     printf("%s: %s", letter, db);
     if (!isnan(p->speedup)) printf(", %.2f x float (95 %%: %.2f to %.2f)", p->speedup, p->speedup_lo, p->speedup_hi);
-    printf(", %d thread%s on %s, %s: %s\n", p->threads, p->threads == 1 ? "" : "s", p->isa, p->runtime, reason);
+    printf(", %d thread%s on %s, %s: %s\n", p->threads, p->threads == 1 ? "" : "s", isa, runtime, reason);
+    free(isa);
+    free(runtime);
     free(db);
     free(reason);
 }
@@ -169,8 +204,12 @@ int cli_diff(struct cli *cli, int argc, char **argv)
         clq_status st = clq_plan_load(&side[k].plan, cli->ctx, words[k]);
         if (st == CLQ_OK) st = clq_plan_describe(&side[k].info, side[k].plan);
         if (st != CLQ_OK) code = cli_fail(cli, st);
+        else sort_layers(&side[k]);
     }
     if (code == CLI_GO_ON) code = (cli->json ? print_json : print_text)(&side[0], &side[1]) ? CLI_FAILED : CLI_DONE;
-    for (int k = 0; k < 2; k++) clq_plan_free(side[k].plan);
+    for (int k = 0; k < 2; k++) {
+        free(side[k].by_name);
+        clq_plan_free(side[k].plan);
+    }
     return code;
 }

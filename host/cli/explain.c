@@ -53,7 +53,11 @@ static void print_head(const clq_plan_info *p)
     char *model = cli_printable(p->model, 0), *reason = cli_printable(p->reason, 0), *db = cli_decibel(p->identical ? (double)INFINITY : p->sqnr_db);
     printf("model %s, %zu layers, target %s, calibrator %s\n", model, p->layers, p->target, p->calibrator);
     bool own = strcmp(p->runtime, "clquant") == 0;
-    printf("measured on %s, %s, %d thread%s, by clquant %s\n", p->device, own ? p->isa : p->runtime, p->threads, p->threads == 1 ? "" : "s", p->clquant);
+    char *device = cli_printable(p->device, 0), *kernels = cli_printable(own ? p->isa : p->runtime, 0), *by = cli_printable(p->clquant, 0);
+    printf("measured on %s, %s, %d thread%s, by clquant %s\n", device, kernels, p->threads, p->threads == 1 ? "" : "s", by);
+    free(device);
+    free(kernels);
+    free(by);
     if (isnan(p->budget_value)) printf("budget: %s\n", p->budget);
     else printf("budget: %s %g, %s\n", p->budget, p->budget_value, p->budget_met ? "met" : "missed");
     printf("output SQNR %s", db);

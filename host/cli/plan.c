@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <clquant/frontier.h>
 
@@ -120,6 +121,11 @@ static int check_arguments(struct cli *cli, struct job *q)
     for (size_t i = 0; i < sizeof outputs / sizeof *outputs && code == CLI_GO_ON; i++)
         if (outputs[i]) code = cli_check_output(cli, outputs[i], inputs, 3);
     if (code == CLI_GO_ON && q->plan_path) code = cli_check_output(cli, q->plan_path, inputs, 3);
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs && code == CLI_GO_ON; i++) {
+        bool taken = outputs[i] && q->plan_path && cli_same_output(outputs[i], q->plan_path);
+        for (size_t k = 0; k < i && outputs[i]; k++) taken = taken || (outputs[k] && cli_same_output(outputs[i], outputs[k]));
+        if (taken) code = cli_usage(cli, "'%s' is another output", outputs[i]);
+    }
     if (code == CLI_GO_ON && a->save_all && !cli_make_folder(a->save_all)) code = cli_system(cli, "'%s': the folder cannot be made", a->save_all);
     return code;
 }
@@ -127,7 +133,7 @@ static int check_arguments(struct cli *cli, struct job *q)
 /* ---- Output ---- */
 static void print_table(const struct job *q)
 {
-    static const char *const titles[] = {"", "point", "layers in int8", "SQNR", "predicted", "time", "predicted", "speed-up", "size"};
+    static const char *const titles[] = {"", "point", "in fewer bits", "SQNR", "predicted", "time", "predicted", "speed-up", "size"};
     struct cli_table t;
     cli_table_start(&t, 9, "llrrrrrrr", titles);
     for (size_t i = 0; i < clq_result_point_count(q->result); i++) {
@@ -192,17 +198,20 @@ static void print_csv(FILE *f, const clq_result *r)
     }
 }
 
+/* Whole or not at all. */
 static int write_text(struct cli *cli, const char *path, const clq_result *r, void (*print)(FILE *, const clq_result *))
 {
-    FILE *f = fopen(path, "w");
-    if (!f) return cli_system(cli, "'%s' cannot be written", path);
-    print(f, r);
-    bool failed = ferror(f) != 0;
-    if ((fclose(f) != 0) || failed) {
-        remove(path);
-        return cli_system(cli, "'%s' could not be written", path);
+    char *temporary = cli_print("%s.%ld.tmp", path, (long)getpid());
+    FILE *f = fopen(temporary, "wx");
+    bool done = f != NULL;
+    if (f) {
+        print(f, r);
+        done = fflush(f) == 0 && !ferror(f) && fsync(fileno(f)) == 0;
+        done = fclose(f) == 0 && done && rename(temporary, path) == 0;
+        if (!done) remove(temporary);
     }
-    return CLI_GO_ON;
+    free(temporary);
+    return done ? CLI_GO_ON : cli_system(cli, "'%s' cannot be written", path);
 }
 
 static int write_outputs(struct cli *cli, struct job *q)

@@ -115,6 +115,16 @@ static struct shared compare(const clq_profile_file *a, size_t ea, const clq_pro
     return s;
 }
 
+enum { MOST_PAIRS = 10000 }; /* of environments: a table that people read */
+
+static size_t environments(const clq_profile_file *file)
+{
+    clq_profile_environment_info e;
+    size_t n = 0;
+    while (n <= MOST_PAIRS && clq_profile_environment_get(&e, file, n) == CLQ_OK) n++;
+    return n;
+}
+
 static void diff(const struct cli *cli, const clq_profile_file *a, const clq_profile_file *b)
 {
     static const char *const titles[] = {"first", "second", "same work", "only first", "only second", "second / first"};
@@ -204,8 +214,12 @@ int cli_profile(struct cli *cli, int argc, char **argv)
     }
     if (code == CLI_GO_ON) {
         code = CLI_DONE;
+        bool differs = strcmp(words[0], "diff") == 0;
+        size_t first = differs ? environments(files[0]) : 0, second = differs ? environments(files[1]) : 0;
         if (strcmp(words[0], "show") == 0) show(cli, files[0]);
-        else if (strcmp(words[0], "diff") == 0) diff(cli, files[0], files[1]);
+        else if (differs && first * second > MOST_PAIRS)
+            code = cli_usage(cli, "diff: %zu and %zu devices in the files, expected at most %d pairs", first, second, MOST_PAIRS);
+        else if (differs) diff(cli, files[0], files[1]);
         else code = merge(cli, &a, files, n);
     }
     for (int i = 0; i < n; i++) clq_profile_close(files[i]);

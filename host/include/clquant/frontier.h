@@ -30,7 +30,7 @@ typedef struct clq_plan_point {
     double median_ms, predicted_ms;
     double speedup, speedup_lo, speedup_hi; /* over float32, measured in this process: a look, not the proof */
     size_t bytes;            /* of the file */
-    int int8_layers;
+    int int8_layers;         /* in any mode but f32 */
     bool on_frontier;        /* no other point is as good in SQNR, speed-up and size and better in one */
     int same_as;             /* index of the first point with the same plan: its own, where it is the first */
 } clq_plan_point;
