@@ -100,7 +100,11 @@ static bool build_cached(struct clq_cl_program *p, struct clq_cl *cl, struct clq
     bool ok = code == CL_SUCCESS && valid == CL_SUCCESS && build(&p->program, cl, options, NULL) == CLQ_OK;
     if (ok) p->binary = binary_key(key, data, bytes);
     free(data);
-    if (!ok) clq_cl_cache_drop(cl->cache_dir, key);
+    if (!ok) {
+        if (p->program) clReleaseProgram(p->program);
+        p->program = NULL;
+        clq_cl_cache_drop(cl->cache_dir, key);
+    }
     return ok;
 }
 

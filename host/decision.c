@@ -119,7 +119,7 @@ static clq_status judge(struct clq_result *r, const clq_quantize_options *o, str
         snprintf(m->reason, sizeof m->reason, "the plan is not faster than float beyond noise (%.2f x, 95 %% from %.2f to %.2f): the float model is kept",
                  d->speed.speedup, d->speed.speedup_lo, d->speed.speedup_hi);
     else if (r->search.profile->other)
-        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in int8: %.2f x float, output SQNR %.2f dB", m->int8_layers, m->layers, d->speed.speedup,
+        snprintf(m->reason, sizeof m->reason, "%d of %d layers run in fewer bits: %.2f x float, output SQNR %.2f dB", m->int8_layers, m->layers, d->speed.speedup,
                  d->final.sqnr_db);
     else
         snprintf(m->reason, sizeof m->reason, "%d of %d layers run in fewer bits: %.2f x float (95 %% from %.2f to %.2f), output SQNR %.2f dB", m->int8_layers, m->layers,

@@ -19,7 +19,6 @@ struct clq_decision {
     double score, score_reference; /* of the user's command, NAN without one */
 };
 
-bool clq_any_layer(const uint8_t *mode, int n);
 double clq_eval_timeout(const clq_quantize_options *options);
 
 /* The plan, into decision->mode; calibrator CLQ_CAL_COUNT: auto. */

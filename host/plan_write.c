@@ -140,16 +140,15 @@ static clq_status fill_candidates(struct clq_plan_data *p, struct clq_plan_layer
 }
 
 /* Weights that the model alone does not give. Of very large models they are left out: a plan is a text that people open. */
-static clq_status fill_weights(struct clq_plan_data *p, struct clq_plan_layer *l, const struct clq_search *s, int i, struct clq_error *err)
+static clq_status fill_weights(struct clq_plan_data *p, struct clq_plan_layer *l, double *total, const struct clq_search *s, int i, struct clq_error *err)
 {
     const int m = s->records[i].mode;
     const struct clq_group_weights *g = m > 1 && s->groups[m] ? &s->groups[m][i] : NULL;
-    double total = 0;
-    if (!g || !clq_search_found_by_data(s, g)) return CLQ_OK;
-    for (size_t k = 0; k < p->n_layers; k++) total += p->layers[k].weights ? (double)strlen(p->layers[k].weights) : 0;
-    if (total + (double)(g->n * g->k) > MOST_WEIGHTS_TEXT) return CLQ_OK;
+    if (!g || !clq_search_found_by_data(s, g) || *total + (double)(g->n * g->k) > MOST_WEIGHTS_TEXT) return CLQ_OK;
     l->weights = clq_plan_weights_text(&p->arena, g);
-    return l->weights ? CLQ_OK : no_memory(err);
+    if (!l->weights) return no_memory(err);
+    *total += (double)strlen(l->weights);
+    return CLQ_OK;
 }
 
 static clq_status add_array(struct clq_plan_data *p, struct clq_plan_layer *l, const char *name, float **values, size_t n, struct clq_error *err)
@@ -177,7 +176,7 @@ static clq_status fill_arrays(struct clq_plan_data *p, struct clq_plan_layer *l,
     return CLQ_OK;
 }
 
-static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int i, struct clq_error *err)
+static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, double *weights_text, int i, struct clq_error *err)
 {
     struct clq_plan_data *p = &r->plan;
     const struct clq_search *s = &r->search;
@@ -191,7 +190,7 @@ static clq_status fill_layer(struct clq_result *r, struct clq_plan_layer *l, int
     l->outputs[0] = clq_plan_name(&p->arena, s->units.tensors[u->out].name);
     if (!l->outputs[0]) return no_memory(err);
     CLQ_TRY(fill_candidates(p, l, s, i, err));
-    CLQ_TRY(fill_weights(p, l, s, i, err));
+    CLQ_TRY(fill_weights(p, l, weights_text, s, i, err));
     return fill_arrays(p, l, s, i, err);
 }
 
@@ -347,7 +346,8 @@ clq_status clq_result_fill_plan(struct clq_result *r, clq_data *data, const clq_
         CLQ_TRY(fill_data(r, data, o->validation, err));
         CLQ_TRY(fill_options(r, o, err));
     }
-    for (int i = 0; i < r->search.units.n_units; i++) CLQ_TRY(fill_layer(r, &p->layers[p->n_layers++], i, err));
+    double weights_text = 0;
+    for (int i = 0; i < r->search.units.n_units; i++) CLQ_TRY(fill_layer(r, &p->layers[p->n_layers++], &weights_text, i, err));
     CLQ_TRY(fill_tensors(r, err));
     fill_results(r);
     return CLQ_OK;

@@ -208,6 +208,15 @@ static const char *tidy(struct clq_arena *arena, const char *text, size_t most)
     return out;
 }
 
+/* The units' value numbers are those of the first program; constants that were added since shift them. */
+static const clq_tensor *tensor_in(const struct clq_program *p, const struct clq_unit_tensor *t)
+{
+    int at = t->value;
+    for (int v = 0; !(at < p->n_values && p->values[at].name && strcmp(p->values[at].name, t->name) == 0) && v < p->n_values; v++)
+        if (p->values[v].name && strcmp(p->values[v].name, t->name) == 0) at = v;
+    return &p->values[at].t;
+}
+
 /* The operator with its attributes, the shapes of what it reads and writes, and the activation that is part of it. */
 static const char *unit_signature(struct clq_arena *arena, const struct clq_search *s, const struct clq_program *p, int i)
 {
@@ -219,7 +228,7 @@ static const char *unit_signature(struct clq_arena *arena, const struct clq_sear
     for (int k = 0; k < n->n_attrs; k++) add_attribute(&t, &n->attrs[k]);
     add(&t, " f32");
     for (int k = 0; k < u->n_in; k++) {
-        const clq_tensor *x = &p->values[s->units.tensors[u->in[k]].value].t;
+        const clq_tensor *x = tensor_in(p, &s->units.tensors[u->in[k]]);
         add_shape(&t, x->rank, x->shape);
     }
     for (int k = 0; k < n->n_inputs; k++) {
@@ -228,7 +237,7 @@ static const char *unit_signature(struct clq_arena *arena, const struct clq_sear
         add(&t, " const%d", k);
         add_shape(&t, c->rank, c->shape);
     }
-    const clq_tensor *y = &p->values[s->units.tensors[u->out].value].t;
+    const clq_tensor *y = tensor_in(p, &s->units.tensors[u->out]);
     add(&t, " ->");
     add_shape(&t, y->rank, y->shape);
     if (u->act >= 0) add(&t, " %.60s", g->nodes[u->act].op_type);

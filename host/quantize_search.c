@@ -9,13 +9,6 @@
 #include "profile_use.h"
 #include "search_runtime.h"
 
-bool clq_any_layer(const uint8_t *on, int n)
-{
-    for (int i = 0; i < n; i++)
-        if (on[i]) return true;
-    return false;
-}
-
 static clq_status measure_final(struct clq_result *r, const uint8_t *on, const clq_quantize_options *o, struct clq_comparison *c,
                                 struct clq_accept_verdict *speed, size_t pairs, const char *phase, struct clq_model *keep, struct clq_error *err)
 {
@@ -38,6 +31,11 @@ double clq_eval_timeout(const clq_quantize_options *o)
     return o->eval_timeout_s > 0 ? o->eval_timeout_s : 600;
 }
 
+static size_t pairs_of(const clq_quantize_options *o)
+{
+    return o->timing_pairs ? o->timing_pairs : 200;
+}
+
 /* What uniform int8 reaches: the simplest plan, and a second point for the model of the time. */
 static clq_status measure_uniform(struct clq_result *r, const clq_quantize_options *o, struct clq_decision *d, struct clq_error *err)
 {
@@ -47,7 +45,7 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
     if (!clq_any_layer(all, n)) return CLQ_OK;
-    size_t pairs = o->timing_pairs ? o->timing_pairs : 200;
+    size_t pairs = pairs_of(o);
     CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
     if (s->profile->other) return CLQ_OK; /* the solved plan is the fastest by the only times there are */
     d->all = all;
@@ -75,16 +73,13 @@ static clq_status take_point(struct clq_result *r, const clq_quantize_options *o
 /* With every capable layer on codes. */
 static clq_status noise_on_codes(double *noise, struct clq_search *s, struct clq_error *err)
 {
-    struct clq_model m;
     struct clq_comparison c;
     uint8_t *on = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *on);
     if (!on) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     for (int i = 0; i < s->units.n_units; i++) on[i] = s->records[i].capable;
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
-    clq_model_release(&m);
-    if (st == CLQ_OK) *noise = c.noise;
-    return st;
+    CLQ_TRY(clq_search_compare_plan(&c, s, &s->tuning, on, err));
+    *noise = c.noise;
+    return CLQ_OK;
 }
 
 /* Opening a session of another runtime takes it longer than all samples take us, so calibrators and the errors of layers come
@@ -92,7 +87,7 @@ static clq_status noise_on_codes(double *noise, struct clq_search *s, struct clq
 static clq_status own_errors(bool *own, struct clq_search *s, struct clq_error *err)
 {
     struct clq_runtime *runtime = s->ctx->runtime;
-    double here, there;
+    double here = 0, there = 0;
     *own = false;
     if (!runtime) return CLQ_OK;
     CLQ_TRY(noise_on_codes(&there, s, err));
@@ -176,11 +171,6 @@ static void predict_speed(struct clq_decision *d)
     d->speed = (struct clq_accept_verdict){.speed = speedup > 1 ? CLQ_SPEED_FASTER : CLQ_SPEED_UNDECIDED, .ratio = 1 / speedup, .lo = 1 / speedup,
                                            .hi = 1 / speedup, .speedup = speedup, .speedup_lo = speedup, .speedup_hi = speedup, .reference = reference,
                                            .candidate = us * 1e-6};
-}
-
-static size_t pairs_of(const clq_quantize_options *o)
-{
-    return o->timing_pairs ? o->timing_pairs : 200;
 }
 
 /* A plan is never slower than uniform int8 where that meets the same budget: the simpler one is then taken. */

@@ -154,6 +154,12 @@ struct clq_comparison {
 clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
                               const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err);
 
+/* The same of the plan `mode`, whose model is made for it. */
+clq_status clq_search_compare_plan(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe, const uint8_t *mode, struct clq_error *err);
+
+/* Whether a plan of n units changes any. */
+bool clq_any_layer(const uint8_t *mode, int n);
+
 /* Chooses each tensor's calibrator by the measured error of the model's output. */
 clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err);
 

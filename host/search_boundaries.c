@@ -33,11 +33,11 @@ clq_status clq_search_alternate(uint8_t *on, struct clq_search *s, bool odd, str
 int clq_search_crossing(const struct clq_search *s, const uint8_t *on, int t)
 {
     const struct clq_unit_tensor *x = &s->units.tensors[t];
-    bool codes = x->producer >= 0 && on[x->producer];
+    bool codes = x->producer >= 0 && on[x->producer] == 1; /* other modes read and write float */
     if (codes && x->needs_float) return 1;
     for (int i = 0; i < s->units.n_units; i++)
         for (int k = 0; k < s->units.units[i].n_in; k++)
-            if (s->units.units[i].in[k] == t && on[i] != codes) return codes;
+            if (s->units.units[i].in[k] == t && (on[i] == 1) != codes) return codes;
     return -1;
 }
 
@@ -88,7 +88,8 @@ static void take_in_place(struct clq_search *s, struct clq_mixed *m, size_t pass
     }
 }
 
-double clq_search_boundary_rate(const struct clq_search *s, const uint8_t *on, double total_us)
+/* What is left of a plan's time beside its units and conversions, per element of the tensors that it converts; >= 0. */
+static double boundary_rate(const struct clq_search *s, const uint8_t *on, double total_us)
 {
     double rest = total_us, elements = 0;
     for (int i = 0; i < s->units.n_units; i++) rest -= fmax(on[i] ? s->records[i].int8_us : s->records[i].f32_us, 0);
@@ -105,7 +106,7 @@ void clq_search_boundaries(struct clq_search *s, struct clq_mixed mixed[2], size
 {
     double rate[2];
     for (int k = 0; k < 2; k++) take_in_place(s, &mixed[k], passes);
-    for (int k = 0; k < 2; k++) rate[k] = clq_search_boundary_rate(s, mixed[k].on, clq_median(mixed[k].total, passes) - outside_us);
+    for (int k = 0; k < 2; k++) rate[k] = boundary_rate(s, mixed[k].on, clq_median(mixed[k].total, passes) - outside_us);
     double least = fmin(rate[0], rate[1]);
     clq_context_log(s->ctx, "boundaries: %.2f and %.2f ns an element beyond conversions, in two mixed plans", 1e3 * rate[0], 1e3 * rate[1]);
     for (int t = 0; t < s->units.n_tensors; t++)

@@ -22,8 +22,6 @@ clq_status clq_mixed_start(struct clq_mixed *m, struct clq_search *s, bool odd, 
 void clq_mixed_collect(struct clq_mixed *m, const struct clq_search *s, size_t passes, size_t pass);
 void clq_mixed_end(struct clq_mixed *m); /* zeroed: nothing */
 
-/* What is left of a plan's time beside its units and conversions, per element of the tensors that it converts; >= 0. */
-double clq_search_boundary_rate(const struct clq_search *s, const uint8_t *on, double total_us);
 /* Raises convert_us to what the mixed plans show; outside_us is spent by no unit in any plan. */
 void clq_search_boundaries(struct clq_search *s, struct clq_mixed mixed[2], size_t passes, double outside_us);
 

@@ -24,14 +24,11 @@ static clq_status no_memory(struct clq_error *err)
 /* ---- Calibrators ---- */
 static clq_status noise_of_all(double *out, struct clq_search *s, enum clq_calibrator method, const uint8_t *on, struct clq_error *err)
 {
-    struct clq_model m;
     struct clq_comparison c;
     clq_search_params(s, method);
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
-    clq_model_release(&m);
-    if (st == CLQ_OK) *out = c.noise;
-    return st;
+    CLQ_TRY(clq_search_compare_plan(&c, s, &s->tuning, on, err));
+    *out = c.noise;
+    return CLQ_OK;
 }
 
 struct trial {
@@ -308,7 +305,7 @@ static double bits_per_weight(const struct judge *j, const int *choice)
 static clq_status compare_once(struct clq_comparison *c, const struct judge *j, const struct clq_model *m, struct clq_error *err)
 {
     struct clq_compared *known = j->q->compared;
-    size_t bytes = (size_t)j->s->units.n_units * sizeof(bool);
+    size_t bytes = (size_t)j->s->units.n_units;
     for (int i = 0; known && i < known->n; i++)
         if (memcmp(known->item[i].mode, j->on, bytes) == 0) {
             *c = known->item[i].c;
@@ -356,10 +353,8 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
     struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
     double us = j->q->reference_us > 0 ? j->q->reference_us : NAN, score = j->q->eval_command ? j->q->reference_score : NAN, memory = NAN;
     size_t bytes = (size_t)j->q->reference_bytes;
-    bool changed = false;
     apply(j->w, choice, j->s, j->on, j->dev);
-    for (int i = 0; i < j->s->units.n_units; i++) changed = changed || j->on[i];
-    if (changed) {
+    if (clq_any_layer(j->on, j->s->units.n_units)) {
         struct clq_model m;
         if (!clq_context_progress(j->s->ctx, "solving", (double)j->n / (ROUNDS + 1))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         us = NAN;

@@ -232,7 +232,10 @@ clq_status clq_search_groups_replay(struct clq_search *s, int i, int mode, const
     if (l->weights && *l->weights) {
         CLQ_TRY(clq_groups_start(g, &s->arena, n, k, &s->modes[mode], err));
         g->algorithm = s->algorithm;
-        return clq_plan_weights_read(g, &s->arena, &s->modes[mode], l->weights, l->name, err);
+        CLQ_TRY(clq_plan_weights_read(g, &s->arena, &s->modes[mode], l->weights, l->name, err));
+        if (g->bias && u->bias < 0 && !u->float_out)
+            return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "layer '%s': weights: they have a bias, and the layer has none to add it to", l->name);
+        return CLQ_OK;
     }
     if (!plain || random)
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "layer '%s': the plan holds no weights for it, and those of algorithm '%s'%s need the calibration data", l->name,

@@ -233,6 +233,22 @@ clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const u
     return clq_qdq_rewrite(out, &s->model, &plan, err);
 }
 
+bool clq_any_layer(const uint8_t *on, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (on[i]) return true;
+    return false;
+}
+
+clq_status clq_search_compare_plan(struct clq_comparison *c, struct clq_search *s, const struct clq_probe *probe, const uint8_t *mode, struct clq_error *err)
+{
+    struct clq_model m;
+    CLQ_TRY(clq_search_model(&m, s, mode, err));
+    clq_status st = clq_search_compare(c, s, probe, &m, NULL, err);
+    clq_model_release(&m);
+    return st;
+}
+
 /* The integer step that carries a unit's name, or -1. */
 static int integer_step(const struct clq_program *p, const char *name)
 {
@@ -277,14 +293,10 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
 /* The noise of one unit alone in one mode. */
 static clq_status error_alone(double *noise, struct clq_search *s, uint8_t *on, int i, int mode, struct clq_error *err)
 {
-    struct clq_model m;
     struct clq_comparison c;
     on[i] = (uint8_t)mode;
-    clq_status st = clq_search_model(&m, s, on, err);
+    clq_status st = clq_search_compare_plan(&c, s, &s->tuning, on, err);
     on[i] = 0;
-    CLQ_TRY(st);
-    st = clq_search_compare(&c, s, &s->tuning, &m, NULL, err);
-    clq_model_release(&m);
     if (st == CLQ_OK) *noise = c.noise;
     return st;
 }

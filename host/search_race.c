@@ -17,20 +17,13 @@ static bool same(const struct clq_search *s, const struct clq_choice *a, const s
     return memcmp(a->mode, b->mode, (size_t)s->units.n_units) == 0;
 }
 
-static bool any(const struct clq_search *s, const struct clq_choice *c)
-{
-    for (int i = 0; i < s->units.n_units; i++)
-        if (c->mode[i]) return true;
-    return false;
-}
-
 /* Times plan other beside plan best, or beside the float model. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
                             struct clq_error *err)
 {
     struct clq_model a, b;
     CLQ_TRY(clq_search_model(&a, s, other->mode, err));
-    bool rewritten = best && any(s, best);
+    bool rewritten = best && clq_any_layer(best->mode, s->units.n_units);
     clq_status st = rewritten ? clq_search_model(&b, s, best->mode, err) : CLQ_OK;
     if (st == CLQ_OK) {
         struct clq_proof_request q = {.reference = rewritten ? &b : &s->model, .candidate = &a, .inputs = in, .pairs = PAIRS, .rounds = 1, .phase = "timing plans"};
@@ -70,7 +63,7 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
     struct clq_choice last = *best;
     double scale = 1;
     clq_status st = CLQ_OK;
-    for (int k = 0; k < SOLVES && st == CLQ_OK && best->feasible && any(s, &last); k++) {
+    for (int k = 0; k < SOLVES && st == CLQ_OK && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
         struct clq_choice next;
         st = time_pair(&v, s, &last, NULL, in, err);
         double factor = st == CLQ_OK ? conversion_factor(s, &last, q->reference_us * v.ratio) : 1;
@@ -93,7 +86,7 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
 /* Whether a plan is worth timing beside the best one: it is another one, was not timed yet, and may win. */
 static bool rival(const struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const struct clq_choice *met, int n_met)
 {
-    if (!other->feasible || !any(s, other) || other->predicted_us > HOPELESS * best->predicted_us || same(s, other, best)) return false;
+    if (!other->feasible || !clq_any_layer(other->mode, s->units.n_units) || other->predicted_us > HOPELESS * best->predicted_us || same(s, other, best)) return false;
     for (int i = 0; i < n_met; i++)
         if (same(s, other, &met[i])) return false;
     return true;

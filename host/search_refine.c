@@ -70,22 +70,6 @@ static clq_status time_plan(struct clq_accept_verdict *v, struct refiner *r, con
     return st;
 }
 
-static clq_status compare(struct clq_comparison *c, struct clq_search *s, const uint8_t *on, struct clq_error *err)
-{
-    struct clq_model m;
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
-    clq_model_release(&m);
-    return st;
-}
-
-static bool any(const struct clq_search *s, const uint8_t *on)
-{
-    for (int i = 0; i < s->units.n_units; i++)
-        if (on[i]) return true;
-    return false;
-}
-
 static bool same(const struct clq_search *s, const uint8_t *a, const uint8_t *b)
 {
     return memcmp(a, b, (size_t)s->units.n_units * sizeof *a) == 0;
@@ -129,7 +113,7 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
     double ratio;
     for (int k = 0; k < SOLVES; k++) {
         if (!clq_context_progress(s->ctx, "timing plans", (double)k / (SOLVES + TRIALS))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        if (!any(s, choice.mode) || (k > 0 && same(s, choice.mode, r->seen))) break;
+        if (!clq_any_layer(choice.mode, s->units.n_units) || (k > 0 && same(s, choice.mode, r->seen))) break;
         memcpy(r->seen, choice.mode, (size_t)s->units.n_units * sizeof *r->seen);
         CLQ_TRY(consider(r, choice.mode, &choice.measured, &ratio, err));
         if (k + 1 == SOLVES || !correct_conversions(s, choice.mode, ratio)) break;
@@ -144,8 +128,8 @@ static clq_status try_uniform(struct refiner *r, struct clq_error *err)
     struct clq_comparison c;
     double ratio;
     for (int i = 0; i < s->units.n_units; i++) r->trial[i] = s->records[i].capable;
-    if (!any(s, r->trial) || same(s, r->trial, r->best.on)) return CLQ_OK;
-    CLQ_TRY(compare(&c, s, r->trial, err));
+    if (!clq_any_layer(r->trial, s->units.n_units) || same(s, r->trial, r->best.on)) return CLQ_OK;
+    CLQ_TRY(clq_search_compare_plan(&c, s, &s->validation, r->trial, err));
     return clq_search_within(&c, r->q->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
 }
 
@@ -164,12 +148,12 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
     r->trials++;
-    const uint8_t *base = any(s, r->best.on) ? r->best.on : NULL;
+    const uint8_t *base = clq_any_layer(r->best.on, s->units.n_units) ? r->best.on : NULL;
     CLQ_TRY(time_plan(&t, r, r->trial, base, LOOK, err));
     if (!(t.speedup > LOOK_GAIN)) return CLQ_OK;
     CLQ_TRY(time_plan(&t, r, r->trial, base, PAIRS, err));
     if (!(t.speedup > LEAST_GAIN && t.speedup_lo > 1)) return CLQ_OK;
-    CLQ_TRY(compare(&c, s, r->trial, err));
+    CLQ_TRY(clq_search_compare_plan(&c, s, &s->validation, r->trial, err));
     if (!clq_search_within(&c, r->q->budget)) return CLQ_OK;
     memcpy(r->best.on, r->trial, (size_t)s->units.n_units * sizeof *r->trial);
     r->best.measured = c;

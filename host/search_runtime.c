@@ -288,7 +288,7 @@ double clq_runtime_predict(const struct clq_search *s, const uint8_t *on, double
     double units = 0;
     *conversions = 0;
     for (int i = 0; i < s->units.n_units; i++)
-        if (s->records[i].capable) units += on[i] ? s->records[i].int8_us : s->records[i].f32_us;
+        if (s->records[i].capable) units += on[i] == 1 ? s->records[i].int8_us : s->records[i].f32_us;
     for (int t = 0; t < s->units.n_tensors; t++) {
         int d = clq_search_crossing(s, on, t);
         if (d >= 0) *conversions += s->convert_us[d][t];

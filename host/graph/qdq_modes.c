@@ -391,7 +391,8 @@ static clq_status correct_bias(struct clq_qdq_writer *w, const struct clq_unit *
             if (strcmp(n->inputs[side], out) == 0) input = &n->inputs[1 - side];
     }
     const struct clq_const *c = input ? clq_graph_const(graph, *input) : NULL;
-    if (!c) return clq_fail(w->err, CLQ_ERR_INTERNAL, "layer '%s': no bias takes its correction", u->name);
+    if (!c || (c->bytes != g->n * sizeof(float) && c->bytes != sizeof(float)))
+        return clq_fail(w->err, CLQ_ERR_INTERNAL, "layer '%s': no bias takes its correction", u->name);
     return (*input = with_error(w, u, c, g)) ? CLQ_OK : no_memory(w);
 }
 

@@ -93,7 +93,8 @@ typedef struct clq_layer_result {
     const char *name, *op_type;
     const char *precision;   /* the mode */
     const char *device;      /* "cpu" or "opencl" */
-    double error;            /* output error energy with this layer alone in int8, relative to the reference; < 0: not measured */
+    double error;            /* output error energy with this layer alone in its mode (in int8, where that is f32),
+                              * relative to the reference; < 0: not measured */
     double f32_us, int8_us;  /* in place; int8_us < 0: no integer form */
     double time_us;          /* of the chosen precision */
     const char *reason;      /* one sentence */
@@ -129,7 +130,7 @@ typedef struct clq_summary {
     size_t calibration_samples, validation_samples;
     double seconds;
     size_t peak_rss_bytes;
-    int layers, int8_layers;
+    int layers, int8_layers; /* int8_layers: in any mode but f32 */
 } clq_summary;
 
 CLQ_API const clq_summary *clq_result_summary(const clq_result *result);
