@@ -181,8 +181,9 @@ struct clq_grid {
 /* A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
  * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows.
  * Where weights stay in that cache too, rows are split first: ranges of panels would lay the same rows out again, and
- * two threads would write the same cache lines. */
-static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
+ * two threads would write the same cache lines. multiple: rows of a block come in multiples of it where tiles of so many are
+ * much better than parts of them; above 1 panels are not split to make up for the blocks that this costs. */
+static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4, size_t multiple)
 {
     const size_t count = clq_panels_count(columns), written = columns < 256 ? columns : 256;
     if (m == 0 || count == 0) return (struct clq_grid){0};
@@ -193,9 +194,10 @@ static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4)
     if (grid.blocks < split) grid.blocks = split < splittable ? split : splittable;
     const size_t alone = m / 48 < units ? m / 48 : units;
     if (4 * columns * k4 <= 512 * 1024 && grid.blocks < alone) grid.blocks = alone;
-    grid.rows = (m + grid.blocks - 1) / grid.blocks;
+    grid.rows = ((m + grid.blocks - 1) / grid.blocks + multiple - 1) / multiple * multiple;
     grid.blocks = (m + grid.rows - 1) / grid.rows;
-    const size_t wanted = (units + grid.blocks - 1) / grid.blocks, ranges = wanted < count ? wanted : count;
+    const size_t up = multiple > 1 ? 0 : grid.blocks - 1, wanted = (units + up) / grid.blocks;
+    const size_t ranges = wanted < 1 ? 1 : wanted < count ? wanted : count;
     grid.panels = (count + ranges - 1) / ranges;
     grid.ranges = (count + grid.panels - 1) / grid.panels;
     return grid;
@@ -218,5 +220,26 @@ struct clq_strip {
     enum clq_out out;
     int32_t zero_point_y, lo, hi;
 };
+typedef void clq_strip_fn(const struct clq_strip *strip);
+
+/* Strips that belong together: the same rows with several panels, from the strip's on, and with each of them several lines of
+ * rows, which lie line_a bytes from each other in A and line_y bytes in y. */
+struct clq_strips {
+    struct clq_strip strip; /* of the first line and panel */
+    size_t panels, lines, line_a, line_y;
+};
+typedef void clq_strips_fn(const struct clq_strips *strips);
+
+static inline void clq_strips_each(const struct clq_strips *g, clq_strip_fn *strip)
+{
+    struct clq_strip s = g->strip;
+    for (size_t p = 0; p < g->panels; p++, s.panel++) {
+        for (size_t line = 0; line < g->lines; line++) {
+            s.a = g->strip.a + line * g->line_a;
+            s.y = (uint8_t *)g->strip.y + line * g->line_y;
+            strip(&s);
+        }
+    }
+}
 
 #endif

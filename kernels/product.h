@@ -13,8 +13,6 @@
 
 #include "kernels/panels.h"
 
-typedef void clq_strip_fn(const struct clq_strip *strip);
-
 /* -128 times the sums of rows of k signed bytes, at the distance lda; row_bias has space for whole groups of 4 rows. */
 typedef void clq_row_bias_fn(const int8_t *a, size_t lda, size_t rows, size_t k, int32_t *row_bias);
 
@@ -24,6 +22,8 @@ typedef void clq_widen_rows_fn(const uint8_t *a, size_t lda, size_t rows, size_t
 /* How an ISA runs a product. */
 struct clq_product_way {
     clq_strip_fn *strip;
+    clq_strips_fn *strips;     /* many at once, where that is more than one after the other; NULL: each by strip */
+    size_t multiple;           /* of the rows of a block, see clq_grid_make; 0: any number */
     bool is_signed;
     bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */
     clq_row_bias_fn *row_bias; /* signed rows are read as they are; NULL: they are flipped */
@@ -69,7 +69,7 @@ static inline size_t clq_product_row_bias_bytes(const struct clq_grid *grid, con
 
 static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
-    return clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way));
+    return clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way), way->multiple ? way->multiple : 1);
 }
 
 /* Fewer rows do not repay the copy. */
@@ -153,6 +153,12 @@ static inline void clq_product_copy(const struct clq_gemm_args *g, size_t first,
     }
 }
 
+static inline void clq_strips_run(const struct clq_strips *g, const struct clq_product_way *way)
+{
+    if (way->strips) way->strips(g);
+    else clq_strips_each(g, way->strip);
+}
+
 static inline void clq_product_run(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     static const size_t start[1] = {0};
@@ -197,7 +203,9 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
             if (ready != block) way->widen(s.a, s.lda, s.rows, packed->k4, to + 64 * packed->k4);
         }
         ready = block;
-        for (s.panel = panel; s.panel < panel + grid.panels && s.panel < count; s.panel++) way->strip(&s);
+        s.panel = panel;
+        const struct clq_strips all = {.strip = s, .panels = count - panel < grid.panels ? count - panel : grid.panels, .lines = 1};
+        clq_strips_run(&all, way);
     }
 }
 

@@ -244,20 +244,21 @@ static inline void clq_window_fill(const struct clq_conv_args *c, const struct c
 }
 
 /* The products of one band with one range of panels. first: the band's first input row as laid out. */
-static inline void clq_window_products(const struct clq_conv_args *c, const struct clq_band *b, struct clq_strip s,
-                                       const uint8_t *first, size_t rows, size_t range, clq_strip_fn *strip)
+static inline void clq_window_products(const struct clq_conv_args *c, const struct clq_band *b, const struct clq_strip *like,
+                                       const uint8_t *first, size_t rows, size_t range, const struct clq_product_way *way)
 {
-    const size_t count = clq_panels_count(s.packed->columns), bytes = c->out == CLQ_OUT_U8 ? 1 : 4;
-    const size_t strips = b->mode == CLQ_WINDOW_EXPANDED ? 1 : rows;
-    uint8_t *y = s.y;
-    s.rows = b->mode == CLQ_WINDOW_EXPANDED ? rows * c->ow : c->ow;
-    for (s.panel = range * b->panels; s.panel < (range + 1) * b->panels && s.panel < count; s.panel++) {
-        for (size_t r = 0; r < strips; r++) {
-            s.a = first + r * c->stride_h * b->row_bytes;
-            s.y = y + r * c->ow * c->co * bytes;
-            strip(&s);
-        }
-    }
+    const size_t count = clq_panels_count(like->packed->columns), bytes = c->out == CLQ_OUT_U8 ? 1 : 4, begin = range * b->panels;
+    const bool expanded = b->mode == CLQ_WINDOW_EXPANDED;
+    if (begin >= count) return;
+    struct clq_strips all = {.strip = *like,
+                             .panels = count - begin < b->panels ? count - begin : b->panels,
+                             .lines = expanded ? 1 : rows,
+                             .line_a = c->stride_h * b->row_bytes,
+                             .line_y = c->ow * c->co * bytes};
+    all.strip.panel = begin;
+    all.strip.a = first;
+    all.strip.rows = expanded ? rows * c->ow : c->ow;
+    clq_strips_run(&all, way);
 }
 
 static inline void clq_window_run(const struct clq_conv_args *c, const struct clq_product_way *way)
@@ -292,7 +293,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
             .lo = c->lo,
             .hi = c->hi,
         };
-        clq_window_products(c, &b, s, first, rows, range, way->strip);
+        clq_window_products(c, &b, &s, first, rows, range, way);
     }
 }
 

@@ -44,12 +44,13 @@ static void test_variants(void **state)
         struct clq_kernels k;
         table(&k, levels[i]);
         for (size_t j = 0; j < sizeof ops / sizeof *ops; j++) assert_string_equal(clq_variant(&k, ops[j]), levels[i]);
-        /* AVX-VNNI has the panels of AVX2, and AMX those of AVX512-VNNI. */
-        const char *plan = strcmp(levels[i], "avx_vnni") == 0 ? "avx2" : strcmp(levels[i], "amx") == 0 ? "avx512_vnni" : levels[i];
+        /* AVX-VNNI has the panels and blocks of AVX2, and AMX the panels of AVX512-VNNI. */
+        const char *plan = strcmp(levels[i], "avx_vnni") == 0 ? "avx2" : levels[i];
+        const char *pack = strcmp(levels[i], "amx") == 0 ? "avx512_vnni" : plan;
         assert_string_equal(k.variant.gemm_u8s8_plan, plan);
-        assert_string_equal(k.variant.gemm_s8s8_pack, plan);
+        assert_string_equal(k.variant.gemm_s8s8_pack, pack);
         assert_string_equal(k.variant.conv_u8s8_plan, plan);
-        assert_string_equal(k.variant.conv_u8s8_pack, plan);
+        assert_string_equal(k.variant.conv_u8s8_pack, pack);
     }
 }
 
@@ -194,16 +195,17 @@ static void test_grid(void **state)
     static const size_t sizes[][3] = {{1, 4096, 4096},    {16, 4096, 4096}, {49, 1280, 320}, {196, 80, 480},
                                       {196, 480, 80},     {784, 40, 144},   {3136, 64, 576}, {12544, 96, 16},
                                       {2048, 2048, 2048}, {5, 7, 9}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        const size_t m = sizes[i][0], n = sizes[i][1], k = sizes[i][2], columns = clq_panels_columns(n);
-        const struct clq_grid g = clq_grid_make(m, columns, (k + 3) / 4);
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+        const size_t m = sizes[i / 2][0], n = sizes[i / 2][1], k = sizes[i / 2][2], columns = clq_panels_columns(n), multiple = i % 2 ? 32 : 1;
+        const struct clq_grid g = clq_grid_make(m, columns, (k + 3) / 4, multiple);
+        assert_int_equal(g.rows % multiple, 0);
         assert_true((g.blocks - 1) * g.rows < m && g.blocks * g.rows >= m);
         assert_true((g.ranges - 1) * g.panels < clq_panels_count(columns));
         assert_true(g.ranges * g.panels >= clq_panels_count(columns));
         if (m * n * k >= 4 << 20) assert_in_range(g.blocks * g.ranges, 8, 64);
     }
-    assert_int_equal(clq_grid_make(0, 64, 4).blocks, 0);
-    assert_int_equal(clq_grid_make(4, 0, 4).blocks, 0);
+    assert_int_equal(clq_grid_make(0, 64, 4, 1).blocks, 0);
+    assert_int_equal(clq_grid_make(4, 0, 4, 1).blocks, 0);
 }
 
 /* ---- threads ---- */

@@ -36,13 +36,15 @@ struct block {
  * finished in every step of the next block. */
 struct unfinished {
     const int32_t *sums, *row_bias; /* row_bias: NULL with rows of uint8 */
+    const struct clq_tile *tile;
     uint8_t *y;
     size_t rows, per_step;
 };
 
 /* One to four rows, as many as one vector of codes holds. */
-CLQ_INLINE void finish_some(const struct clq_tile *t, struct unfinished *u, const int mr, const int nv)
+CLQ_INLINE void finish_some(struct unfinished *u, const int mr, const int nv)
 {
+    const struct clq_tile *t = u->tile;
     __m512i c[4];
     CLQ_UNROLL for (int i = 0; i < mr; i++)
     {
@@ -67,21 +69,21 @@ CLQ_INLINE void finish_some(const struct clq_tile *t, struct unfinished *u, cons
     u->rows -= (size_t)mr;
 }
 
-CLQ_INLINE void finish_step(const struct clq_tile *t, struct unfinished *u, const int nv)
+CLQ_INLINE void finish_step(struct unfinished *u, const int nv)
 {
     const int mr = nv < 3 ? 4 / nv : 1;
-    for (size_t i = u->per_step; i > 0 && u->rows >= (size_t)mr; i--) finish_some(t, u, mr, nv);
+    for (size_t i = u->per_step; i > 0 && u->rows >= (size_t)mr; i--) finish_some(u, mr, nv);
 }
 
-CLQ_INLINE void finish_all(const struct clq_tile *t, struct unfinished *u, const int nv)
+CLQ_INLINE void finish_all(struct unfinished *u, const int nv)
 {
     const int mr = nv < 3 ? 4 / nv : 1;
-    while (u->rows >= (size_t)mr) finish_some(t, u, mr, nv);
-    while (u->rows > 0) finish_some(t, u, 1, nv);
+    while (u->rows >= (size_t)mr) finish_some(u, mr, nv);
+    while (u->rows > 0) finish_some(u, 1, nv);
 }
 
 /* Sums of one block of one or two tiles in each direction. */
-CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
+CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, struct unfinished *u, int32_t *sums,
                           const bool two_rows, const bool two_columns, const int nv, const bool signed_rows)
 {
     const int8_t *b = k->b;
@@ -103,7 +105,7 @@ CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, cons
                 if (two_columns) DOT(3, 5, 7);
             }
             b += k->depth * k->width;
-            finish_step(t, u, nv);
+            finish_step(u, nv);
         }
     }
     STORE(0, sums);
@@ -113,41 +115,59 @@ CLQ_INLINE void sum_block(const struct clq_strip *s, const struct block *k, cons
 }
 
 /* All columns of up to 32 rows, and the rest of the rows before. */
-CLQ_INLINE void sum_rows(const struct clq_strip *s, struct block k, const struct clq_tile *t, struct unfinished *u, int32_t *sums,
+CLQ_INLINE void sum_rows(const struct clq_strip *s, struct block k, struct unfinished *u, int32_t *sums,
                          const bool two_rows, const int nv, const bool signed_rows)
 {
-    sum_block(s, &k, t, u, sums, two_rows, nv > 1, nv, signed_rows);
+    sum_block(s, &k, u, sums, two_rows, nv > 1, nv, signed_rows);
     k.b += 128;
-    if (nv > 2) sum_block(s, &k, t, u, sums + 2 * TILE, two_rows, nv > 3, nv, signed_rows);
-    finish_all(t, u, nv);
+    if (nv > 2) sum_block(s, &k, u, sums + 2 * TILE, two_rows, nv > 3, nv, signed_rows);
+    finish_all(u, nv);
 }
 
-/* A last tile begins as early as it must to be full: some rows are computed twice. */
-CLQ_INLINE void run_strip(const struct clq_strip *s, size_t depth, size_t tile, const int nv, const bool signed_rows)
+/* All rows of a strip. A last tile begins as early as it must to be full: some rows are computed twice. */
+CLQ_INLINE void run_strip(const struct clq_strip *s, const struct clq_tile *t, struct unfinished *u, int32_t sums[2][MOST_ROWS * MOST_COLUMNS],
+                          size_t depth, size_t tile, const int nv, const bool signed_rows)
 {
-    _Alignas(64) int32_t sums[2][MOST_ROWS * MOST_COLUMNS];
-    const struct clq_tile t = clq_tile_make(s, (size_t)nv, false); /* the second half of a doubled vector is not stored */
-    const size_t steps = s->segments * (s->steps / depth) * (nv > 2 ? 2 : 1), vectors = (size_t)(nv < 3 ? MOST_ROWS * nv / 4 : MOST_ROWS);
-    struct unfinished u = {.per_step = (vectors + steps - 1) / steps};
     uint8_t *y = clq_tile_output(s);
-    for (size_t row = 0, turn = 0; row < s->rows; row += MOST_ROWS, turn ^= 1) {
+    for (size_t row = 0; row < s->rows; row += MOST_ROWS) {
         const size_t left = s->rows - row, rows = left < MOST_ROWS ? left : MOST_ROWS;
         const size_t upper = rows <= tile ? s->rows - tile : row;
-        const struct block k = {.a = s->a + upper * s->lda, .b = t.data, .width = 64 * (size_t)nv, .depth = depth, .lower = rows - tile};
-        if (rows > tile) sum_rows(s, k, &t, &u, sums[turn], true, nv, signed_rows);
-        else sum_rows(s, k, &t, &u, sums[turn], false, nv, signed_rows);
-        u.sums = sums[turn];
-        if (signed_rows) u.row_bias = s->row_bias + upper;
-        u.y = y + upper * t.ldy;
-        u.rows = rows > tile ? rows : tile;
+        const struct block k = {.a = s->a + upper * s->lda, .b = t->data, .width = 64 * (size_t)nv, .depth = depth, .lower = rows - tile};
+        int32_t *to = u->sums == sums[0] ? sums[1] : sums[0];
+        if (rows > tile) sum_rows(s, k, u, to, true, nv, signed_rows);
+        else sum_rows(s, k, u, to, false, nv, signed_rows);
+        u->sums = to;
+        u->tile = t;
+        if (signed_rows) u->row_bias = s->row_bias + upper;
+        u->y = y + upper * t->ldy;
+        u->rows = rows > tile ? rows : tile;
     }
-    finish_all(&t, &u, nv);
+}
+
+/* All lines with panels of the same width. What is unfinished may be of the panel before, never of one before that. */
+CLQ_INLINE void run_panels(const struct clq_strips *g, size_t panels, size_t depth, size_t tile, const int nv, const bool signed_rows)
+{
+    _Alignas(64) int32_t sums[2][MOST_ROWS * MOST_COLUMNS];
+    struct clq_tile t[2];
+    struct clq_strip s = g->strip;
+    const size_t steps = s.segments * (s.steps / depth) * (nv > 2 ? 2 : 1), vectors = (size_t)(nv < 3 ? MOST_ROWS * nv / 4 : MOST_ROWS);
+    struct unfinished u = {.per_step = (vectors + steps - 1) / steps};
+    for (size_t p = 0; p < panels; p++, s.panel++) {
+        s.y = g->strip.y;
+        t[p % 2] = clq_tile_make(&s, (size_t)nv, false); /* the second half of a doubled vector is not stored */
+        for (size_t line = 0; line < g->lines; line++) {
+            s.a = g->strip.a + line * g->line_a;
+            s.y = (uint8_t *)g->strip.y + line * g->line_y;
+            run_strip(&s, &t[p % 2], &u, sums, depth, tile, nv, signed_rows);
+        }
+    }
+    finish_all(&u, nv);
 }
 
 #define RUN(name, nv, signed_rows) \
-    static __attribute__((noinline)) void name##_##nv(const struct clq_strip *s, size_t depth, size_t tile) \
+    static __attribute__((noinline)) void name##_##nv(const struct clq_strips *g, size_t panels, size_t depth, size_t tile) \
     { \
-        run_strip(s, depth, tile, nv, signed_rows); \
+        run_panels(g, panels, depth, tile, nv, signed_rows); \
     }
 #define RUNS(name, signed_rows) RUN(name, 1, signed_rows) RUN(name, 2, signed_rows) RUN(name, 3, signed_rows) RUN(name, 4, signed_rows)
 RUNS(run, false)
@@ -160,18 +180,42 @@ static size_t depth_of(size_t steps)
     return depth;
 }
 
-void clq_strip_amx(const struct clq_strip *s)
+static size_t panel_vectors(const struct clq_strip *s)
 {
-    static void (*const run[2][4])(const struct clq_strip *s, size_t depth, size_t tile) = {
+    const size_t columns = s->packed->columns;
+    return (clq_panels_start(columns, s->panel + 1) - clq_panels_start(columns, s->panel)) / TILE;
+}
+
+void clq_strips_amx(const struct clq_strips *g)
+{
+    static void (*const run[2][4])(const struct clq_strips *g, size_t panels, size_t depth, size_t tile) = {
         {run_1, run_2, run_3, run_4}, {run_s8_1, run_s8_2, run_s8_3, run_s8_4}};
-    const size_t depth = s->steps ? depth_of(s->steps) : 0, columns = s->packed->columns;
+    struct clq_strips rest = *g;
+    struct clq_strip *s = &rest.strip;
+    const size_t depth = s->steps ? depth_of(s->steps) : 0;
     if (s->rows < LEAST_ROWS || depth < LEAST_DEPTH || s->segments * s->steps < LEAST_STEPS) {
-        clq_strip_vnni(s);
+        clq_strips_each(g, clq_strip_vnni);
         return;
     }
-    const size_t nv = (clq_panels_start(columns, s->panel + 1) - clq_panels_start(columns, s->panel)) / TILE;
     const size_t tile = s->rows < TILE ? s->rows : TILE;
     clq_amx_configure(tile, depth);
-    run[s->row_bias != NULL][nv - 1](s, depth, tile);
+    while (rest.panels > 0) {
+        const size_t nv = panel_vectors(s);
+        struct clq_strip next = *s;
+        size_t same = 0;
+        while (same < rest.panels && panel_vectors(&next) == nv) {
+            same++;
+            next.panel++;
+        }
+        run[s->row_bias != NULL][nv - 1](&rest, same, depth, tile);
+        s->panel += same;
+        rest.panels -= same;
+    }
     CLQ_AMX_RELEASE();
+}
+
+void clq_strip_amx(const struct clq_strip *s)
+{
+    const struct clq_strips one = {.strip = *s, .panels = 1, .lines = 1};
+    clq_strips_amx(&one);
 }
