@@ -211,7 +211,8 @@ static void fit_few(float *scale, const float *w, const double *importance, size
     }
 }
 
-void clq_groups_fit(float *scale, uint8_t *zero, const float *w, const double *importance, size_t count, const struct clq_group_job *given)
+/* Scale and zero point of one group from its values [count]. */
+static void fit_group(float *scale, uint8_t *zero, const float *w, const double *importance, size_t count, const struct clq_group_job *given)
 {
     struct clq_group_job nearest = *given;
     const struct clq_group_job *job = &nearest;
@@ -273,7 +274,7 @@ clq_status clq_groups_quantize(struct clq_group_weights *g, const struct clq_gro
         for (size_t b = 0; b < g->groups; b++) {
             size_t begin = b * g->group, end = begin + g->group < g->k ? begin + g->group : g->k, at = r * g->groups + b;
             const float *w = job->weight + r * g->k;
-            clq_groups_fit(&g->scale[at], &g->zero[at], w + begin, job->importance ? job->importance + begin : NULL, end - begin, job);
+            fit_group(&g->scale[at], &g->zero[at], w + begin, job->importance ? job->importance + begin : NULL, end - begin, job);
             if (job->mode->kind == CLQ_WEIGHT_CODEBOOK) g->scale[at] = 1;
             for (size_t c = begin; c < end; c++) g->codes[r * g->k + c] = clq_groups_code(w[c], g->scale[at], g->zero[at], g, job, r * g->k + c);
         }

@@ -46,8 +46,6 @@ clq_status clq_groups_start(struct clq_group_weights *out, struct clq_arena *are
 void clq_groups_copy(struct clq_group_weights *to, const struct clq_group_weights *from);
 /* Fills codes, scales and zero points. */
 clq_status clq_groups_quantize(struct clq_group_weights *out, const struct clq_group_job *job, struct clq_error *err);
-/* Scale and zero point of one group from its values [count]. */
-void clq_groups_fit(float *scale, uint8_t *zero, const float *w, const double *importance, size_t count, const struct clq_group_job *job);
 /* The code of one value; at is its index in the flattened matrix. */
 uint8_t clq_groups_code(float w, float scale, uint8_t zero, const struct clq_group_weights *g, const struct clq_group_job *job, size_t at);
 /* Whether a weight of this mode can have the code. */
