@@ -63,6 +63,7 @@ struct clq_probe {
 };
 
 struct clq_profile_use;
+struct clq_accept_verdict;
 
 /* What a unit's input was divided by, exactly: the numbers are in constants before it and in the weights of its readers. */
 struct clq_input_scale {
@@ -209,6 +210,14 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
 /* What a comparison says of the bounds on the error; labels without samples lose nothing. */
 void clq_search_values(struct clq_whole_values *out, const struct clq_comparison *c);
+/* Two whole plans to time side by side in this process. */
+struct clq_timed_plans {
+    const uint8_t *mode, *base; /* base NULL, or without a layer: the float model */
+    const clq_tensor *inputs;
+    size_t pairs;
+    const char *key;            /* as in struct clq_proof_request */
+};
+clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err);
 /* Bytes that running the model holds: weights as stored, activations and scratch. */
 clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq_model *model, size_t model_bytes, struct clq_error *err);
 

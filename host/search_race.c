@@ -17,21 +17,12 @@ static bool same(const struct clq_search *s, const struct clq_choice *a, const s
     return memcmp(a->mode, b->mode, (size_t)s->units.n_units) == 0;
 }
 
-/* Times plan other beside plan best, or beside the float model. */
+/* best NULL: beside the float model. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
                             struct clq_error *err)
 {
-    struct clq_model a, b;
-    CLQ_TRY(clq_search_model(&a, s, other->mode, err));
-    bool rewritten = best && clq_any_layer(best->mode, s->units.n_units);
-    clq_status st = rewritten ? clq_search_model(&b, s, best->mode, err) : CLQ_OK;
-    if (st == CLQ_OK) {
-        struct clq_proof_request q = {.reference = rewritten ? &b : &s->model, .candidate = &a, .inputs = in, .pairs = PAIRS, .rounds = 1, .phase = "timing plans"};
-        st = clq_profile_prove(v, s->profile, &q, err);
-        if (rewritten) clq_model_release(&b);
-    }
-    clq_model_release(&a);
-    return st;
+    const struct clq_timed_plans q = {.mode = other->mode, .base = best ? best->mode : NULL, .inputs = in, .pairs = PAIRS};
+    return clq_search_time_plans(v, s, &q, err);
 }
 
 static bool faster(const struct clq_accept_verdict *v)
@@ -106,6 +97,7 @@ static clq_status race(struct clq_choice *best, struct clq_search *s, const stru
         struct clq_choice *other = &met[n_met];
         q.policy = &policies[i];
         if (strcmp(policies[i].name, "uniform-f32") == 0) continue;
+        if (!clq_context_progress(s->ctx, "timing plans", (double)i / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         CLQ_TRY(clq_search_choose(other, s, &q, err));
         if (!rival(s, other, best, met, n_met)) continue;
         n_met++;

@@ -52,22 +52,10 @@ static void name_pair(char out[96], const struct refiner *r, const uint8_t *on, 
 /* base NULL: against the float model. */
 static clq_status time_plan(struct clq_accept_verdict *v, struct refiner *r, const uint8_t *on, const uint8_t *base, size_t pairs, struct clq_error *err)
 {
-    struct clq_search *s = r->s;
-    struct clq_model m, b;
     char key[96];
     name_pair(key, r, on, base);
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = base ? clq_search_model(&b, s, base, err) : CLQ_OK;
-    if (st == CLQ_OK) {
-        clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
-        struct clq_proof_request q = {.reference = base ? &b : &s->model, .candidate = &m, .inputs = r->in, .pairs = pairs, .rounds = 1, .phase = "timing plans", .key = key};
-        s->ctx->progress = NULL;
-        st = clq_profile_prove(v, s->profile, &q, err);
-        s->ctx->progress = progress;
-        if (base) clq_model_release(&b);
-    }
-    clq_model_release(&m);
-    return st;
+    const struct clq_timed_plans q = {.mode = on, .base = base, .inputs = r->in, .pairs = pairs, .key = key};
+    return clq_search_time_plans(v, r->s, &q, err);
 }
 
 static bool same(const struct clq_search *s, const uint8_t *a, const uint8_t *b)

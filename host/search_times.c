@@ -235,3 +235,23 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     clq_context_progress(s->ctx, "measuring times", 1);
     return st;
 }
+
+/* ---- Whole plans ---- */
+clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err)
+{
+    struct clq_model a, b;
+    bool rewritten = plans->base && clq_any_layer(plans->base, s->units.n_units);
+    CLQ_TRY(clq_search_model(&a, s, plans->mode, err));
+    clq_status st = rewritten ? clq_search_model(&b, s, plans->base, err) : CLQ_OK;
+    if (st == CLQ_OK) {
+        clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
+        struct clq_proof_request q = {.reference = rewritten ? &b : &s->model, .candidate = &a, .inputs = plans->inputs, .pairs = plans->pairs,
+                                      .rounds = 1, .phase = "timing plans", .key = plans->key};
+        s->ctx->progress = NULL;
+        st = clq_profile_prove(out, s->profile, &q, err);
+        s->ctx->progress = progress;
+        if (rewritten) clq_model_release(&b);
+    }
+    clq_model_release(&a);
+    return st;
+}
