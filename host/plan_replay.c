@@ -40,12 +40,11 @@ static clq_status take_algorithm(struct clq_search *s, const struct clq_plan_dat
     return CLQ_OK;
 }
 
-static clq_status read_plan(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
+static clq_status check_plan(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
-    struct clq_plan_data *p = &r->replay;
+    const struct clq_plan_data *p = &r->replay;
     char hash[65];
     CLQ_TRY(clq_plan_model_hash(hash, r->source, err));
-    CLQ_TRY(clq_plan_read(p, o->plan_path, err));
     if (strcmp(p->model.sha256, hash) != 0)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "plan '%s' belongs to another model: its sha256 is %.16s..., the model's is %.16s...", o->plan_path,
                         p->model.sha256, hash);
@@ -180,7 +179,7 @@ static clq_status take_tensors(struct clq_search *s, const struct clq_plan_data 
 clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_device, const clq_quantize_options *o, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
-    CLQ_TRY(read_plan(r, o, err));
+    CLQ_TRY(check_plan(r, o, err));
     CLQ_TRY(clq_search_scale_replay(s, &r->replay, err));
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(clq_search_weights(s, err));
@@ -188,17 +187,16 @@ clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_devic
     return take_tensors(s, &r->replay, err);
 }
 
-clq_status clq_result_replay_modes(struct clq_search *s, const char *path, struct clq_error *err)
+clq_status clq_result_replay_modes(struct clq_result *r, const char *path, struct clq_error *err)
 {
-    struct clq_plan_data p;
-    CLQ_TRY(clq_plan_read(&p, path, err));
-    clq_status st = CLQ_OK;
-    for (size_t l = 0; l < p.n_layers && st == CLQ_OK; l++) {
-        const struct clq_scheme *c = &p.layers[l].candidates[p.layers[l].choice].scheme;
+    struct clq_search *s = &r->search;
+    const struct clq_plan_data *p = &r->replay;
+    CLQ_TRY(clq_plan_read(&r->replay, path, err));
+    for (size_t l = 0; l < p->n_layers; l++) {
+        const struct clq_scheme *c = &p->layers[l].candidates[p->layers[l].choice].scheme;
         struct clq_mode mode;
         if (clq_mode_parse(&mode, c->mode, NULL) != CLQ_OK) continue; /* refused with the layer's name later */
-        st = clq_modes_add(s->modes, &s->n_modes, &s->arena, c->mode, err);
+        CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, c->mode, err));
     }
-    clq_plan_release(&p);
-    return st;
+    return CLQ_OK;
 }

@@ -26,8 +26,9 @@ bool clq_mode_listed(const char *list, const char *mode)
 }
 
 /* f32 and int8 first: they are what everything is measured against. */
-static clq_status parse_modes(struct clq_search *s, const clq_quantize_options *o, struct clq_error *err)
+static clq_status parse_modes(struct clq_result *r, const clq_quantize_options *o, struct clq_error *err)
 {
+    struct clq_search *s = &r->search;
     CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "f32,int8", err));
     CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, o->candidates, err));
     CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, o->uniform, err));
@@ -41,7 +42,7 @@ static clq_status parse_modes(struct clq_search *s, const clq_quantize_options *
     s->matmul_nbits = o->int4_matmulnbits;
     if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode '%s': another runtime's times are taken for f32 and int8 only", s->modes[2].scheme.mode);
-    return o->plan_path ? clq_result_replay_modes(s, o->plan_path, err) : CLQ_OK;
+    return o->plan_path ? clq_result_replay_modes(r, o->plan_path, err) : CLQ_OK;
 }
 
 /* Blocks and 4-bit tensors need opset 21. */
@@ -55,9 +56,10 @@ int64_t clq_search_opset(const struct clq_search *s)
     return 13;
 }
 
-static clq_status parse_options(struct clq_search *s, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
+static clq_status parse_options(struct clq_result *r, const clq_quantize_options *o, int *calibrator, struct clq_error *err)
 {
-    CLQ_TRY(parse_modes(s, o, err));
+    struct clq_search *s = &r->search;
+    CLQ_TRY(parse_modes(r, o, err));
     *calibrator = CLQ_CAL_COUNT; /* auto */
     int target = -1;
     for (int t = 0; t < CLQ_TARGET_COUNT; t++)
@@ -112,7 +114,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     struct clq_search *s = &r->search;
     s->ctx = r->ctx;
     r->searching = true;
-    CLQ_TRY(parse_options(s, o, calibrator, err));
+    CLQ_TRY(parse_options(r, o, calibrator, err));
     s->profile = clq_arena_alloc(&s->arena, sizeof *s->profile);
     if (!s->profile) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (o->other_profile) CLQ_TRY(clq_profile_use_other(s->profile, s->ctx, o->other_profile, o->other_device, err));

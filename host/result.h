@@ -45,12 +45,13 @@ bool clq_mode_listed(const char *list, const char *mode);
 const char *clq_plan_name(struct clq_arena *arena, const char *name);
 /* The hash by which plans know a model (plan_write.c). */
 clq_status clq_plan_model_hash(char out[65], const struct clq_model *model, struct clq_error *err);
-/* In place of calibration and search: target, precisions, parameters, corrections and numbers from options->plan_path, into
- * result->replay and the search (plan_replay.c). CLQ_ERR_INVALID_ARGUMENT: the plan does not fit the model. */
+/* In place of calibration and search: target, precisions, parameters, corrections and numbers of result->replay, into the
+ * search (plan_replay.c). CLQ_ERR_INVALID_ARGUMENT: the plan does not fit the model. */
 clq_status clq_result_replay(struct clq_result *r, uint8_t *mode, bool *on_device, const struct clq_quantize_options *options, struct clq_error *err);
 /* How an output is written: never over a file that the model was read from, or that a kept float model was copied to. */
 clq_status clq_result_output(struct clq_writer_options *out, struct clq_result *r, bool force, struct clq_error *err);
-/* The modes and the algorithm that the choices of a plan name: they decide the opset, so they are known before the search. */
-clq_status clq_result_replay_modes(struct clq_search *search, const char *path, struct clq_error *err);
+/* Reads a plan file into result->replay, and adds the modes that its choices name: they decide the opset, so they are known
+ * before the search. */
+clq_status clq_result_replay_modes(struct clq_result *r, const char *path, struct clq_error *err);
 
 #endif
