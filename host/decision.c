@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval_command.h"
 #include "profile_use.h"
 #include "runtime.h"
 #include "scheduler/error.h"
+#include "search_journal.h"
 
 /* Gives every layer its reason, from the numbers that decided. */
 static const char *layer_reason(struct clq_search *s, int i, bool forced)
@@ -82,7 +82,7 @@ static clq_status final_values(struct clq_whole_values *v, struct clq_result *r,
     }
     if (!o->eval_command) return CLQ_OK;
     if (kept) d->score = d->score_reference;
-    else if (isnan(d->score)) CLQ_TRY(clq_eval_command_score(&d->score, s->ctx, o->eval_command, clq_eval_timeout(o), m, err));
+    else if (isnan(d->score)) CLQ_TRY(clq_search_score(&d->score, s, o->eval_command, clq_eval_timeout(o), m, err));
     v->value[CLQ_BOUND_DROP] = d->score_reference - d->score;
     return CLQ_OK;
 }

@@ -43,7 +43,6 @@ clq_status clq_profile_use_start(struct clq_profile_use *u, struct clq_context *
 {
     char reason[600], name[128];
     *u = (struct clq_profile_use){.ctx = ctx, .path = path, .remeasure = remeasure};
-    if (!path) return CLQ_OK;
     clq_context_cpu_name(name, sizeof name);
     snprintf(u->cpu_name, sizeof u->cpu_name, *name ? "cpu: %s" : "cpu%s", name);
     const int used = snprintf(u->isa, sizeof u->isa, "%.30s/%#x", clq_context_isa(ctx), ctx->cpu);
@@ -59,6 +58,7 @@ clq_status clq_profile_use_start(struct clq_profile_use *u, struct clq_context *
         u->device.driver = u->driver;
     }
 #endif
+    if (!path) return CLQ_OK;
     CLQ_TRY(clq_profile_load(&u->profile, path, reason, sizeof reason, err));
     say(u, reason);
     return CLQ_OK;

@@ -15,6 +15,7 @@ struct clq_profile_use {
     bool other;                     /* of another machine: read only, and nothing is timed here */
     bool remeasure;                 /* nothing is read; what is measured replaces what is there */
     bool said;                      /* the one line was logged */
+    struct clq_search_journal *journal; /* verdicts are found there first, or NULL */
     struct clq_profile profile;     /* as found, and what was added since */
     struct clq_profile_key cpu, device;
     char cpu_name[160], isa[64], driver[400];

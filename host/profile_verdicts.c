@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "formats/onnx.h"
+#include "search_journal.h"
 
 /* A verdict is kept as entries of one signature; ratios and counts lie in the fields for times and timings. */
 struct proof {
@@ -110,10 +111,16 @@ static clq_status prove(struct clq_accept_verdict *out, struct clq_profile_use *
 
 clq_status clq_profile_prove(struct clq_accept_verdict *out, struct clq_profile_use *u, const struct clq_proof_request *q, struct clq_error *err)
 {
-    if (!u->path) return clq_prove_speed(out, u->ctx, q, err);
+    if (!u->path && !u->journal) return clq_prove_speed(out, u->ctx, q, err);
     char *models = signature(q, err), *where = models ? place(q, err) : NULL;
     struct proof p = {models, where, out};
-    clq_status st = models && where ? prove(out, u, q, &p, err) : CLQ_ERR_OUT_OF_MEMORY;
+    clq_status st = models && where ? CLQ_OK : CLQ_ERR_OUT_OF_MEMORY;
+    if (st == CLQ_OK) {
+        const struct clq_journal_key key = clq_journal_key_text("verdict", models, where);
+        bool known = clq_journal_find_verdict(u->journal, key, out);
+        if (!known) st = u->path ? prove(out, u, q, &p, err) : clq_prove_speed(out, u->ctx, q, err);
+        if (!known && st == CLQ_OK) st = clq_journal_keep_verdict(u->journal, key, out, err);
+    }
     free(models);
     free(where);
     return st;

@@ -12,6 +12,7 @@
 #include "graph/simplify.h"
 #include "profile_use.h"
 #include "rules.h"
+#include "search_journal.h"
 
 /* ---- Set-up ---- */
 bool clq_mode_listed(const char *list, const char *mode)
@@ -148,7 +149,8 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     for (int i = 0; i < s->units.n_units; i++) biased = biased || s->units.units[i].float_out;
     if (biased && !o->candidates && !o->uniform && !o->plan_path && !s->ctx->runtime) CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "int8-dynamic", err));
     CLQ_TRY(clq_rules_apply(s, o->layer_rules, o->n_layer_rules, err));
-    return clq_search_modes(s, err);
+    CLQ_TRY(clq_search_modes(s, err));
+    return clq_search_journal_start(s, r->source, data, o, err);
 }
 
 /* ---- The order of the phases ---- */
@@ -178,7 +180,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     CLQ_TRY(clq_budget_read(&d.budget, o, err));
     CLQ_TRY(set_up(r, data, o, &calibrator, err));
     CLQ_TRY(reference_bytes(r, err));
-    if (o->eval_command) CLQ_TRY(clq_eval_command_score(&d.score_reference, r->ctx, o->eval_command, clq_eval_timeout(o), r->source, err));
+    if (o->eval_command) CLQ_TRY(clq_search_score(&d.score_reference, s, o->eval_command, clq_eval_timeout(o), r->source, err));
     d.mode = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, 1);
     if (!d.mode) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     bool forced = o->uniform || o->plan_path || o->pick;
@@ -196,6 +198,7 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
         CLQ_TRY(clq_search_weights(s, err));
         s->algorithm_deadline = clq_now() + (o->algorithm_seconds > 0 ? o->algorithm_seconds : CLQ_ALGORITHM_SECONDS);
         CLQ_TRY(clq_search_groups(s, err));
+        clq_search_journal_weights(s);
         CLQ_TRY(clq_search_reference(s, &s->tuning, err));
         clq_search_params(s, CLQ_CAL_MINMAX);
         CLQ_TRY(clq_search_capable(s, err));
@@ -228,6 +231,7 @@ clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *mod
         clq_result_free(r);
         return st;
     }
+    r->summary.resumed = r->search.journal ? r->search.journal->file.used : 0;
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0) r->summary.peak_rss_bytes = (size_t)usage.ru_maxrss * 1024;
     r->summary.seconds = clq_now() - start;
@@ -242,6 +246,7 @@ void clq_result_free(clq_result *r)
     clq_model_release(&r->model);
     if (r->searching) {
         clq_profile_use_end(r->search.profile);
+        clq_search_journal_end(r->search.journal);
         clq_units_free(&r->search.units);
         clq_model_release(&r->search.model);
         clq_arena_free(&r->search.arena);
@@ -250,6 +255,11 @@ void clq_result_free(clq_result *r)
     clq_plan_release(&r->replay);
     free(r->bytes);
     free(r);
+}
+
+void clq_result_delivered(clq_result *r)
+{
+    if (r && r->search.journal) clq_journal_remove(&r->search.journal->file);
 }
 
 const clq_summary *clq_result_summary(const clq_result *r)

@@ -17,7 +17,7 @@ static clq_status measure_final(struct clq_result *r, const uint8_t *on, const c
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!in) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_search_compare(c, s, &s->validation, &m, NULL, err);
+    clq_status st = clq_search_compare(c, s, &s->validation, &m, on, err);
     if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
     struct clq_proof_request q = {.reference = s->ctx->runtime ? r->source : &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
     if (st == CLQ_OK && speed && !s->profile->other) st = clq_profile_prove(speed, s->profile, &q, err);

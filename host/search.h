@@ -63,6 +63,7 @@ struct clq_probe {
 };
 
 struct clq_profile_use;
+struct clq_search_journal;
 struct clq_accept_verdict;
 
 /* What a unit's input was divided by, exactly: the numbers are in constants before it and in the weights of its readers. */
@@ -98,6 +99,7 @@ struct clq_search {
     struct clq_qparams *params;         /* [tensors] */
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
     struct clq_profile_use *profile;    /* times that earlier runs measured */
+    struct clq_search_journal *journal; /* what this search measured before it was stopped, or NULL */
 };
 
 /* Which samples calibrate, tune and judge. */
@@ -152,8 +154,9 @@ struct clq_comparison {
     size_t samples, agree; /* samples whose first output's argmax is the same as the reference's */
     size_t top1, top1_reference; /* correct, when there are labels */
 };
-clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
-                              const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err);
+/* mode: of the plan that model was made for, by which the journal knows it; NULL: of none. */
+clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe, const struct clq_model *model, const uint8_t *mode,
+                              struct clq_error *err);
 
 /* The same of the plan `mode`, whose model is made for it. */
 clq_status clq_search_compare_plan(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe, const uint8_t *mode, struct clq_error *err);

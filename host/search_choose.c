@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include "formats/onnx.h"
-#include "eval_command.h"
 #include "profile_use.h"
 #include "scheduler/refine.h"
-#include "search.h"
+#include "search_journal.h"
 
 enum { ROUNDS = 6, TRIALS = 24 };
 
@@ -311,7 +310,7 @@ static clq_status compare_once(struct clq_comparison *c, const struct judge *j, 
             *c = known->item[i].c;
             return CLQ_OK;
         }
-    CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, NULL, err));
+    CLQ_TRY(clq_search_compare(c, j->s, &j->s->validation, m, j->on, err));
     if (!known || known->n == known->room) return CLQ_OK;
     uint8_t *copy = clq_arena_alloc(&j->s->arena, bytes + 1);
     if (!copy) return no_memory(err);
@@ -328,7 +327,7 @@ static clq_status measure_rewritten(const struct judge *j, const struct clq_mode
     CLQ_TRY(compare_once(c, j, m, err));
     if (file_counts(b) || clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(encoded_bytes(bytes, m, err));
     if (clq_budget_has(b, CLQ_BOUND_MEMORY)) CLQ_TRY(clq_search_memory(memory, j->s, m, *bytes, err));
-    if (j->q->eval_command) CLQ_TRY(clq_eval_command_score(score, j->s->ctx, j->q->eval_command, j->q->eval_timeout_s, m, err));
+    if (j->q->eval_command) CLQ_TRY(clq_search_score(score, j->s, j->q->eval_command, j->q->eval_timeout_s, m, err));
     if (time_bounded(b) && j->q->reference_us > 0 && !j->s->profile->other) CLQ_TRY(time_whole(us, j, m, err));
     return CLQ_OK;
 }

@@ -6,7 +6,7 @@
 
 #include "classes.h"
 #include "scheduler/error.h"
-#include "search.h"
+#include "search_journal.h"
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -184,8 +184,7 @@ static clq_status conclude(struct clq_comparison *c, const double energy[4], str
     return CLQ_OK;
 }
 
-clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe,
-                              const struct clq_model *model, const struct clq_program_options *options, struct clq_error *err)
+static clq_status compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe, const struct clq_model *model, struct clq_error *err)
 {
     struct clq_comparison c = {0};
     struct clq_runner r;
@@ -195,7 +194,7 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
     CLQ_TRY(outputs_start(&o, s, err));
     struct clq_sample_error *samples = calloc(n + 1, sizeof *samples);
     if (!samples) return no_memory(err);
-    clq_runner_start(&r, s->ctx, model, options);
+    clq_runner_start(&r, s->ctx, model, NULL);
     clq_status st = CLQ_OK;
     for (size_t i = 0; i < n && st == CLQ_OK; i++) {
         st = outputs_run(&o, s, probe, &r, i, err);
@@ -220,6 +219,16 @@ clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, 
     return st;
 }
 
+clq_status clq_search_compare(struct clq_comparison *out, struct clq_search *s, const struct clq_probe *probe, const struct clq_model *model, const uint8_t *mode,
+                              struct clq_error *err)
+{
+    if (!mode || !s->journal) return compare(out, s, probe, model, err);
+    const struct clq_journal_key key = clq_journal_key_compare(s, probe, mode);
+    if (clq_journal_find_comparison(s->journal, key, out)) return CLQ_OK;
+    CLQ_TRY(compare(out, s, probe, model, err));
+    return clq_journal_keep_comparison(s->journal, key, out, err);
+}
+
 clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const uint8_t *mode, struct clq_error *err)
 {
     struct clq_qdq_plan plan = {.units = &s->units, .modes = s->modes, .mode = mode, .groups = s->groups, .matmul_nbits = s->matmul_nbits, .params = s->params, .weights = s->weights, .target = s->target};
@@ -236,8 +245,9 @@ bool clq_any_layer(const uint8_t *on, int n)
 clq_status clq_search_compare_plan(struct clq_comparison *c, struct clq_search *s, const struct clq_probe *probe, const uint8_t *mode, struct clq_error *err)
 {
     struct clq_model m;
+    if (s->journal && clq_journal_find_comparison(s->journal, clq_journal_key_compare(s, probe, mode), c)) return CLQ_OK;
     CLQ_TRY(clq_search_model(&m, s, mode, err));
-    clq_status st = clq_search_compare(c, s, probe, &m, NULL, err);
+    clq_status st = clq_search_compare(c, s, probe, &m, mode, err);
     clq_model_release(&m);
     return st;
 }

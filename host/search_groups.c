@@ -9,7 +9,7 @@
 #include "algo/gptq.h"
 #include "base/hash.h"
 #include "plan_weights.h"
-#include "search.h"
+#include "search_journal.h"
 
 /* How codes are found; from what it gains on most layers down. */
 static const struct algorithm {
@@ -180,6 +180,14 @@ static clq_status quantize_unit(struct clq_group_weights *out, struct clq_search
     return st;
 }
 
+/* The same by way of the journal: some algorithms take minutes, and some stop when their time is over. */
+static clq_status find_unit(struct clq_group_weights *out, struct clq_search *s, int i, int mode, struct clq_error *err)
+{
+    if (clq_journal_find_groups(s, i, mode, out)) return CLQ_OK;
+    CLQ_TRY(quantize_unit(out, s, i, mode, err));
+    return clq_journal_keep_groups(s, i, mode, out, err);
+}
+
 static clq_status start_lists(struct clq_search *s, struct clq_error *err)
 {
     for (int m = 2; m < s->n_modes; m++) {
@@ -201,7 +209,7 @@ clq_status clq_search_groups(struct clq_search *s, struct clq_error *err)
         for (int i = 0; i < n; i++) {
             if (!clq_context_progress(s->ctx, "quantizing weights", (double)(done * n + i) / (double)(modes * n)))
                 return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-            if (s->extra[m][i].capable) CLQ_TRY(quantize_unit(&s->groups[m][i], s, i, m, err));
+            if (s->extra[m][i].capable) CLQ_TRY(find_unit(&s->groups[m][i], s, i, m, err));
         }
         done++;
     }

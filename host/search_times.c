@@ -7,6 +7,7 @@
 #include "profile_use.h"
 #include "scheduler/stats.h"
 #include "search_boundaries.h"
+#include "search_journal.h"
 #include "search_runtime.h"
 
 static clq_status no_memory(struct clq_error *err)
@@ -178,7 +179,7 @@ static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mod
     return clq_program_compile(&t->program, s->ctx, &t->model, in, &first_stage, err);
 }
 
-clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
+static clq_status measure_times(struct clq_search *s, struct clq_error *err)
 {
     enum { WARM = 3, PASSES = 21 };
     size_t n = (size_t)s->units.n_units;
@@ -234,6 +235,13 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
     if (st == CLQ_OK) st = clq_profile_keep_times(s->profile, s, in, err);
     clq_context_progress(s->ctx, "measuring times", 1);
     return st;
+}
+
+clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
+{
+    if (clq_journal_find_times(s)) return CLQ_OK;
+    CLQ_TRY(measure_times(s, err));
+    return clq_journal_keep_times(s, err);
 }
 
 /* ---- Whole plans ---- */

@@ -29,6 +29,7 @@ struct run {
     bool write_nothing;
     size_t samples;         /* 0: 24 */
     const char *data;       /* NULL: the example's */
+    clq_progress_fn *progress;
 };
 
 struct ran {
@@ -94,7 +95,7 @@ static inline void quantize(struct ran *out, const struct run *run, const char *
     clq_data *data;
     clq_result *result = NULL;
     memset(out, 0, sizeof *out);
-    clq_context_options c = {.threads = run->threads, .isa = run->isa, .log = log_line, .user = out};
+    clq_context_options c = {.threads = run->threads, .isa = run->isa, .log = log_line, .progress = run->progress, .user = out};
     clq_data_options d = {.limit = run->samples ? run->samples : 24};
     const char *samples = run->data ? run->data : EXAMPLE "calib.npz";
     clq_quantize_options o = run->options;

@@ -13,3 +13,4 @@ endfunction()
 
 clq_quantize_test(test_replay ci)
 clq_quantize_test(test_profile_use ci)
+clq_quantize_test(test_resume ci)

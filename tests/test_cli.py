@@ -317,6 +317,26 @@ class Quantize(Case):
         plan = self.json("explain", out + ".plan.json")
         self.assertEqual([(a["name"], a["precision"]) for a in plan["layers"]], [(a["name"], a["precision"]) for a in d["layers"]])
 
+    def test_journal(self):
+        """Without anything to go on from --resume fails; what is no journal stays; a job that has delivered leaves none."""
+        out, letter = self.path("o.onnx"), write(self.path("letter"), b"Dear Sir")
+        job = ("quantize", self.two_layers(), "--data", self.two_data(), "--pairs", "10", "-o", out)
+        self.fails(2, "o.onnx.journal': No such file or directory: nothing to continue from", *job, "--resume")
+        self.fails(2, "--resume needs a journal", *job, "--resume", "--journal", "none")
+        self.fails(2, "is an input or another output", *job, "--journal", out + ".plan.json")
+        self.fails(2, "is no journal of clquant", *job, "--journal", letter)
+        self.assertEqual(content(letter), b"Dear Sir")
+        p = subprocess.Popen([CLQUANT, *job, "--pairs", "99999"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.env,
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        while p.poll() is None and not (os.path.exists(out + ".journal") and os.path.getsize(out + ".journal") > 500):
+            time.sleep(0.01)
+        p.send_signal(signal.SIGINT)
+        self.assertIn(b"o.onnx.journal': the same command goes on from there", p.communicate(timeout=60)[1])
+        self.fails(2, "belongs to another set of options: nothing to continue from", *job, "--resume")
+        r = self.run_command(*job)
+        self.assertIn("belongs to another set of options: everything is measured anew", r.err)
+        self.assertFalse(os.path.exists(out + ".journal"))
+
     def test_text(self):
         r = self.run_command("quantize", self.two_layers(), "--data", self.two_data(), "--pairs", "20", "-o", self.path("o.onnx"))
         for word in ("before", "after", "size", "time", "output SQNR", "decision:", "precision"):
@@ -461,7 +481,7 @@ class Quantize(Case):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
         self.fails(4, "o.onnx", "quantize", MODEL, "--data", CALIB, "--limit", "40", "--candidates", "f32", "-o", self.path("o.onnx"),
                    preexec_fn=limit, restore_signals=False)
-        self.assertEqual(self.files(), [])
+        self.assertEqual(self.files(), ["o.onnx.journal"]) # what was measured is not lost with the output
 
     def test_no_cache(self):
         m, data = self.two_layers(), self.two_data()

@@ -63,6 +63,22 @@ int cli_check_output(struct cli *cli, const char *path, const char *const *input
     return check_folder(cli, path);
 }
 
+int cli_find_journal(struct cli *cli, char **out, const char *given, bool resume, const char *beside, const char *const *others, int n)
+{
+    bool none = given && strcmp(given, "none") == 0;
+    *out = none ? NULL : given ? cli_print("%s", given) : beside ? cli_print("%s.journal", beside) : NULL;
+    if (resume && !*out) return cli_usage(cli, "--resume needs a journal: %s", none ? "--journal is none" : "--journal FILE says where it is");
+    for (int i = 0; i < n && *out; i++)
+        if (others[i] && cli_same_output(*out, others[i])) return cli_usage(cli, "--journal '%s' is an input or another output", *out);
+    return *out ? check_folder(cli, *out) : CLI_GO_ON;
+}
+
+void cli_tell_journal(struct cli *cli, const char *journal)
+{
+    if (journal && cli_stopped() && access(journal, F_OK) == 0)
+        cli_note(cli, "what was measured is in '%s': the same command goes on from there", journal);
+}
+
 bool cli_make_folder(const char *path)
 {
     struct stat s;

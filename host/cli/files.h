@@ -22,6 +22,12 @@ char *cli_cache_folder(const char **why);
  * bytes. For free(). */
 char *cli_safe_name(const char *name, const char *otherwise);
 
+/* Where a job's journal goes, for free(): given, or beside the output (NULL: there is none). "none": *out is NULL. Refuses one
+ * that is among the job's inputs and outputs (NULL entries are skipped), and --resume without any. */
+int cli_find_journal(struct cli *cli, char **out, const char *given, bool resume, const char *beside, const char *const *others, int n);
+/* After an interruption: what is kept, and how to go on. */
+void cli_tell_journal(struct cli *cli, const char *journal);
+
 /* Makes one folder; one that exists is fine. False with errno. */
 bool cli_make_folder(const char *path);
 

@@ -18,10 +18,10 @@
 enum { MOST_BUDGETS = 32 };
 
 struct arguments {
-    const char *data, *val_data, *output, *pick, *budgets, *csv, *svg, *save_all, *calibrator, *target, *candidates, *report;
+    const char *data, *val_data, *output, *pick, *budgets, *csv, *svg, *save_all, *calibrator, *target, *candidates, *report, *journal;
     struct cli_texts layers, excluded;
     long long limit, batch, seed, tuning, pairs;
-    bool pareto, remeasure;
+    bool pareto, remeasure, resume;
 };
 
 #define AT(field) offsetof(struct arguments, field)
@@ -47,6 +47,8 @@ static const struct cli_option options[] = {
     {"tuning-samples", 0, CLI_WHOLE, AT(tuning), "N", 1, 100000, "samples for the error of each layer (default 8)"},
     {"seed", 0, CLI_WHOLE, AT(seed), "N", 0, 9e15, "of the split (default 0)"},
     {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
+    {"journal", 0, CLI_TEXT, AT(journal), "FILE", 0, 0, "what is measured is kept here until all is written, and a stopped run goes on from it (default OUT.onnx.journal, or beside the CSV, SVG or report; none: off)"},
+    {"resume", 0, CLI_FLAG, AT(resume), NULL, 0, 0, "the journal has to be there and to fit; without this one of another job is replaced"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
 };
 #undef AT
@@ -71,7 +73,7 @@ struct job {
     const char *path;
     double db[MOST_BUDGETS];
     int n_db;
-    char *plan_path, *profile_path, *worker;
+    char *plan_path, *profile_path, *journal_path, *worker;
     char *rules[CLI_RULES];
     int n_rules;
     clq_model *model;
@@ -126,6 +128,9 @@ static int check_arguments(struct cli *cli, struct job *q)
         for (size_t k = 0; k < i && outputs[i]; k++) taken = taken || (outputs[k] && cli_same_output(outputs[i], outputs[k]));
         if (taken) code = cli_usage(cli, "'%s' is another output", outputs[i]);
     }
+    const char *beside = a->output ? a->output : a->csv ? a->csv : a->svg ? a->svg : a->report;
+    const char *others[] = {q->path, a->data, a->val_data, a->output, a->csv, a->svg, a->report, q->plan_path};
+    if (code == CLI_GO_ON) code = cli_find_journal(cli, &q->journal_path, a->journal, a->resume, beside, others, (int)(sizeof others / sizeof *others));
     if (code == CLI_GO_ON && a->save_all && !cli_make_folder(a->save_all)) code = cli_system(cli, "'%s': the folder cannot be made", a->save_all);
     return code;
 }
@@ -259,12 +264,17 @@ static int work(struct cli *cli, struct job *q)
     q->n_rules = cli_rules(q->rules, &a->layers, &a->excluded);
     clq_quantize_options opt = {.frontier_db = q->db, .n_frontier_db = (size_t)q->n_db, .pick = a->pick, .target = a->target, .calibrator = a->calibrator,
                                 .candidates = a->candidates, .layer_rules = (const char *const *)q->rules, .n_layer_rules = (size_t)q->n_rules,
-                                .profile_path = q->profile_path, .remeasure = a->remeasure, .validation = q->val_data, .seed = (uint64_t)a->seed,
+                                .profile_path = q->profile_path, .remeasure = a->remeasure, .journal_path = q->journal_path, .resume = a->resume, .validation = q->val_data, .seed = (uint64_t)a->seed,
                                 .tuning_samples = (size_t)a->tuning, .timing_pairs = (size_t)a->pairs, .worker = q->worker};
     clq_status st = clq_quantize(&q->result, cli->ctx, q->model, q->data, &opt);
-    if (st != CLQ_OK || cli_stopped()) return cli_fail(cli, st);
+    if (st != CLQ_OK || cli_stopped()) {
+        int failed = cli_fail(cli, st);
+        cli_tell_journal(cli, q->journal_path);
+        return failed;
+    }
     int code = write_outputs(cli, q);
     if (code != CLI_GO_ON) return code;
+    clq_result_delivered(q->result);
     cli_progress_clear(&cli->progress);
     if (cli->json) print_json(q);
     else {
@@ -288,6 +298,7 @@ int cli_plan(struct cli *cli, int argc, char **argv)
     clq_model_free(q.model);
     free(q.plan_path);
     free(q.profile_path);
+    free(q.journal_path);
     free(q.worker);
     for (int i = 0; i < q.n_rules; i++) free(q.rules[i]);
     return code;

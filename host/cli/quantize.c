@@ -13,11 +13,11 @@
 
 struct arguments {
     const char *data, *output, *val_data, *labels, *target, *calibrator, *candidates, *uniform, *plan, *report, *measure, *algorithm, *scaling, *int4, *rounding;
-    const char *objective, *eval_cmd, *profile, *profile_device;
+    const char *objective, *eval_cmd, *profile, *profile_device, *journal;
     double min_sqnr, min_cosine, max_drop, max_latency, min_speedup, max_size, target_bits, max_memory, eval_timeout, algorithm_time;
     struct cli_texts layers, excluded;
     long long batch, limit, seed, pairs, tuning;
-    bool remeasure, strict, no_bias_correction, no_weight_clipping;
+    bool remeasure, resume, strict, no_bias_correction, no_weight_clipping;
 };
 
 #define AT(field) offsetof(struct arguments, field)
@@ -58,6 +58,8 @@ static const struct cli_option options[] = {
     {"profile", 0, CLI_TEXT, AT(profile), "FILE", 0, 0, "plans for the machine that this profile was measured on: error from here, times from there; speed is predicted"},
     {"profile-device", 0, CLI_TEXT, AT(profile_device), "TEXT", 0, 0, "which device of --profile: a part of its name, ISA or 'N threads'"},
     {"remeasure", 0, CLI_FLAG, AT(remeasure), NULL, 0, 0, "takes new times instead of those of earlier runs"},
+    {"journal", 0, CLI_TEXT, AT(journal), "FILE", 0, 0, "what is measured is kept here until the output is written, and a stopped search goes on from it (default OUT.onnx.journal; none: off)"},
+    {"resume", 0, CLI_FLAG, AT(resume), NULL, 0, 0, "the journal has to be there and to fit; without this one of another job is replaced"},
     {"pairs", 0, CLI_WHOLE, AT(pairs), "N", 10, 100000, "timed pairs of the final comparison (default 200)"},
     {"batch", 0, CLI_WHOLE, AT(batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
     {"limit", 0, CLI_WHOLE, AT(limit), "N", 1, 1e12, "at most so many samples of --data"},
@@ -99,7 +101,7 @@ enum { FEW = 32, ENOUGH = 128 };
 struct job {
     const struct arguments *a;
     const char *path;
-    char *plan_path, *profile_path, *worker;
+    char *plan_path, *profile_path, *journal_path, *worker;
     char *rules[CLI_RULES];
     int n_rules;
     clq_model *model;
@@ -147,6 +149,7 @@ static int check_arguments(struct cli *cli, const struct arguments *a)
         return cli_usage(cli, "--max-drop needs --labels, the class of every sample, or --eval-cmd");
     if (a->eval_cmd && !(a->max_drop > 0)) return cli_usage(cli, "--eval-cmd needs --max-drop: how much of its score may be lost");
     if (a->plan && (a->layers.n || a->excluded.n)) return cli_usage(cli, "--plan says what every layer is: --layer and --exclude do not go with it");
+    if (a->plan && (a->journal || a->resume)) return cli_usage(cli, "--plan says what every layer is, nothing is searched: --journal and --resume do not go with it");
     if (a->uniform && a->plan) return cli_usage(cli, "--uniform and --plan exclude each other");
     if (a->uniform && a->candidates) return cli_usage(cli, "--uniform and --candidates exclude each other");
     return CLI_GO_ON;
@@ -163,6 +166,9 @@ static int check_outputs(struct cli *cli, struct job *q)
     if (code == CLI_GO_ON && a->report) code = cli_check_output(cli, a->report, inputs, n);
     if (code == CLI_GO_ON && a->report && (cli_same_output(a->report, a->output) || cli_same_output(a->report, q->plan_path)))
         code = cli_usage(cli, "--report '%s' is another output", a->report);
+    const char *others[] = {q->path, a->data, a->val_data, a->labels, a->plan, a->output, q->plan_path, a->report};
+    if (code == CLI_GO_ON && !a->plan)
+        code = cli_find_journal(cli, &q->journal_path, a->journal, a->resume, a->output, others, (int)(sizeof others / sizeof *others));
     return code;
 }
 
@@ -237,6 +243,8 @@ static clq_status quantize(struct cli *cli, struct job *q)
         .other_profile = a->profile,
         .other_device = a->profile_device,
         .remeasure = a->remeasure,
+        .journal_path = q->journal_path,
+        .resume = a->resume,
         .validation = q->val_data,
         .labels = q->labels.value,
         .n_labels = q->labels.n,
@@ -273,9 +281,14 @@ static int verdict(const struct arguments *a, const clq_summary *m)
 static int work(struct cli *cli, struct job *q)
 {
     clq_status st = quantize(cli, q);
-    if (st != CLQ_OK || cli_stopped()) return cli_fail(cli, st);
+    if (st != CLQ_OK || cli_stopped()) {
+        int failed = cli_fail(cli, st);
+        cli_tell_journal(cli, q->journal_path);
+        return failed;
+    }
     int code = write_outputs(cli, q);
     if (code != CLI_GO_ON) return code;
+    clq_result_delivered(q->result);
     cli_progress_clear(&cli->progress);
     struct cli_quantized out = {q->result, q->path, q->a->output, q->plan_path, q->a->report};
     if (cli->json) cli_quantize_json(cli, &out);
@@ -304,6 +317,7 @@ int cli_quantize(struct cli *cli, int argc, char **argv)
     clq_model_free(q.model);
     free(q.plan_path);
     free(q.profile_path);
+    free(q.journal_path);
     free(q.worker);
     for (int i = 0; i < q.n_rules; i++) free(q.rules[i]);
     return code;

@@ -174,6 +174,7 @@ void cli_quantize_text(const struct cli_quantized *q)
     if (m->slower_than_float) printf("warning: this model is slower than float32\n");
     if (!m->budget_met) printf("warning: the requested bound is not met: %s\n", m->binding);
     if (m->synthetic) printf("warning: calibrated on synthetic data, good for timing alone\n");
+    if (m->resumed) printf("%zu measurements are those of a run that was stopped\n", m->resumed);
     printf("calibrator %s, %zu calibration samples, %.1f s, peak memory %s\n", m->calibrator, m->calibration_samples, m->seconds, rss);
     free(model);
     free(output);
@@ -249,6 +250,7 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_whole(j, "calibration_samples", (long long)m->calibration_samples);
     cli_json_whole(j, "validation_samples", (long long)m->validation_samples);
     cli_json_real(j, "seconds", m->seconds);
+    cli_json_whole(j, "resumed", (long long)m->resumed);
     cli_json_real(j, "peak_rss_bytes", (double)m->peak_rss_bytes);
     cli_json_whole(j, "int8_layers", m->int8_layers);
 }

@@ -70,6 +70,9 @@ typedef struct clq_quantize_options {
                               * predicted, not proven (summary.speed_predicted). Measured there with the same model, target and clquant */
     const char *other_device; /* part of the name, ISA or thread count ("2 threads") of the device in it; NULL: it holds one device */
     bool remeasure;          /* ignore times that the profile holds */
+    const char *journal_path; /* what is measured is kept in this file, so that the same job, stopped and started again, goes on from
+                              * it to the same result. Of another job it is emptied, with one line in the log; NULL: nothing is kept */
+    bool resume;             /* the journal has to be there and to be this job's: otherwise CLQ_ERR_INVALID_ARGUMENT or CLQ_ERR_IO */
     clq_data *validation;    /* samples that judge the result; NULL: a seeded quarter of the data */
     const int64_t *labels;   /* class of every validation sample (or of every sample of data when validation is NULL) */
     size_t n_labels;
@@ -84,6 +87,8 @@ typedef struct clq_quantize_options {
  * go to ctx. CLQ_ERR_NUMERIC names a tensor whose data is not finite. CLQ_ERR_UNSUPPORTED lists what cannot run. */
 CLQ_API clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *model, clq_data *data, const clq_quantize_options *options);
 CLQ_API void clq_result_free(clq_result *result);
+/* What the job was for is safe: its journal is removed. Without this call it stays. */
+CLQ_API void clq_result_delivered(clq_result *result);
 
 /* Whether this version can write a mode of this name (struct clq_quantize_options, uniform). */
 CLQ_API bool clq_mode_known(const char *mode);
@@ -130,6 +135,7 @@ typedef struct clq_summary {
     size_t calibration_samples, validation_samples;
     double seconds;
     size_t peak_rss_bytes;
+    size_t resumed;          /* measurements that were taken from the journal of a run that was stopped */
     int layers, int8_layers; /* int8_layers: in any mode but f32 */
 } clq_summary;
 
