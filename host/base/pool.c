@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The pool. A job is published by one 64-bit ticket: its number in the upper half, then how many chunks it has and the next
- * unclaimed one, 16 bits each. Whoever claims a chunk by compare-and-swap knows that the job cannot end before that chunk is
- * done, so its other fields stay valid; nothing but the ticket is read before. */
+ * The pool. Each thread of a job has a run of its chunks, the same one in every job of that size, so that what it reads and
+ * writes stays in its core's cache from job to job. A run is a 64-bit ticket: the job's number in the upper half, then the next
+ * unclaimed chunk and the end, 16 bits each. Its owner claims half of what is left from the front, which spares calls; who has
+ * nothing left takes single chunks from the back of the others' runs. Whoever claims a chunk by compare-and-swap knows that
+ * the job cannot end before that chunk is done, so its other fields stay valid; nothing but tickets is read before. */
 #include "base/pool.h"
 
 #include <pthread.h>
@@ -10,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { CHUNKS = 8 }; /* per thread: small enough to even out, large enough that claiming costs nothing */
 enum { MOST_THREADS = 4096 }; /* whose chunks 16 bits count */
@@ -21,12 +24,18 @@ struct worker {
     int number;
 };
 
+/* A cache line of its own. */
+struct ticket {
+    _Alignas(64) _Atomic uint64_t left;
+};
+
 struct clq_pool {
     int workers, workers_wanted;
     struct worker *list;
-    _Atomic uint64_t ticket;
-    _Atomic uint32_t done; /* chunks: runs of consecutive units */
-    size_t units;
+    struct ticket *tickets;   /* of the caller, then of the workers */
+    _Alignas(64) _Atomic uint32_t job; /* the latest */
+    _Alignas(64) _Atomic uint32_t done; /* chunks: runs of consecutive units */
+    size_t units, chunks;
     _Atomic int allowed, sleeping;
     _Atomic int core; /* where the caller published; -1: unknown */
     _Atomic bool stop;
@@ -43,28 +52,45 @@ static void pause_briefly(void)
 #endif
 }
 
-static size_t chunk_begin(const struct clq_pool *p, size_t chunks, size_t i)
+/* Where part i of `parts` begins, all of them together being `n`. */
+static size_t part_begin(size_t n, size_t parts, size_t i)
 {
-    return p->units / chunks * i + (p->units % chunks < i ? p->units % chunks : i);
+    return n / parts * i + (n % parts < i ? n % parts : i);
 }
 
-/* Claims and runs chunks of job number `job` until none is left. */
-static void work(struct clq_pool *p, uint32_t job, int thread)
+/* Claims chunks *first to *end - 1 of job number `job`; false where none is left. */
+static bool claim(struct ticket *ticket, uint32_t job, bool own, size_t *first, size_t *end)
 {
-    uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
-    for (;;) {
-        const size_t chunks = t >> 16 & 0xffff, i = t & 0xffff;
-        if ((uint32_t)(t >> 32) != job || i >= chunks) return;
-        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t + 1, memory_order_acq_rel, memory_order_acquire)) continue;
-        p->body(p->state, chunk_begin(p, chunks, i), chunk_begin(p, chunks, i + 1), thread);
-        atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
-        t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    uint64_t t = atomic_load_explicit(&ticket->left, memory_order_acquire), rest;
+    do {
+        const size_t next = t >> 16 & 0xffff, last = t & 0xffff;
+        if ((uint32_t)(t >> 32) != job || next >= last) return false;
+        const size_t taken = own ? (last - next + 1) / 2 : 1;
+        *first = own ? next : last - taken;
+        *end = *first + taken;
+        rest = own ? t + (taken << 16) : t - taken;
+    } while (!atomic_compare_exchange_weak_explicit(&ticket->left, &t, rest, memory_order_acq_rel, memory_order_acquire));
+    return true;
+}
+
+/* Claims and runs chunks of job number `job` until none is left: of its own run, then of the others'. */
+static void work(struct clq_pool *p, uint32_t job, int thread, int threads)
+{
+    size_t first, end, count = 0;
+    for (int i = 0; i < threads;) {
+        if (!claim(&p->tickets[(thread + i) % threads], job, i == 0, &first, &end)) {
+            i++;
+            continue;
+        }
+        p->body(p->state, part_begin(p->units, p->chunks, first), part_begin(p->units, p->chunks, end), thread);
+        count += end - first;
     }
+    if (count > 0) atomic_fetch_add_explicit(&p->done, (uint32_t)count, memory_order_release);
 }
 
 static uint32_t current(struct clq_pool *p)
 {
-    return (uint32_t)(atomic_load_explicit(&p->ticket, memory_order_acquire) >> 32);
+    return atomic_load_explicit(&p->job, memory_order_acquire);
 }
 
 /* Waits for a job other than `seen`: looks for a while, then sleeps. */
@@ -145,20 +171,31 @@ static void *worker_main(void *argument)
         seen = job;
         const int core = atomic_load_explicit(&w->pool->core, memory_order_relaxed);
         if (core >= 0 && core == core_here()) leave_core(&cores, core);
-        if (w->number < atomic_load_explicit(&w->pool->allowed, memory_order_relaxed)) work(w->pool, job, w->number);
+        const int threads = atomic_load_explicit(&w->pool->allowed, memory_order_relaxed);
+        if (w->number < threads) work(w->pool, job, w->number, threads);
     }
+}
+
+static void drop(struct clq_pool *p)
+{
+    free(p->list);
+    free(p->tickets);
+    free(p);
 }
 
 struct clq_pool *clq_pool_create(int threads)
 {
-    struct clq_pool *p = calloc(1, sizeof *p);
+    const size_t count = (size_t)(threads > 1 ? threads : 1);
+    struct clq_pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
     if (!p) return NULL;
-    p->list = calloc((size_t)(threads > 1 ? threads : 1), sizeof *p->list);
-    if (!p->list || pthread_mutex_init(&p->lock, NULL) != 0) {
-        free(p->list);
-        free(p);
+    memset(p, 0, sizeof *p);
+    p->list = calloc(count, sizeof *p->list);
+    p->tickets = aligned_alloc(64, count * sizeof *p->tickets);
+    if (!p->list || !p->tickets || pthread_mutex_init(&p->lock, NULL) != 0) {
+        drop(p);
         return NULL;
     }
+    memset(p->tickets, 0, count * sizeof *p->tickets);
     pthread_cond_init(&p->wake, NULL);
     p->workers_wanted = threads - 1;
     atomic_store(&p->core, core_here());
@@ -181,8 +218,7 @@ void clq_pool_free(struct clq_pool *p)
     for (int i = 0; i < p->workers; i++) pthread_join(p->list[i].id, NULL);
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
-    free(p->list);
-    free(p);
+    drop(p);
 }
 
 /* The last units are on their way in other threads: a moment of looking, then the core is given away. */
@@ -201,21 +237,26 @@ void clq_pool_for(struct clq_pool *p, int threads, size_t units, clq_parallel_bo
         body(state, 0, units, 0);
         return;
     }
-    uint32_t job = current(p) + 1;
+    if (threads > p->workers + 1) threads = p->workers + 1;
+    const size_t most = (size_t)threads * CHUNKS, chunks = units < most ? units : most;
+    const uint32_t job = current(p) + 1;
     p->body = body;
     p->state = state;
     p->units = units;
-    size_t most = (size_t)threads * CHUNKS;
-    uint32_t chunks = (uint32_t)(units < most ? units : most);
+    p->chunks = chunks;
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     atomic_store_explicit(&p->allowed, threads, memory_order_relaxed);
     atomic_store_explicit(&p->core, core_here(), memory_order_relaxed);
-    atomic_store(&p->ticket, (uint64_t)job << 32 | (uint64_t)chunks << 16);
+    for (int i = 0; i < threads; i++) {
+        const uint64_t begin = part_begin(chunks, (size_t)threads, (size_t)i), end = part_begin(chunks, (size_t)threads, (size_t)i + 1);
+        atomic_store_explicit(&p->tickets[i].left, (uint64_t)job << 32 | begin << 16 | end, memory_order_release);
+    }
+    atomic_store(&p->job, job);
     if (atomic_load(&p->sleeping) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
         pthread_mutex_unlock(&p->lock);
     }
-    work(p, job, 0);
-    wait_done(p, chunks);
+    work(p, job, 0, threads);
+    wait_done(p, (uint32_t)chunks);
 }
