@@ -16,7 +16,7 @@ struct clq_conv {
     struct clq_product p;
     struct clq_conv_args args; /* without batch, x, y, scratch */
     size_t x_bytes, y_bytes;   /* of one image */
-    double products;           /* of one image */
+    double products;           /* of one image; those of a depthwise convolution, which is slow, count four times */
     bool is_signed;            /* the images are */
     void *turned;              /* images as uint8 codes */
     size_t turned_bytes;       /* allocated */
@@ -79,7 +79,7 @@ static clq_status measure(struct clq_conv *c, const clq_conv_desc *d)
         !clq_size_mul(&expanded, row, a->h + d->pad_top + d->pad_bottom + a->stride_h) || c->x_bytes > most || c->y_bytes > most || padded > most || expanded > most)
         return clq_fail(&c->p.ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_prepare: %zu x %zu x %zu to %zu x %zu x %zu does not fit into memory", a->h, a->w,
                         a->ci, a->oh, a->ow, a->co);
-    c->products = (double)a->oh * (double)a->ow * (double)a->co * (double)(a->kh * a->kw * cg);
+    c->products = (double)a->oh * (double)a->ow * (double)a->co * (double)(a->kh * a->kw * cg) * (a->groups == a->co ? 4 : 1);
     return CLQ_OK;
 }
 

@@ -364,7 +364,7 @@ static double product_work(const struct clq_step *s)
     if (s->kind == CLQ_STEP_QGEMM) return (double)s->gemm.m * (double)s->gemm.n * (double)s->gemm.k / 32;
     const struct clq_conv_args *c = &s->conv;
     double taps = (double)(c->kh * c->kw) * (double)(c->ci / (c->groups ? c->groups : 1));
-    return (double)c->batch * (double)(c->oh * c->ow) * (double)c->co * taps / (c->groups == c->co ? 4 : 32);
+    return (double)c->batch * (double)(c->oh * c->ow) * (double)c->co * taps / (c->groups == c->co ? 2 : 32);
 }
 
 static clq_status run_taps(struct clq_program *p, struct clq_step *s, struct clq_error *err)

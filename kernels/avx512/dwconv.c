@@ -137,7 +137,7 @@ void clq_dw_run_taps(const struct clq_conv_args *c)
     memset(pad, c->zero_point_x, 64);
     for (size_t i = 0; i < 4 * d->quads; i++) tap[i] = pad; /* past the last tap the weights are 0 */
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
-        const size_t image = u / grid.bands / grid.blocks, block = u / grid.bands % grid.blocks, band = u % grid.bands;
+        const size_t image = u / grid.blocks / grid.bands, band = u / grid.blocks % grid.bands, block = u % grid.blocks;
         const struct clq_dw_block b = clq_dw_block_make(c, block);
         const struct taps t = {
             .tap = tap,

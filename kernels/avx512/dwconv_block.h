@@ -33,10 +33,10 @@ static inline enum clq_dw_method clq_dw_method_of(const struct clq_conv_args *c)
 }
 
 /* A block is 64 byte columns: 64 channels, or, for a last block of 32 (16) channels and codes out, the same channels of
- * 2 (4) horizontal strips of the image, so that no lane idles. mode: 1, 2 or 4 strips, 0 masked. */
+ * 2 (4) horizontal strips of a band, so that no lane idles. mode: 1, 2 or 4 strips, 0 masked. */
 struct clq_dw_block {
     int mode;
-    size_t c0, channels, strips, rows; /* rows: of one strip */
+    size_t c0, channels, strips, rows; /* rows: of the image, in all bands together, per strip */
     __mmask64 mask;
 };
 
@@ -150,7 +150,8 @@ static inline size_t clq_dw_chunk_quads(const struct clq_conv_args *c)
 void clq_dw_run_quads(const struct clq_conv_args *c);
 void clq_dw_run_taps(const struct clq_conv_args *c);
 
-/* Units: images x blocks x bands of rows. Bands of a block of strips cut the strip. */
+/* Units: images x bands of rows x blocks, so that neighbors, which one thread gets, write the same cache lines. Each band of a block
+ * with strips has strips of its own. */
 struct clq_dw_grid {
     size_t blocks, bands;
 };

@@ -14,7 +14,7 @@ struct job {
     const float *multiplier, *shift;
     int32_t *words; /* room for the sums of one tile */
     uint8_t *ring;
-    size_t row0, x0, width, nq; /* nq: quads per ring row */
+    size_t row0, strip_rows, x0, width, nq; /* rows of y; nq: quads per ring row */
     size_t pixel, row, strip;   /* bytes of y between pixels, rows, strips */
     enum clq_out out;
     enum clq_finish finish;
@@ -36,7 +36,7 @@ static void begin_row(struct quad_row *q, const struct job *job, size_t qy, size
     q->have = 0;
     for (size_t s = 0; s < job->b.strips; s++) {
         for (size_t i = 0; i < 2; i++) {
-            const size_t y = (s * job->b.rows + job->row0) * c->stride_h + 2 * qy + i;
+            const size_t y = (s * job->strip_rows + job->row0) * c->stride_h + 2 * qy + i;
             const bool inside = y >= c->pad_top && y - c->pad_top < c->h;
             q->r[i][s] = inside ? job->image + (y - c->pad_top) * c->w * c->ci : job->pad;
             q->step[i][s] = inside ? c->ci : 0;
@@ -228,7 +228,7 @@ ROW(row_5_two, 3, 1, 2)
 ROW(row_5_stride, 3, 2, 1)
 static row_fn *const rows[2][3] = {{row_3_one, row_3_two, row_3_stride}, {row_5_one, row_5_two, row_5_stride}};
 
-/* height output rows from row0 on of every strip: a ring of Q quad rows, one new row per step. Stride 1: two output
+/* height output rows from row0 on, and as many of every further strip: a ring of Q quad rows, one new row per step. Stride 1: two output
  * rows per step, or, where the horizontal stride is 2 and there is no variant for it, every second row. */
 static void run_rows(const struct job *job, size_t height, uint8_t *y)
 {
@@ -249,7 +249,7 @@ static void run_rows(const struct job *job, size_t height, uint8_t *y)
     }
 }
 
-/* Output rows row0 .. end - 1 of a chunk. */
+/* Output rows row0 .. end - 1 of a chunk, and those of the strips below. */
 static void run_chunk(struct job *job, size_t end, uint8_t *y)
 {
     const size_t row0 = job->row0, height = end - row0;
@@ -272,7 +272,7 @@ void clq_dw_run_quads(const struct clq_conv_args *c)
     uint8_t *pad = c->scratch;
     memset(pad, c->zero_point_x, 64);
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
-        const size_t image = u / grid.bands / grid.blocks, block = u / grid.bands % grid.blocks, band = u % grid.bands;
+        const size_t image = u / grid.blocks / grid.bands, band = u / grid.blocks % grid.bands, block = u % grid.blocks;
         struct job job = {
             .c = c,
             .b = clq_dw_block_make(c, block),
@@ -290,9 +290,11 @@ void clq_dw_run_quads(const struct clq_conv_args *c)
             .epilogue = clq_epilogue_make(c->out, c->zero_point_y, c->lo, c->hi),
         };
         job.image = c->x + image * c->h * c->w * c->ci + job.b.c0;
-        job.strip = job.b.rows * job.row;
-        job.row0 = job.b.rows * band / grid.bands;
-        const size_t end = job.b.rows * (band + 1) / grid.bands;
+        const size_t first = job.b.rows * band / grid.bands;
+        job.strip_rows = job.b.rows * (band + 1) / grid.bands - first;
+        job.strip = job.strip_rows * job.row;
+        job.row0 = job.b.strips * first;
+        const size_t end = job.row0 + job.strip_rows;
         for (job.x0 = 0; job.x0 < c->ow; job.x0 += chunk) {
             job.width = c->ow - job.x0 < chunk ? c->ow - job.x0 : chunk;
             job.nq = (c->stride_w == 1 ? (job.width + 1) / 2 : job.width) + clq_dw_window_quads(c) - 1;
