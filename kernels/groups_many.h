@@ -137,14 +137,17 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
     }
 }
 
-static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *sums, size_t rows)
+/* The sums of all pieces of some rows: of four neighbors at a time, then of each piece's. */
+static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *fours, int32_t *sums, size_t rows)
 {
     const size_t pieces = clq_groups_pieces(p, p->count);
+    const CLQ_V ones = CLQ_MM(set1_epi8)(1), none = CLQ_MM(set1_epi32)(0);
     for (size_t r = 0; r < rows; r++, a += clq_groups_distance(p->k8)) {
+        for (size_t k = 0; k < 8 * p->k8; k += 4 * CLQ_LANES) CLQ_STORE(fours + k / 4, CLQ_DOTS(none, ones, CLQ_LOAD(a + k), none, none));
         struct clq_groups_piece t = clq_groups_piece_of(p, 0);
-        for (size_t i = 0; i < pieces; i++, t = clq_groups_piece_after(p, &t)) {
+        for (size_t i = 0, k = 0; i < pieces; i++, t = clq_groups_piece_after(p, &t)) {
             int32_t sum = 0;
-            for (size_t k = t.first; k < t.first + t.k; k++) sum += a[k];
+            for (size_t n = (t.k + 7) / 8; n > 0; n--, k += 2) sum += fours[k] + fours[k + 1];
             *sums++ = sum;
         }
     }
@@ -170,7 +173,9 @@ static inline void clq_groups_units(const struct clq_gemm_u4_args *g, void (*few
 #else
             clq_groups_copy(g, rows, row, taken, (few || CLQ_SIGNED_ROWS) == g->flipped);
 #endif
-            if (few) clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.sums), taken * CLQ_LIMBS);
+            if (few)
+                clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.fours),
+                                (int32_t *)(void *)((char *)g->scratch + part.sums), taken * CLQ_LIMBS);
         }
         copied = block;
         if (few)

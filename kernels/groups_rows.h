@@ -26,6 +26,7 @@ struct clq_groups_parts {
     size_t rows;  /* copied rows of A, or CLQ_LIMBS rows of limbs for each */
     size_t units; /* limbs: float [row][pieces] */
     size_t sums;  /* few rows: int32 [row of limbs][pieces], sums of a */
+    size_t fours; /* few rows: int32 [k / 4], sums of four neighbors of one row */
     size_t data, init, scale; /* a strip's block: int8 [steps][CLQ_STRIP][4], int32 and float [pieces][CLQ_STRIP] */
     size_t slots; /* float [1 + levels][rows][columns]: running sums of a block, then the segments that wait */
     size_t bytes;
@@ -98,7 +99,8 @@ static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gem
     struct clq_groups_parts s = {0};
     s.units = s.rows + clq_groups_round(few || clq_groups_copies(g) ? rows * clq_groups_distance(p.k8) : 0);
     s.sums = s.units + clq_groups_round(CLQ_LIMBS > 1 ? whole * all * 4 : 0);
-    s.data = s.sums + clq_groups_round(few ? rows * all * 4 : 0);
+    s.fours = s.sums + clq_groups_round(few ? rows * all * 4 : 0);
+    s.data = s.fours + clq_groups_round(few ? clq_groups_distance(p.k8) : 0);
     s.init = s.data + (few ? 0 : block * CLQ_STRIP + (CLQ_TILE - 1) * 4 * CLQ_STRIP); /* a last tile reads more */
     s.scale = s.init + (few ? 0 : pieces * CLQ_STRIP * 4);
     s.slots = s.scale + (few ? 0 : pieces * CLQ_STRIP * 4);
@@ -119,14 +121,14 @@ static inline bool clq_groups_plan(struct clq_gemm_u4_args *g)
 
 #if CLQ_LIMBS == 1
 /* Rows first .. first + rows - 1 into scratch with zeros behind K; flip turns signed codes into unsigned ones and back. */
-static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *to, size_t first, size_t rows, bool flip)
+static inline void clq_groups_copy(const struct clq_gemm_u4_args *g, uint8_t *restrict to, size_t first, size_t rows, bool flip)
 {
-    const size_t ld = clq_groups_distance((g->k + 7) / 8);
+    const size_t k = g->k, ld = clq_groups_distance((k + 7) / 8);
     const uint8_t mask = flip ? 0x80 : 0;
     for (size_t r = 0; r < rows; r++, to += ld) {
-        const uint8_t *from = (const uint8_t *)g->a + (first + r) * g->lda;
-        for (size_t k = 0; k < g->k; k++) to[k] = from[k] ^ mask;
-        for (size_t k = g->k; k < ld; k++) to[k] = 0;
+        const uint8_t *restrict from = (const uint8_t *)g->a + (first + r) * g->lda;
+        for (size_t i = 0; i < k; i++) to[i] = from[i] ^ mask;
+        memset(to + k, 0, ld - k);
     }
 }
 #else
