@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Rounds of ceiling and work in turn; the share is the median of their ratios, so that a disturbance that lasts longer
- * than a round hits both. */
+ * than a round hits both. Each runs once more before it is timed, which wakes its threads and lets those of the other one,
+ * which still look for work, go to sleep. */
 #include "perf/bench.h"
 
 #include <string.h>
@@ -47,7 +48,9 @@ void clq_bench_run(struct clq_bench *out, const struct clq_job *job, const struc
     int runs = warm_up(job, o);
     clq_ceiling_last(&l, once(job, o, runs) * runs);
     for (begin = clq_probe_now(); n < MOST_ROUNDS && (n < LEAST_ROUNDS || clq_probe_now() - begin < o->seconds); n++) {
+        if (limited) clq_ceiling_look(&l);
         most[n] = limited ? clq_ceiling_look(&l) : 0;
+        once(job, o, 1);
         t[n] = once(job, o, runs);
         ratio[n] = limited ? work / t[n] / most[n] : -1;
     }
