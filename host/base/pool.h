@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Threads for short integer steps. Units are claimed one by one, so a thread that the system has taken away delays the one unit
- * that it holds and nothing else: there is no barrier to spin at. The owner of the pool works too. One caller at a time. */
+ * Threads for short integer steps. Each has its own units, the same ones in every job of a size, and whoever is done takes the
+ * others'. A thread that the system has taken away delays the few units that it holds and nothing else: there is no barrier to
+ * spin at. The owner of the pool works too. One caller at a time. */
 #ifndef CLQ_BASE_POOL_H
 #define CLQ_BASE_POOL_H
 
