@@ -204,6 +204,8 @@ static void fill_summary(struct clq_result *r, const struct clq_decision *d)
     m->uniform_speedup = d->uniform_speed.speedup;
     m->pairs = d->speed.pairs;
     m->processes = d->speed.processes;
+    m->pairs_disturbed = d->speed.disturbed;
+    m->pairs_unsure = d->speed.unsure;
     m->median_ms = d->speed.candidate * 1e3;
     m->reference_median_ms = (d->proven ? d->speed : d->uniform_speed).reference * 1e3; /* without any int8 layer, what uniform was compared with */
     if (d->choice.predicted_us > 0) m->predicted_speedup = d->uniform_speed.reference * 1e6 / d->choice.predicted_us;

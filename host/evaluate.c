@@ -14,6 +14,7 @@
 #include "runner.h"
 #include "scheduler/compare.h"
 #include "scheduler/stats.h"
+#include "watch.h"
 
 struct sums {
     double signal, energy, dot, noise;
@@ -223,32 +224,40 @@ static clq_status warm(clq_session *s, const clq_tensor *in, int n_in, clq_tenso
     return CLQ_OK;
 }
 
-static bool steal(uint64_t *ticks)
+/* What is timed side by side. */
+struct timed_pair {
+    clq_session *model, *reference; /* reference: or NULL */
+    const clq_tensor *in;
+    clq_tensor *out;
+    int n_in, n_out;
+};
+
+static clq_status time_one(struct clq_timing *pair, const struct timed_pair *p, bool candidate_first)
 {
-    char text[512];
-    FILE *f = fopen("/proc/stat", "r");
-    if (!f) return false;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = 0;
-    return clq_steal_ticks(ticks, text);
+    if (candidate_first) CLQ_TRY(run_timed(&pair->candidate, p->model, p->in, p->n_in, p->out, p->n_out));
+    if (p->reference) CLQ_TRY(run_timed(&pair->reference, p->reference, p->in, p->n_in, p->out, p->n_out));
+    if (!candidate_first) CLQ_TRY(run_timed(&pair->candidate, p->model, p->in, p->n_in, p->out, p->n_out));
+    if (!p->reference) pair->reference = pair->candidate;
+    return CLQ_OK;
 }
 
-static clq_status time_pairs(struct clq_timing *pairs, size_t n, struct clq_context *ctx, clq_session *model, clq_session *reference, const clq_tensor *in,
-                             int n_in, clq_tensor *out, int n_out)
+/* Pairs that steal time or a changing clock disturbed are repeated once; those that are disturbed again are marked. */
+static clq_status time_pairs(struct clq_timing *pairs, size_t n, size_t *disturbed, struct clq_context *ctx, const struct timed_pair *p)
 {
-    CLQ_TRY(warm(model, in, n_in, out, n_out));
-    if (reference) CLQ_TRY(warm(reference, in, n_in, out, n_out));
-    for (size_t i = 0; i < n; i++) {
-        uint64_t before = 0, after = 0;
-        bool known = steal(&before);
-        bool first = clq_pair_candidate_first(i);
-        if (first) CLQ_TRY(run_timed(&pairs[i].candidate, model, in, n_in, out, n_out));
-        if (reference) CLQ_TRY(run_timed(&pairs[i].reference, reference, in, n_in, out, n_out));
-        if (!first) CLQ_TRY(run_timed(&pairs[i].candidate, model, in, n_in, out, n_out));
-        if (!reference) pairs[i].reference = pairs[i].candidate;
-        pairs[i].discard = known && steal(&after) && after != before;
-        if (!clq_context_progress(ctx, "timing", (double)(i + 1) / (double)n)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+    struct clq_watch watch;
+    *disturbed = 0;
+    CLQ_TRY(warm(p->model, p->in, p->n_in, p->out, p->n_out));
+    if (p->reference) CLQ_TRY(warm(p->reference, p->in, p->n_in, p->out, p->n_out));
+    for (int again = 0; again < 2; again++) {
+        clq_watch_start(&watch);
+        for (size_t i = 0; i < n; i++) {
+            if (again && !pairs[i].discard) continue;
+            CLQ_TRY(time_one(&pairs[i], p, clq_pair_candidate_first(i)));
+            const struct clq_round round = clq_watch_round(&watch);
+            pairs[i].discard = clq_round_disturbed(&round);
+            *disturbed += !again && pairs[i].discard;
+            if (!clq_context_progress(ctx, "timing", again ? 1 : (double)(i + 1) / (double)n)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+        }
     }
     return CLQ_OK;
 }
@@ -280,8 +289,11 @@ clq_status clq_time_pair(clq_pair_timing *out, clq_context *ctx, const clq_model
     clq_status st = y && t ? CLQ_OK : clq_fail(&ctx->error, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (st == CLQ_OK) st = clq_session_create(&a, ctx, model);
     if (st == CLQ_OK && reference) st = clq_session_create(&b, ctx, reference);
-    if (st == CLQ_OK) st = time_pairs(t, pairs, ctx, a, b, inputs, n_in, y, n_out);
+    size_t disturbed = 0;
+    const struct timed_pair p = {.model = a, .reference = b, .in = inputs, .out = y, .n_in = n_in, .n_out = n_out};
+    if (st == CLQ_OK) st = time_pairs(t, pairs, &disturbed, ctx, &p);
     if (st == CLQ_OK) st = summarize(out, t, pairs, reference != NULL, &ctx->error);
+    if (st == CLQ_OK) out->disturbed = disturbed;
     for (size_t i = 0; st == CLQ_OK && seconds && i < pairs; i++) {
         seconds[2 * i] = t[i].reference;
         seconds[2 * i + 1] = t[i].candidate;

@@ -32,7 +32,8 @@ static bool proof_present(const struct clq_profile_use *u, void *what)
     struct clq_accept_verdict v = {.reference = e[0]->time_us * 1e-6, .candidate = e[1]->time_us * 1e-6, .speedup = e[2]->time_us,
                                    .lo = e[3]->time_us, .ratio = e[4]->time_us, .hi = e[5]->time_us,
                                    .pairs = (size_t)e[0]->timings, .processes = (size_t)e[1]->timings, .discarded = (size_t)e[5]->timings - 1,
-                                   .enough = e[3]->timings > 1};
+                                   .enough = e[3]->timings > 1, .unsure = (size_t)e[2]->timings - 1};
+    v.disturbed = v.unsure;
     int speed = e[4]->timings - 1;
     if (speed > CLQ_SPEED_SLOWER) return false;
     v.speed = (enum clq_speed)speed;
@@ -52,7 +53,7 @@ static clq_status put_proof(struct clq_profile_use *u, void *what, struct clq_er
         int n;
     } rows[] = {
         {"reference us", v->reference * 1e6, (int)v->pairs}, {"candidate us", v->candidate * 1e6, (int)v->processes},
-        {"speedup", v->speedup, 1},                          {"ratio low", fmax(v->lo, CLQ_PROFILE_LEAST_US), 1 + v->enough},
+        {"speedup", v->speedup, 1 + (int)v->unsure},                         {"ratio low", fmax(v->lo, CLQ_PROFILE_LEAST_US), 1 + v->enough},
         {"ratio", v->ratio, 1 + (int)v->speed},              {"ratio high", v->hi, 1 + (int)v->discarded},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

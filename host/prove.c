@@ -94,24 +94,33 @@ static clq_status run_worker(const struct folder *f, const struct clq_proof_requ
     return CLQ_OK;
 }
 
-static clq_status read_answer(struct clq_timing *pairs, size_t *n, size_t capacity, int process, const char *path, struct clq_error *err)
+/* The pairs of all processes. */
+struct collected {
+    struct clq_timing *pairs;
+    size_t n, capacity, disturbed, unsure;
+};
+
+static clq_status read_answer(struct collected *c, int process, const char *path, struct clq_error *err)
 {
     clq_json *doc;
     CLQ_TRY(clq_json_read(&doc, path, (size_t)16 << 20, err));
     const clq_json *list = clq_json_get(doc, "seconds");
     clq_status st = clq_json_is_array(list) ? CLQ_OK : clq_fail(err, CLQ_ERR_INTERNAL, "the timing process gave no 'seconds'");
-    for (size_t i = 0; st == CLQ_OK && i < clq_json_size(list) && *n < capacity; i++) {
+    const double disturbed = clq_json_as_real(clq_json_get(doc, "disturbed"), 0), unsure = clq_json_as_real(clq_json_get(doc, "discarded"), 0);
+    if (disturbed > 0 && disturbed <= 1e9) c->disturbed += (size_t)disturbed;
+    if (unsure > 0 && unsure <= disturbed) c->unsure += (size_t)unsure;
+    for (size_t i = 0; st == CLQ_OK && i < clq_json_size(list) && c->n < c->capacity; i++) {
         const clq_json *p = clq_json_at(list, i);
-        double r = clq_json_as_real(clq_json_at(p, 0), 0), c = clq_json_as_real(clq_json_at(p, 1), 0);
-        if (!(r > 0) || !(c > 0) || !isfinite(r) || !isfinite(c)) st = clq_fail(err, CLQ_ERR_INTERNAL, "the timing process gave a time that is none");
-        else pairs[(*n)++] = (struct clq_timing){.reference = r, .candidate = c, .process = process};
+        double r = clq_json_as_real(clq_json_at(p, 0), 0), m = clq_json_as_real(clq_json_at(p, 1), 0);
+        if (!(r > 0) || !(m > 0) || !isfinite(r) || !isfinite(m)) st = clq_fail(err, CLQ_ERR_INTERNAL, "the timing process gave a time that is none");
+        else c->pairs[c->n++] = (struct clq_timing){.reference = r, .candidate = m, .process = process};
     }
     clq_json_free(doc);
     return st;
 }
 
 /* Fresh sessions of this process: new programs and new memory each time. */
-static clq_status in_process(struct clq_timing *pairs, size_t *n, size_t each, int process, struct clq_context *ctx, const struct clq_proof_request *q)
+static clq_status in_process(struct collected *c, size_t each, int process, struct clq_context *ctx, const struct clq_proof_request *q)
 {
     clq_pair_timing t;
     double *seconds = calloc(each * 2, sizeof *seconds);
@@ -121,7 +130,9 @@ static clq_status in_process(struct clq_timing *pairs, size_t *n, size_t each, i
     clq_status st = clq_time_pair(&t, ctx, q->candidate, q->reference, q->inputs, each, seconds);
     ctx->progress = progress;
     for (size_t i = 0; st == CLQ_OK && i < each; i++)
-        pairs[(*n)++] = (struct clq_timing){.reference = seconds[2 * i], .candidate = seconds[2 * i + 1], .process = process};
+        c->pairs[c->n++] = (struct clq_timing){.reference = seconds[2 * i], .candidate = seconds[2 * i + 1], .process = process};
+    if (st == CLQ_OK) c->disturbed += t.disturbed;
+    if (st == CLQ_OK) c->unsure += t.discarded;
     free(seconds);
     return st;
 }
@@ -131,33 +142,43 @@ static int rounds_of(const struct clq_proof_request *q)
     return q->rounds ? q->rounds : PROCESSES;
 }
 
-static clq_status collect(struct clq_timing *pairs, size_t *n, size_t each, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
+static clq_status collect(struct collected *c, size_t each, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
     struct folder f = {.made = false};
     int rounds = rounds_of(q);
     clq_status st = q->worker ? make_folder(&f, q, err) : CLQ_OK;
     for (int k = 0; k < rounds && st == CLQ_OK; k++) {
         if (!clq_context_progress(ctx, q->phase, (double)k / rounds)) st = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        else if (!q->worker) st = in_process(pairs, n, each, k, ctx, q);
+        else if (!q->worker) st = in_process(c, each, k, ctx, q);
         else {
             st = run_worker(&f, q, each, ctx, err);
-            if (st == CLQ_OK) st = read_answer(pairs, n, each * (size_t)rounds, k, f.answer, err);
+            if (st == CLQ_OK) st = read_answer(c, k, f.answer, err);
         }
     }
     remove_folder(&f);
     return st;
 }
 
+/* Pairs that were disturbed twice count all the same: a plan is never refused for the machine's sake, but it is told. */
+static void tell(struct clq_accept_verdict *v, struct clq_context *ctx, const struct clq_proof_request *q, const struct collected *c)
+{
+    v->disturbed = c->disturbed;
+    v->unsure = c->unsure;
+    if (c->unsure * 10 > c->n) /* fewer do not move a median */
+        clq_context_log(ctx, "%s: %zu of %zu pairs were disturbed by steal time or another clock, and again when they were repeated: less sure", q->phase, c->unsure, c->n);
+}
+
 clq_status clq_prove_speed(struct clq_accept_verdict *out, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
-    size_t rounds = (size_t)rounds_of(q), each = (q->pairs + rounds - 1) / rounds, n = 0;
+    size_t rounds = (size_t)rounds_of(q), each = (q->pairs + rounds - 1) / rounds;
     if (each < 2) each = 2;
-    struct clq_timing *pairs = calloc(each * rounds, sizeof *pairs);
-    if (!pairs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    clq_status st = collect(pairs, &n, each, ctx, q, err);
+    struct collected c = {.pairs = calloc(each * rounds, sizeof *c.pairs), .capacity = each * rounds};
+    if (!c.pairs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    clq_status st = collect(&c, each, ctx, q, err);
     struct clq_accept_options o = {.min_pairs = q->pairs < 200 ? q->pairs : 200, .min_processes = rounds < PROCESSES ? rounds : PROCESSES, .seed = 1};
-    if (st == CLQ_OK) st = clq_accept_plan(out, pairs, n, &o, err);
+    if (st == CLQ_OK) st = clq_accept_plan(out, c.pairs, c.n, &o, err);
+    if (st == CLQ_OK) tell(out, ctx, q, &c);
     if (st == CLQ_OK) clq_context_progress(ctx, q->phase, 1);
-    free(pairs);
+    free(c.pairs);
     return st;
 }

@@ -231,6 +231,11 @@ clq_status clq_quantize(clq_result **out, clq_context *ctx, const clq_model *mod
         clq_result_free(r);
         return st;
     }
+    const struct clq_steadiness *steady = &r->search.steady;
+    r->summary.rounds = steady->rounds;
+    r->summary.rounds_disturbed = steady->disturbed;
+    r->summary.rounds_unsure = steady->unsure;
+    r->summary.clock_drift = steady->drift;
     r->summary.resumed = r->search.journal ? r->search.journal->file.used : 0;
     struct rusage usage;
     if (getrusage(RUSAGE_SELF, &usage) == 0) r->summary.peak_rss_bytes = (size_t)usage.ru_maxrss * 1024;

@@ -12,6 +12,7 @@
 #include "graph/qdq.h"
 #include "modes.h"
 #include "runner.h"
+#include "scheduler/steady.h"
 
 /* What is known of one tensor. */
 struct clq_tensor_record {
@@ -97,6 +98,7 @@ struct clq_search {
     struct clq_unit_record *records;
     struct clq_unit_weights *weights;
     struct clq_qparams *params;         /* [tensors] */
+    struct clq_steadiness steady;       /* of the machine while units were timed; rounds 0: they were not */
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
     struct clq_profile_use *profile;    /* times that earlier runs measured */
     struct clq_search_journal *journal; /* what this search measured before it was stopped, or NULL */

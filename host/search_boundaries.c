@@ -67,6 +67,12 @@ static int converted(const struct clq_search *s, const struct clq_program *p, co
     return t < 0 && to ? clq_map_get(&s->units.by_tensor, to) : t;
 }
 
+void clq_mixed_forget(struct clq_mixed *m, const struct clq_search *s, size_t passes, size_t pass)
+{
+    m->total[pass] = 0;
+    for (int t = 0; t < s->units.n_tensors; t++) m->convert[(size_t)t * passes + pass] = 0;
+}
+
 void clq_mixed_collect(struct clq_mixed *m, const struct clq_search *s, size_t passes, size_t pass)
 {
     for (int i = 0; i < m->program->n_steps; i++) {

@@ -20,6 +20,8 @@ struct clq_mixed {
 };
 clq_status clq_mixed_start(struct clq_mixed *m, struct clq_search *s, bool odd, const clq_tensor *in, size_t passes, struct clq_error *err);
 void clq_mixed_collect(struct clq_mixed *m, const struct clq_search *s, size_t passes, size_t pass);
+/* Empties what a pass has collected. */
+void clq_mixed_forget(struct clq_mixed *m, const struct clq_search *s, size_t passes, size_t pass);
 void clq_mixed_end(struct clq_mixed *m); /* zeroed: nothing */
 
 /* Raises convert_us to what the mixed plans show; outside_us is spent by no unit in any plan. */

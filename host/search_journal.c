@@ -114,7 +114,7 @@ clq_status clq_journal_keep_comparison(struct clq_search_journal *j, struct clq_
 }
 
 /* ---- Verdicts ---- */
-enum { VERDICT = 13 };
+enum { VERDICT = 15 };
 
 static bool is_verdict(const double v[VERDICT])
 {
@@ -123,7 +123,7 @@ static bool is_verdict(const double v[VERDICT])
     const double positive[] = {v[5], v[7], v[8], v[11], v[12]}; /* ratio, upper bound, speed-up, both times */
     for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
         if (!(positive[i] > 0) || !isfinite(positive[i])) return false;
-    return v[0] <= CLQ_SPEED_SLOWER && v[1] <= 1 && v[2] > 0 && v[6] <= v[5] && v[5] <= v[7] && v[9] <= v[8] && v[8] <= v[10];
+    return is_count(v[13]) && is_count(v[14]) && v[0] <= CLQ_SPEED_SLOWER && v[1] <= 1 && v[2] > 0 && v[6] <= v[5] && v[5] <= v[7] && v[9] <= v[8] && v[8] <= v[10];
 }
 
 bool clq_journal_find_verdict(struct clq_search_journal *j, struct clq_journal_key key, struct clq_accept_verdict *out)
@@ -132,7 +132,7 @@ bool clq_journal_find_verdict(struct clq_search_journal *j, struct clq_journal_k
     if (!find_reals(j, key, v, VERDICT) || !is_verdict(v)) return false;
     *out = (struct clq_accept_verdict){.speed = (enum clq_speed)v[0], .enough = v[1] > 0, .pairs = (size_t)v[2], .discarded = (size_t)v[3],
                                        .processes = (size_t)v[4], .ratio = v[5], .lo = v[6], .hi = v[7], .speedup = v[8], .speedup_lo = v[9],
-                                       .speedup_hi = v[10], .reference = v[11], .candidate = v[12]};
+                                       .speedup_hi = v[10], .reference = v[11], .candidate = v[12], .disturbed = (size_t)v[13], .unsure = (size_t)v[14]};
     return true;
 }
 
@@ -140,7 +140,7 @@ clq_status clq_journal_keep_verdict(struct clq_search_journal *j, struct clq_jou
 {
     if (!j) return CLQ_OK;
     const double v[VERDICT] = {x->speed, x->enough, (double)x->pairs, (double)x->discarded, (double)x->processes, x->ratio, x->lo, x->hi, x->speedup,
-                               x->speedup_lo, x->speedup_hi, x->reference, x->candidate};
+                               x->speedup_lo, x->speedup_hi, x->reference, x->candidate, (double)x->disturbed, (double)x->unsure};
     return is_verdict(v) ? append(j, key, v, sizeof v, err) : CLQ_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "search_boundaries.h"
 #include "search_journal.h"
 #include "search_runtime.h"
+#include "watch.h"
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -151,22 +152,24 @@ static void charge_fused(struct clq_search *s, double *alone, int passes)
 }
 
 enum { TIMED_FLOAT, TIMED_INT8, TIMED_ALONE, TIMED_DEVICE, TIMED };
-
-/* What the last pass of the float program spent outside all units. */
-static double time_outside(const struct clq_search *s, const struct clq_program *p)
-{
-    double us = 0;
-    for (int i = 0; i < p->n_steps; i++)
-        if (!p->steps[i].dead) us += p->steps[i].seconds * 1e6;
-    for (int i = 0; i < s->units.n_units; i++) us -= fmax(s->records[i].f32_us, 0);
-    return fmax(us, 0);
-}
+enum { WARM = 3, PASSES = 21 };
 
 /* One program per mode from 2 on, with every unit in it that it can compute. */
 struct timed_mode {
     struct clq_model model;
     struct clq_program *program;
     double *us;
+};
+
+/* All that is timed, side by side: us [units][PASSES] each. */
+struct timed {
+    const clq_tensor *in;
+    struct clq_model int8;
+    struct clq_program *program[TIMED];
+    double *us[TIMED], outside[PASSES]; /* outside: what the float program spends in no unit */
+    int programs;
+    struct timed_mode extra[CLQ_MODES_MOST];
+    struct clq_mixed mixed[2];
 };
 
 static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mode, uint8_t *on, const clq_tensor *in, size_t passes, struct clq_error *err)
@@ -179,62 +182,126 @@ static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mod
     return clq_program_compile(&t->program, s->ctx, &t->model, in, &first_stage, err);
 }
 
-static clq_status measure_times(struct clq_search *s, struct clq_error *err)
+static clq_status start_timed(struct timed *t, struct clq_search *s, struct clq_error *err)
 {
-    enum { WARM = 3, PASSES = 21 };
     size_t n = (size_t)s->units.n_units;
     uint8_t *on = clq_arena_array(&s->arena, n + 1, sizeof *on);
-    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
-    double *us[TIMED] = {0};
-    for (int k = 0; k < TIMED; k++)
-        if (!(us[k] = clq_arena_array(&s->arena, n * PASSES + 1, sizeof(double)))) return no_memory(err);
-    if (!on || !in) return no_memory(err);
-    for (size_t i = 0; i < n; i++) on[i] = s->records[i].capable;
-    struct clq_model m;
-    struct clq_program *p[TIMED] = {0};
-    int programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
-    struct timed_mode extra[CLQ_MODES_MOST] = {0};
-    struct clq_mixed mixed[2] = {0};
     struct clq_program_options device = {.device_all = true, .partial = true}, alone = {.observable = true, .partial = true};
-    bool known;
+    t->programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
+    for (int k = 0; k < TIMED; k++)
+        if (!(t->us[k] = clq_arena_array(&s->arena, n * PASSES + 1, sizeof(double)))) return no_memory(err);
+    if (!on) return no_memory(err);
+    for (size_t i = 0; i < n; i++) on[i] = s->records[i].capable;
+    CLQ_TRY(clq_search_model(&t->int8, s, on, err));
+    CLQ_TRY(clq_program_compile(&t->program[TIMED_FLOAT], s->ctx, &s->model, t->in, &first_stage, err));
+    CLQ_TRY(clq_program_compile(&t->program[TIMED_INT8], s->ctx, &t->int8, t->in, &first_stage, err));
+    CLQ_TRY(clq_program_compile(&t->program[TIMED_ALONE], s->ctx, &s->model, t->in, &alone, err));
+    if (t->programs > TIMED_DEVICE) CLQ_TRY(clq_program_compile(&t->program[TIMED_DEVICE], s->ctx, &t->int8, t->in, &device, err));
+    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(start_mode(&t->extra[k], s, k, on, t->in, PASSES, err));
+    for (int k = 0; k < 2; k++) CLQ_TRY(clq_mixed_start(&t->mixed[k], s, k, t->in, PASSES, err));
+    return CLQ_OK;
+}
+
+static void end_timed(struct timed *t, const struct clq_search *s)
+{
+    for (int k = 0; k < TIMED; k++) clq_program_free(t->program[k]);
+    for (int k = 2; k < s->n_modes; k++) {
+        clq_program_free(t->extra[k].program);
+        clq_model_release(&t->extra[k].model);
+    }
+    for (int k = 0; k < 2; k++) clq_mixed_end(&t->mixed[k]);
+    clq_model_release(&t->int8);
+}
+
+/* A round that is repeated counts once. */
+static void forget_round(struct timed *t, const struct clq_search *s, size_t pass)
+{
+    for (int i = 0; i < s->units.n_units; i++) {
+        for (int k = 0; k < TIMED; k++) t->us[k][(size_t)i * PASSES + pass] = 0;
+        for (int k = 2; k < s->n_modes; k++) t->extra[k].us[(size_t)i * PASSES + pass] = 0;
+    }
+    for (int k = 0; k < 2; k++) clq_mixed_forget(&t->mixed[k], s, PASSES, pass);
+}
+
+/* The steps of the float program that belong to no unit. */
+static double time_outside(const struct clq_program *p, const double *us, int n_units, size_t pass)
+{
     double outside = 0;
+    for (int i = 0; i < p->n_steps; i++)
+        if (!p->steps[i].dead) outside += p->steps[i].seconds * 1e6;
+    for (int i = 0; i < n_units; i++) outside -= us[(size_t)i * PASSES + pass];
+    return fmax(outside, 0);
+}
+
+/* pass < 0: to warm up. */
+static clq_status time_round(struct timed *t, struct clq_search *s, int pass, struct clq_error *err)
+{
+    if (pass >= 0) forget_round(t, s, (size_t)pass);
+    for (int k = 0; k < t->programs; k++) CLQ_TRY(timed_pass(s, t->program[k], t->in, t->us[k], PASSES, pass, err));
+    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(timed_pass(s, t->extra[k].program, t->in, t->extra[k].us, PASSES, pass, err));
+    for (int k = 0; k < 2; k++) CLQ_TRY(timed_pass(s, t->mixed[k].program, t->in, NULL, PASSES, pass, err));
+    for (int k = 0; k < 2 && pass >= 0; k++) clq_mixed_collect(&t->mixed[k], s, PASSES, (size_t)pass);
+    if (pass >= 0) t->outside[pass] = time_outside(t->program[TIMED_FLOAT], t->us[TIMED_FLOAT], s->units.n_units, (size_t)pass);
+    return CLQ_OK;
+}
+
+/* Rounds that steal time or another clock disturbed are repeated once. */
+static clq_status repeat_rounds(struct timed *t, struct clq_search *s, struct clq_round rounds[PASSES], struct clq_error *err)
+{
+    struct clq_steadiness again;
+    struct clq_watch watch;
+    bool disturbed[PASSES], still[PASSES];
+    char text[300];
+    CLQ_TRY(clq_rounds_judge(disturbed, &s->steady, rounds, PASSES, err));
+    clq_watch_start(&watch);
+    for (int pass = 0; pass < PASSES; pass++) {
+        if (!disturbed[pass]) continue;
+        if (!clq_context_progress(s->ctx, "measuring times", 1)) return canceled(err);
+        CLQ_TRY(time_round(t, s, pass, err));
+        rounds[pass] = clq_watch_round(&watch);
+    }
+    CLQ_TRY(clq_rounds_judge(still, &again, rounds, PASSES, err));
+    for (int pass = 0; pass < PASSES; pass++) s->steady.unsure += disturbed[pass] && still[pass];
+    clq_steadiness_text(text, sizeof text, &s->steady, "times of layers");
+    if (*text) clq_context_log(s->ctx, "%s", text);
+    return CLQ_OK;
+}
+
+static clq_status time_rounds(struct timed *t, struct clq_search *s, struct clq_error *err)
+{
+    struct clq_round rounds[PASSES];
+    struct clq_watch watch;
+    clq_watch_start(&watch);
+    for (int pass = -WARM; pass < PASSES; pass++) {
+        if (!clq_context_progress(s->ctx, "measuring times", (double)(pass + WARM) / (PASSES + WARM))) return canceled(err);
+        CLQ_TRY(time_round(t, s, pass, err));
+        const struct clq_round round = clq_watch_round(&watch);
+        if (pass >= 0) rounds[pass] = round;
+    }
+    CLQ_TRY(repeat_rounds(t, s, rounds, err));
+    take_medians(s, t->us[TIMED_FLOAT], t->us[TIMED_INT8], t->programs > TIMED_DEVICE ? t->us[TIMED_DEVICE] : NULL, PASSES);
+    for (int k = 2; k < s->n_modes; k++) take_mode_medians(s, t->extra[k].us, k, PASSES);
+    CLQ_TRY(time_conversions(s, err));
+    charge_fused(s, t->us[TIMED_ALONE], PASSES);
+    clq_search_boundaries(s, t->mixed, PASSES, clq_median(t->outside, PASSES));
+    return CLQ_OK;
+}
+
+static clq_status measure_times(struct clq_search *s, struct clq_error *err)
+{
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    struct timed t = {.in = in};
+    bool known;
+    if (!in) return no_memory(err);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(clq_profile_use_times(&known, s->profile, s, in, err));
     if (known) return CLQ_OK;
-    if (s->ctx->runtime) {
-        CLQ_TRY(clq_runtime_times(s, in, err));
-        return clq_profile_keep_times(s->profile, s, in, err);
-    }
-    CLQ_TRY(clq_search_model(&m, s, on, err));
-    clq_status st = clq_program_compile(&p[TIMED_FLOAT], s->ctx, &s->model, in, &first_stage, err);
-    if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_INT8], s->ctx, &m, in, &first_stage, err);
-    if (st == CLQ_OK) st = clq_program_compile(&p[TIMED_ALONE], s->ctx, &s->model, in, &alone, err);
-    if (st == CLQ_OK && programs > TIMED_DEVICE) st = clq_program_compile(&p[TIMED_DEVICE], s->ctx, &m, in, &device, err);
-    for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = start_mode(&extra[k], s, k, on, in, PASSES, err);
-    for (int k = 0; k < 2 && st == CLQ_OK; k++) st = clq_mixed_start(&mixed[k], s, k, in, PASSES, err);
-    for (int pass = -WARM; pass < PASSES && st == CLQ_OK; pass++) {
-        if (!clq_context_progress(s->ctx, "measuring times", (double)(pass + WARM) / (PASSES + WARM))) st = canceled(err);
-        for (int k = 0; k < programs && st == CLQ_OK; k++) st = timed_pass(s, p[k], in, us[k], PASSES, pass, err);
-        for (int k = 2; k < s->n_modes && st == CLQ_OK; k++) st = timed_pass(s, extra[k].program, in, extra[k].us, PASSES, pass, err);
-        for (int k = 0; k < 2 && st == CLQ_OK; k++) st = timed_pass(s, mixed[k].program, in, NULL, PASSES, pass, err);
-        for (int k = 0; k < 2 && st == CLQ_OK && pass >= 0; k++) clq_mixed_collect(&mixed[k], s, PASSES, (size_t)pass);
-    }
-    if (st == CLQ_OK) take_medians(s, us[TIMED_FLOAT], us[TIMED_INT8], programs > TIMED_DEVICE ? us[TIMED_DEVICE] : NULL, PASSES);
-    for (int k = 2; k < s->n_modes; k++) {
-        if (st == CLQ_OK) take_mode_medians(s, extra[k].us, k, PASSES);
-        clq_program_free(extra[k].program);
-        clq_model_release(&extra[k].model);
-    }
-    if (st == CLQ_OK) outside = time_outside(s, p[TIMED_FLOAT]);
-    for (int k = 0; k < TIMED; k++) clq_program_free(p[k]);
-    clq_model_release(&m);
-    if (st == CLQ_OK) st = time_conversions(s, err);
-    if (st == CLQ_OK) charge_fused(s, us[TIMED_ALONE], PASSES);
-    if (st == CLQ_OK) clq_search_boundaries(s, mixed, PASSES, outside);
-    for (int k = 0; k < 2; k++) clq_mixed_end(&mixed[k]);
-    if (st == CLQ_OK) st = clq_profile_keep_times(s->profile, s, in, err);
+    clq_status st = s->ctx->runtime ? clq_runtime_times(s, in, err) : start_timed(&t, s, err);
+    if (st == CLQ_OK && !s->ctx->runtime) st = time_rounds(&t, s, err);
+    end_timed(&t, s);
+    CLQ_TRY(st);
     clq_context_progress(s->ctx, "measuring times", 1);
-    return st;
+    return clq_profile_keep_times(s->profile, s, in, err);
 }
 
 clq_status clq_search_times(struct clq_search *s, struct clq_error *err)

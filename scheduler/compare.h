@@ -69,6 +69,8 @@ struct clq_accept_verdict {
     enum clq_speed speed;
     bool enough;         /* pairs and processes suffice; without it the speed is undecided */
     size_t pairs, discarded, processes;
+    size_t disturbed, unsure;         /* pairs that were timed once more, and of these those that count although they were disturbed
+                                       * again; filled by who measures */
     double ratio, lo, hi;             /* median of the paired ratios, and its 95 % interval */
     double speedup, speedup_lo, speedup_hi; /* the same of reference / candidate */
     double reference, candidate;      /* medians, seconds */

@@ -10,6 +10,7 @@ endfunction()
 
 clq_scheduler_test(test_compare ci)
 clq_scheduler_test(test_error quick)
+clq_scheduler_test(test_steady quick)
 clq_scheduler_test(test_plan quick)
 clq_scheduler_test(test_profile quick)
 clq_scheduler_test(test_tuning quick)

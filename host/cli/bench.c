@@ -41,7 +41,7 @@ static const struct cli_spec model_spec = {
     .arguments = "MODEL [--reference MODEL] [--data DATA]",
     .summary = "Times a model on one sample after a warm-up. With a reference the two run in turn, in the order ABBA; the speed-up\n"
                "is the median of the paired ratios, with its 95 % bootstrap interval. Pairs during which the machine gave\n"
-               "processor time away are discarded.\n",
+               "processor time away, or changed its clock, are timed once more; those that are disturbed again are discarded.\n",
     .options = options,
     .least = 1,
     .most = 1,
@@ -114,6 +114,7 @@ static void print_json(const struct cli *cli, const struct job *b, bool raw)
     cli_json_real(&j, "speedup_lo", two ? t->speedup_lo : (double)NAN);
     cli_json_real(&j, "speedup_hi", two ? t->speedup_hi : (double)NAN);
     cli_json_whole(&j, "pairs", (long long)t->pairs);
+    cli_json_whole(&j, "disturbed", (long long)t->disturbed);
     cli_json_whole(&j, "discarded", (long long)t->discarded);
     cli_json_bool(&j, "faster", t->faster);
     cli_json_bool(&j, "slower", t->slower);

@@ -174,6 +174,9 @@ void cli_quantize_text(const struct cli_quantized *q)
     if (m->slower_than_float) printf("warning: this model is slower than float32\n");
     if (!m->budget_met) printf("warning: the requested bound is not met: %s\n", m->binding);
     if (m->synthetic) printf("warning: calibrated on synthetic data, good for timing alone\n");
+    if (m->pairs_unsure || m->rounds_unsure)
+        printf("disturbed by steal time or another clock, and again when repeated: %zu of %zu pairs, %zu of %zu rounds\n", m->pairs_unsure, m->pairs, m->rounds_unsure,
+               m->rounds);
     if (m->resumed) printf("%zu measurements are those of a run that was stopped\n", m->resumed);
     printf("calibrator %s, %zu calibration samples, %.1f s, peak memory %s\n", m->calibrator, m->calibration_samples, m->seconds, rss);
     free(model);
@@ -234,6 +237,12 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_real(j, "predicted_speedup", m->predicted_speedup > 0 ? m->predicted_speedup : (double)NAN);
     cli_json_whole(j, "pairs", (long long)m->pairs);
     cli_json_whole(j, "processes", (long long)m->processes);
+    cli_json_whole(j, "pairs_disturbed", (long long)m->pairs_disturbed);
+    cli_json_whole(j, "pairs_unsure", (long long)m->pairs_unsure);
+    cli_json_whole(j, "rounds", (long long)m->rounds);
+    cli_json_whole(j, "rounds_disturbed", (long long)m->rounds_disturbed);
+    cli_json_whole(j, "rounds_unsure", (long long)m->rounds_unsure);
+    cli_json_real(j, "clock_drift", m->rounds ? m->clock_drift : (double)NAN);
     cli_json_real(j, "median_ms", m->median_ms > 0 ? m->median_ms : (double)NAN);
     cli_json_real(j, "reference_median_ms", m->reference_median_ms > 0 ? m->reference_median_ms : (double)NAN);
     cli_json_bool(j, "speed_predicted", m->speed_predicted);

@@ -66,7 +66,9 @@ CLQ_API clq_status clq_evaluate_by(clq_evaluation *out, clq_context *ctx, const 
 typedef struct clq_pair_timing {
     double median_ms, reference_median_ms;
     double speedup, speedup_lo, speedup_hi; /* reference / model: median of paired ratios, bootstrap interval of 95 % */
-    size_t pairs, discarded;
+    size_t pairs;
+    size_t disturbed; /* pairs that steal time or a changing clock disturbed: they were timed once more */
+    size_t discarded; /* of these, disturbed again: they are not among pairs */
     bool faster, slower;                    /* beyond noise */
 } clq_pair_timing;
 

@@ -121,6 +121,9 @@ typedef struct clq_summary {
     double uniform_speedup;  /* the same of uniform int8 */
     double predicted_speedup;
     size_t pairs, processes;
+    size_t pairs_disturbed, pairs_unsure; /* of the proof: timed once more because of steal time or another clock; disturbed again */
+    size_t rounds, rounds_disturbed, rounds_unsure; /* the same of timing the layers; rounds 0: their times were known */
+    double clock_drift;      /* the largest relative change of the clock in these rounds */
     double median_ms, reference_median_ms;
     bool speed_predicted;    /* from other_profile: no pair was timed */
     bool kept_float;         /* the float model is handed out unchanged */
