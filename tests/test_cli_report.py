@@ -213,7 +213,7 @@ class Report(Case):
         m, data = self.two_layers(), self.two_data()
         self.fails(4, "r.html", "quantize", m, "--data", data, "--candidates", "f32", "-o", self.path("o.onnx"), "--report", self.path("r.html"),
                    preexec_fn=limit, restore_signals=False)
-        self.assertEqual(self.files(), ["o.onnx", "o.onnx.plan.json", "two.npz", "two.onnx"])
+        self.assertEqual(self.files(), ["o.onnx", "o.onnx.journal", "o.onnx.plan.json", "two.npz", "two.onnx"])
 
 
 class Interrupted(Signals):
