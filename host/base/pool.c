@@ -52,10 +52,10 @@ static void pause_briefly(void)
 #endif
 }
 
-/* Where part i of `parts` begins, all of them together being `n`. */
+/* Where part i of `parts`, at most 2^16, begins, all of them together being `n`: the larger ones are spread evenly. */
 static size_t part_begin(size_t n, size_t parts, size_t i)
 {
-    return n / parts * i + (n % parts < i ? n % parts : i);
+    return n / parts * i + n % parts * i / parts;
 }
 
 /* Claims chunks *first to *end - 1 of job number `job`; false where none is left. */
