@@ -158,8 +158,15 @@ struct clq_dw_grid {
 static inline struct clq_dw_grid clq_dw_grid_make(const struct clq_conv_args *c)
 {
     const size_t blocks = (c->co + 63) / 64, units = c->batch * blocks;
-    const size_t wanted = units == 0 ? 1 : (16 + units - 1) / units, most = (c->oh + 15) / 16;
+    const size_t wanted = units == 0 ? 1 : (16 + units - 1) / units, most = (c->oh + 13) / 14;
     return (struct clq_dw_grid){.blocks = blocks, .bands = wanted < most ? wanted : most};
+}
+
+/* The first row of a band, of the rows that all bands have together. Two rows are made at a time, so bands are even where they can. */
+static inline size_t clq_dw_band_begin(size_t rows, size_t bands, size_t band)
+{
+    const size_t step = rows % 2 == 0 ? 2 : 1;
+    return rows / step * band / bands * step;
 }
 
 #endif

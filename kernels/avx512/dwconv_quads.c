@@ -290,8 +290,8 @@ void clq_dw_run_quads(const struct clq_conv_args *c)
             .epilogue = clq_epilogue_make(c->out, c->zero_point_y, c->lo, c->hi),
         };
         job.image = c->x + image * c->h * c->w * c->ci + job.b.c0;
-        const size_t first = job.b.rows * band / grid.bands;
-        job.strip_rows = job.b.rows * (band + 1) / grid.bands - first;
+        const size_t first = clq_dw_band_begin(job.b.rows, grid.bands, band);
+        job.strip_rows = clq_dw_band_begin(job.b.rows, grid.bands, band + 1) - first;
         job.strip = job.strip_rows * job.row;
         job.row0 = job.b.strips * first;
         const size_t end = job.row0 + job.strip_rows;
