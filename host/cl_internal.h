@@ -131,11 +131,20 @@ void clq_cl_key_add(struct clq_cl_key *key, const void *data, size_t bytes);
 
 /* device_cl.c. True where the device may be offered the variant, options included. */
 bool clq_cl_allows(const struct clq_cl *cl, const struct clq_cl_variant *variant);
+/* Makes the form for few rows ready, unless it or the product's is being tested right now. A device without it uses the
+ * product's. */
+void clq_cl_find_gemv(struct clq_cl *cl, enum clq_cl_family gemm, enum clq_cl_family gemv);
+
+/* cl_product.c. int8 rows of k become uint8 rows, ld apart, in cl->flipped. */
+clq_status clq_cl_flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda, size_t ld,
+                       struct clq_error *err);
+/* Enqueues a product's launch over rows x columns of results. */
+clq_status clq_cl_enqueue_product(struct clq_cl_launch *l, size_t rows, size_t columns, struct clq_error *err);
 
 /* cl_selftest.c, cl_selftest_product.c. Compares the family's kernel with the reference; CLQ_ERR_NUMERIC on the first
  * difference. */
 clq_status clq_cl_selftest(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
-clq_status clq_cl_selftest_u4(struct clq_cl *cl, bool real, struct clq_error *err);
+clq_status clq_cl_selftest_u4(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 clq_status clq_cl_selftest_product(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);
 
 #endif

@@ -89,6 +89,8 @@ static size_t packed_k(const struct source *s)
     case CLQ_CL_FRAGMENTS: return round_up(s->taps * s->cg, 64);
     case CLQ_CL_TAPS: return s->taps;
     case CLQ_CL_LANES: return round_up(s->taps, 4);
+    case CLQ_CL_GROUPS:
+    case CLQ_CL_GROUPS_FLIPPED: break; /* cl_product_u4.c */
     }
     return 0;
 }
@@ -151,15 +153,6 @@ static clq_status pack(struct clq_cl_buffer *out, struct clq_cl *cl, const struc
     return st;
 }
 
-/* The kernel for few rows, unless it or the product's is being tested right now. A device without it uses the other. */
-static void find_gemv(struct clq_cl *cl)
-{
-    const struct clq_cl_family_state *gemv = &cl->family[CLQ_CL_GEMV];
-    if (cl->family[CLQ_CL_GEMM].verdict == CLQ_CL_PASSED && gemv->verdict == CLQ_CL_UNTRIED && !gemv->kernel &&
-        clq_cl_offers(cl, CLQ_CL_GEMV))
-        clq_cl_ready(cl, CLQ_CL_GEMV, NULL);
-}
-
 static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_cl_weight *like,
                          struct source *s, struct clq_error *err)
 {
@@ -171,7 +164,7 @@ static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const st
                             (double)s->multiplier[n], n);
     CLQ_TRY(clq_cl_begin(&l, cl, like->family, err));
     s->layout = l.family->variant->layout;
-    if (like->family == CLQ_CL_GEMM) find_gemv(cl);
+    if (like->family == CLQ_CL_GEMM) clq_cl_find_gemv(cl, CLQ_CL_GEMM, CLQ_CL_GEMV);
     struct clq_cl_weight *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a weight");
     *w = *like;
@@ -252,24 +245,24 @@ size_t clq_cl_weight_bytes(const struct clq_cl_weight *weight) { return weight->
 
 static size_t element(enum clq_out out) { return out == CLQ_OUT_F32 || out == CLQ_OUT_S32 ? 4 : 1; }
 
-/* int8 rows become dense uint8 rows in the device's own buffer. */
-static clq_status flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda,
+clq_status clq_cl_flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda, size_t ld,
                        struct clq_error *err)
 {
     struct clq_cl_launch l;
+    size_t bytes;
+    if (!clq_size_mul(&bytes, m, ld)) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: %zu rows do not fit into memory", m);
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
-    CLQ_TRY(clq_cl_reserve(cl, &cl->flipped, m * k, err));
+    CLQ_TRY(clq_cl_reserve(cl, &cl->flipped, bytes, err));
     clq_cl_arg_mem(&l, a->mem, a->at);
     clq_cl_arg_u64(&l, lda);
     clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
-    clq_cl_arg_u64(&l, k);
+    clq_cl_arg_u64(&l, ld);
     clq_cl_arg_u64(&l, m);
     clq_cl_arg_u64(&l, k);
     return clq_cl_enqueue(&l, clq_cl_span_items(cl, l.family->variant, m * ((k + 15) / 16)), 1, err);
 }
 
-/* Work-items for rows x columns of a product. */
-static clq_status launch(struct clq_cl_launch *l, size_t rows, size_t columns, struct clq_error *err)
+clq_status clq_cl_enqueue_product(struct clq_cl_launch *l, size_t rows, size_t columns, struct clq_error *err)
 {
     const struct clq_cl_variant *v = l->family->variant;
     const size_t r = (rows + v->cover[0] - 1) / v->cover[0], c = (columns + v->cover[1] - 1) / v->cover[1];
@@ -298,7 +291,7 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
     const struct clq_cl_operand *y = a ? clq_cl_bind(&b, io->y, g->y, out, !gaps, err) : NULL;
     if (!y) return clq_cl_unbind(&b, b.status, err);
     if (gaps) b.operand[1].output = true;
-    clq_status st = w->signed_a ? flip(cl, a, g->m, k, g->lda, err) : CLQ_OK;
+    clq_status st = w->signed_a ? clq_cl_flip(cl, a, g->m, k, g->lda, k, err) : CLQ_OK;
     if (w->signed_a) clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
     else clq_cl_arg_mem(&l, a->mem, a->at);
     clq_cl_arg_u64(&l, w->signed_a ? k : g->lda);
@@ -307,7 +300,7 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
     clq_cl_arg_u64(&l, g->ldy);
     const int64_t rest[] = {(int64_t)g->m, (int64_t)n, (int64_t)k, w->out, w->zero_point_y, w->lo, w->hi};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
-    if (st == CLQ_OK) st = launch(&l, g->m, n, err);
+    if (st == CLQ_OK) st = clq_cl_enqueue_product(&l, g->m, n, err);
     return clq_cl_unbind(&b, st, err);
 }
 
@@ -353,7 +346,7 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
         const size_t lanes = l.family->variant->needs & CLQ_CL_CAP_CPU ? 16 : 4;
         st = clq_cl_enqueue(&l, pixels * ((s->co + lanes - 1) / lanes), 1, err);
     } else {
-        st = launch(&l, pixels, s->co, err);
+        st = clq_cl_enqueue_product(&l, pixels, s->co, err);
     }
     return clq_cl_unbind(&b, st, err);
 }

@@ -10,7 +10,7 @@
 #include "kernels/groups.h"
 #include "kernels/limbs.h"
 
-enum { MAX_K = 1 << 24, MAX_N = 1 << 24, ROWS = 4 };
+enum { MAX_K = 1 << 24, MAX_N = 1 << 24, FLIPPED_GAP = 64 };
 
 struct clq_cl_u4 {
     struct clq_cl_buffer buffer;
@@ -47,6 +47,7 @@ clq_status clq_cl_prepare_u4(struct clq_cl_u4 **out, struct clq_cl *cl, const st
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': 4-bit product n=%zu k=%zu group=%zu is out of its range",
                         cl->info.name, g->n, g->k, g->group);
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_GEMM_U4, err));
+    clq_cl_find_gemv(cl, CLQ_CL_GEMM_U4, CLQ_CL_GEMV_U4);
     struct clq_cl_u4 *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL: out of memory for a weight");
     *w = (struct clq_cl_u4){
@@ -95,22 +96,29 @@ static clq_status run(struct clq_cl *cl, const struct clq_cl_u4 *w, const struct
     const struct clq_cl_operand *y = s ? clq_cl_bind(&b, io->y, g->y, out, !gaps, err) : NULL;
     if (!y) return clq_cl_unbind(&b, b.status, err);
     if (gaps) b.operand[2].output = true;
-    clq_cl_arg_mem(&l, a->mem, a->at);
-    clq_cl_arg_u64(&l, r->lda);
+    /* Flipped rows have a gap, for the reason of clq_groups_distance. */
+    const bool flips = l.family->variant->layout == CLQ_CL_GROUPS_FLIPPED && !g->flipped;
+    const size_t lda = flips ? (w->k + 63) / 64 * 64 + FLIPPED_GAP : r->lda;
+    clq_status st = flips ? clq_cl_flip(cl, a, g->m, w->k, r->lda, lda, err) : CLQ_OK;
+    if (flips) clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
+    else clq_cl_arg_mem(&l, a->mem, a->at);
+    clq_cl_arg_u64(&l, lda);
     clq_cl_arg_mem(&l, s->mem, s->at / 4);
     clq_cl_arg_mem(&l, w->buffer.mem, w->buffer.offset);
     clq_cl_arg_mem(&l, y->mem, y->at / 4);
     clq_cl_arg_u64(&l, g->ldy);
-    const int64_t rest[] = {(int64_t)g->m, (int64_t)w->n, (int64_t)w->k, (int64_t)w->group, g->flipped ? 128 : 0, w->f16, w->zeros, w->biased, (int64_t)r->scales};
+    const int64_t rest[] = {(int64_t)g->m, (int64_t)w->n, (int64_t)w->k, (int64_t)w->group, g->flipped || flips ? 128 : 0, w->f16, w->zeros, w->biased, (int64_t)r->scales};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
-    return clq_cl_unbind(&b, clq_cl_enqueue(&l, w->n, (g->m + ROWS - 1) / ROWS, err), err);
+    if (st == CLQ_OK) st = clq_cl_enqueue_product(&l, g->m, w->n, err);
+    return clq_cl_unbind(&b, st, err);
 }
 
 clq_status clq_cl_gemm_u4(struct clq_cl *cl, const struct clq_cl_u4 *w, const struct clq_gemm_u4_args *g, const struct clq_cl_io *io,
                           struct clq_error *err)
 {
     static const struct clq_cl_io no_io;
-    const struct rows r = {.family = CLQ_CL_GEMM_U4, .a = g->a, .scale = g->scale_a, .lda = g->lda, .element = 1, .scales = 1};
+    const bool few = g->m <= cl->few_rows && cl->family[CLQ_CL_GEMV_U4].kernel;
+    const struct rows r = {.family = few ? CLQ_CL_GEMV_U4 : CLQ_CL_GEMM_U4, .a = g->a, .scale = g->scale_a, .lda = g->lda, .element = 1, .scales = 1};
     return g->m == 0 ? CLQ_OK : run(cl, w, g, &r, io ? io : &no_io, err);
 }
 

@@ -250,8 +250,9 @@ static clq_status run(struct clq_cl *cl, struct work *w, enum clq_cl_family fami
     case CLQ_CL_CONV:
     case CLQ_CL_GROUPED:
     case CLQ_CL_DEPTHWISE: return clq_cl_selftest_product(cl, family, err);
-    case CLQ_CL_GEMM_U4: return clq_cl_selftest_u4(cl, false, err);
-    case CLQ_CL_GEMM_U4_REAL: return clq_cl_selftest_u4(cl, true, err);
+    case CLQ_CL_GEMM_U4:
+    case CLQ_CL_GEMV_U4:
+    case CLQ_CL_GEMM_U4_REAL: return clq_cl_selftest_u4(cl, family, err);
     case CLQ_CL_FAMILIES: break;
     }
     return clq_fail(err, CLQ_ERR_INTERNAL, "OpenCL: no self-test for family %d", (int)family);

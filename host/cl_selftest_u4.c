@@ -100,12 +100,16 @@ static clq_status test(struct clq_cl *cl, struct work *w, size_t i, bool real, s
     return st;
 }
 
-clq_status clq_cl_selftest_u4(struct clq_cl *cl, bool real, struct clq_error *err)
+clq_status clq_cl_selftest_u4(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
 {
+    const size_t few_rows = cl->few_rows;
     struct work *w = malloc(sizeof *w);
     if (!w) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "OpenCL self-test: out of memory");
     clq_status st = CLQ_OK;
-    for (size_t i = 0; st == CLQ_OK && i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++) st = test(cl, w, i, real, err);
+    cl->few_rows = family == CLQ_CL_GEMV_U4 ? SIZE_MAX : 0;
+    for (size_t i = 0; st == CLQ_OK && i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++)
+        st = test(cl, w, i, family == CLQ_CL_GEMM_U4_REAL, err);
+    cl->few_rows = few_rows;
     free(w);
     return st;
 }

@@ -262,7 +262,7 @@ static void judge(struct clq_context *ctx, const struct clq_cl_info *info, clq_d
     }
     for (int f = 0; f < CLQ_CL_FAMILIES && !clq_cl_dead(cl); f++) {
         const enum clq_cl_family family = (enum clq_cl_family)f;
-        if (family == CLQ_CL_GEMV && !clq_cl_offers(cl, family)) continue;
+        if ((family == CLQ_CL_GEMV || family == CLQ_CL_GEMV_U4) && !clq_cl_offers(cl, family)) continue;
         st = clq_cl_ready(cl, family, &err);
         offered++;
         passed += st == CLQ_OK;

@@ -23,6 +23,7 @@ const char *clq_cl_family_name(enum clq_cl_family family)
         [CLQ_CL_GEMM] = "gemm_u8s8",
         [CLQ_CL_GEMV] = "gemv_u8s8",
         [CLQ_CL_GEMM_U4] = "gemm_s8u4",
+        [CLQ_CL_GEMV_U4] = "gemv_s8u4",
         [CLQ_CL_GEMM_U4_REAL] = "gemm_f32u4",
         [CLQ_CL_FLIP] = "flip_s8",
         [CLQ_CL_CONV] = "conv_u8s8",
@@ -253,7 +254,17 @@ static clq_status make_ready(struct clq_cl *cl, enum clq_cl_family family, struc
 
 clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err)
 {
-    /* GEMV reads the weights that the product's variant packs. */
+    /* GEMV reads the weights that the product's variant packs. Rows may have to be flipped, and one self-test does not run
+     * inside of another. */
     if (family == CLQ_CL_GEMV) CLQ_TRY(make_ready(cl, CLQ_CL_GEMM, err));
+    if (family == CLQ_CL_GEMM_U4 || family == CLQ_CL_GEMV_U4) CLQ_TRY(make_ready(cl, CLQ_CL_FLIP, err));
+    if (family == CLQ_CL_GEMV_U4) CLQ_TRY(make_ready(cl, CLQ_CL_GEMM_U4, err));
     return make_ready(cl, family, err);
+}
+
+void clq_cl_find_gemv(struct clq_cl *cl, enum clq_cl_family gemm, enum clq_cl_family gemv)
+{
+    const struct clq_cl_family_state *f = &cl->family[gemv];
+    if (cl->family[gemm].verdict == CLQ_CL_PASSED && f->verdict == CLQ_CL_UNTRIED && !f->kernel && clq_cl_offers(cl, gemv))
+        clq_cl_ready(cl, gemv, NULL);
 }

@@ -66,6 +66,7 @@ enum clq_cl_family {
     CLQ_CL_GEMM,
     CLQ_CL_GEMV, /* products of few rows; not on every device */
     CLQ_CL_GEMM_U4, /* weights of 4 bits in groups */
+    CLQ_CL_GEMV_U4, /* the same for few rows; not on every device */
     CLQ_CL_GEMM_U4_REAL, /* the same with real activations */
     CLQ_CL_FLIP, /* int8 activations to uint8: part of gemm_s8s8 */
     CLQ_CL_CONV,
@@ -82,7 +83,7 @@ enum clq_cl_family {
 const char *clq_cl_family_name(enum clq_cl_family family);
 /* The family that runs a convolution. */
 enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *args);
-/* True where the device could run a variant of the family, by what it says of itself. Only GEMV may be false. */
+/* True where the device could run a variant of the family, by what it says of itself. Only the GEMV families may be false. */
 bool clq_cl_offers(const struct clq_cl *cl, enum clq_cl_family family);
 /* Builds and tests the family if that has not been done. CLQ_OK, or why no variant is usable. */
 clq_status clq_cl_ready(struct clq_cl *cl, enum clq_cl_family family, struct clq_error *err);

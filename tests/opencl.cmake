@@ -33,8 +33,11 @@ if(CLQ_OPENCL)
   # Stand-ins in plain C for what this machine's devices lack: the same indexing, layouts and barriers.
   set(CLQ_STAND_INS tile_plain_64x64 tile_plain_128x64 tile_plain_128x128 tile_plain_signed_64x64 mma_plain_64x64
     mma_plain_late_64x64 mma_plain_128x64 mma_plain_128x128)
+  # What serves few rows beside a stand-in.
+  set(few_tile_plain_64x64 gemv_plain_16)
+  set(few_tile_plain_128x64 gemv_plain_64)
   foreach(variant all generic ${CLQ_STAND_INS})
-    add_test(NAME test_opencl_kernels_${variant} COMMAND test_opencl_kernels ${variant})
+    add_test(NAME test_opencl_kernels_${variant} COMMAND test_opencl_kernels ${variant} ${few_${variant}})
     set_tests_properties(test_opencl_kernels_${variant} PROPERTIES LABELS "opencl" RESOURCE_LOCK pocl TIMEOUT 600
       ENVIRONMENT "POCL_CACHE_DIR=${CLQ_TEST_POCL_CACHE}")
   endforeach()
@@ -46,7 +49,7 @@ if(CLQ_OPENCL)
   target_link_libraries(test_opencl_grind PRIVATE clq_all)
   foreach(variant generic ${CLQ_STAND_INS})
     add_test(NAME test_opencl_grind_${variant}
-      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:test_opencl_grind> -DVARIANT=${variant}
+      COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:test_opencl_grind> -DVARIANT=${variant} -DFEW=${few_${variant}}
         -DLOG=${CMAKE_CURRENT_BINARY_DIR}/oclgrind-${variant}.log -P ${CMAKE_CURRENT_LIST_DIR}/opencl_grind.cmake)
     set_tests_properties(test_opencl_grind_${variant} PROPERTIES LABELS "full" TIMEOUT 900
       SKIP_REGULAR_EXPRESSION "SKIPPED")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs PROGRAM VARIANT under oclgrind and fails unless it succeeds, says that it compared something, and oclgrind's log
+# Runs PROGRAM VARIANT FEW under oclgrind and fails unless it succeeds, says that it compared something, and oclgrind's log
 # is empty: oclgrind always exits with 0.
 find_program(OCLGRIND oclgrind)
 if(NOT OCLGRIND)
@@ -9,7 +9,7 @@ endif()
 file(REMOVE ${LOG})
 # Its check for uninitialized values does not know an instruction that only the optimizer makes.
 execute_process(COMMAND ${OCLGRIND} --data-races --uninitialized --local-mem-size 131072 --build-options -cl-opt-disable --log ${LOG}
-  ${PROGRAM} ${VARIANT}
+  ${PROGRAM} ${VARIANT} ${FEW}
   RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE errors)
 message("${out}${errors}")
 set(log "")

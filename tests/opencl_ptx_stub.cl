@@ -23,6 +23,14 @@ void __attribute__((overloadable, convergent, always_inline)) barrier(cl_mem_fen
     CLQ_BUILTIN type min(type a, type b) { return b < a ? b : a; }                              \
     CLQ_BUILTIN type max(type a, type b) { return a < b ? b : a; }                              \
     CLQ_BUILTIN type clamp(type v, type lo, type hi) { return v < lo ? lo : hi < v ? hi : v; }
+CLQ_BUILTIN uint popcount(uint v) { return (uint)__builtin_popcount(v); }
+CLQ_BUILTIN float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+CLQ_BUILTIN float4 fma(float4 a, float4 b, float4 c)
+{
+    return (float4)(fma(a.x, b.x, c.x), fma(a.y, b.y, c.y), fma(a.z, b.z, c.z), fma(a.w, b.w, c.w));
+}
+float __attribute__((overloadable, always_inline, pure)) vload_half(size_t at, const global half *p) { return __builtin_load_halff(p + at); }
+
 CLQ_STUB_COMPARE(int)
 CLQ_STUB_COMPARE(uint)
 CLQ_STUB_COMPARE(float)
@@ -50,4 +58,5 @@ __attribute__((overloadable, always_inline, pure)) uchar16 vload16(size_t at, co
     return (uchar16)(vload4(4 * at, p), vload4(4 * at + 1, p), vload4(4 * at + 2, p), vload4(4 * at + 3, p));
 }
 
+CLQ_BUILTIN uint4 convert_uint4(uchar4 v) { return (uint4)(v.x, v.y, v.z, v.w); }
 CLQ_BUILTIN float4 convert_float4(int4 v) { return (float4)((float)v.x, (float)v.y, (float)v.z, (float)v.w); }

@@ -79,7 +79,7 @@ static void test_variants(void **state)
     need_device();
     struct clq_cl *cl = open_device(&(struct clq_cl_options){.cpu = 0});
     for (int f = 0; f < CLQ_CL_FAMILIES; f++) {
-        if (f == CLQ_CL_GEMV && !clq_cl_offers(cl, CLQ_CL_GEMV)) continue;
+        if ((f == CLQ_CL_GEMV || f == CLQ_CL_GEMV_U4) && !clq_cl_offers(cl, f)) continue;
         OK(clq_cl_ready(cl, (enum clq_cl_family)f, &err));
         assert_non_null(clq_cl_variant(cl, (enum clq_cl_family)f));
         assert_string_equal(clq_cl_refused(cl, (enum clq_cl_family)f), "");
@@ -89,7 +89,7 @@ static void test_variants(void **state)
     clq_cl_close(cl);
     if (!is_cpu || !(clq_cpu_detect() & CLQ_CPU_VNNI)) return;
     cl = open_device(&(struct clq_cl_options){.cpu = clq_cpu_detect()});
-    static const enum clq_cl_family assembly[] = {CLQ_CL_GEMM, CLQ_CL_CONV, CLQ_CL_DEPTHWISE};
+    static const enum clq_cl_family assembly[] = {CLQ_CL_GEMM, CLQ_CL_CONV, CLQ_CL_DEPTHWISE, CLQ_CL_GEMM_U4, CLQ_CL_GEMV_U4};
     for (size_t i = 0; i < sizeof assembly / sizeof *assembly; i++) {
         OK(clq_cl_ready(cl, assembly[i], &err));
         assert_string_equal(clq_cl_refused(cl, assembly[i]), "");

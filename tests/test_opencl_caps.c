@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The capability step without a device: what devices say of themselves, which variants they are offered, in which order.
- * Argument "ptx": prints one line per variant that contains PTX, "source;options;instructions", for opencl_ptx.cmake. */
+ * Argument "ptx": prints one line per variant that contains PTX, "source;options;instructions;bytes of stack", for
+ * opencl_ptx.cmake. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,8 +117,11 @@ static int print_ptx(void)
         const struct clq_cl_variant *v = &clq_cl_variants[i];
         const bool conv = strncmp(v->op, "conv", 4) == 0; /* in the same program as the product */
         if (conv || !(v->needs & (CLQ_CL_CAP_DOT_PTX | CLQ_CL_CAP_MMA))) continue;
-        const bool mma = strcmp(v->source, "product_mma") == 0;
-        printf("%s;%s;%s\n", v->source, v->options, mma ? "mma.sync.aligned.m16n8k32 ldmatrix.sync.aligned.m8n8.x4 cp.async.cg" : "dp4a.u32.s32");
+        const bool mma = strcmp(v->source, "product_mma") == 0, u4 = v->layout == CLQ_CL_GROUPS;
+        const unsigned results = v->cover[0] * v->cover[1] / (v->local[0] * v->local[1]);
+        printf("%s;%s;%s;%u\n", v->source, v->options,
+               mma ? "mma.sync.aligned.m16n8k32 ldmatrix.sync.aligned.m8n8.x4 cp.async.cg" : u4 ? "dp4a.s32.s32" : "dp4a.u32.s32",
+               u4 ? 64 * (results ? results : 1) : 0); /* segments that wait */
     }
     return 0;
 }

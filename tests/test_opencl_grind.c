@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Every portable OpenCL kernel at shapes small enough for oclgrind, on buffers without canaries so that the simulator
- * sees each access outside of them. Argument: the variant. Prints how many runs equal the reference. */
+ * sees each access outside of them. Arguments: the variant, and one for few rows. Prints how many runs equal the reference. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,30 +208,36 @@ static void conv(struct state *s, size_t ci, size_t co, size_t groups)
 int main(int argc, char **argv)
 {
     static struct state s;
+    const char *wanted = argc > 1 ? argv[1] : "generic";
+    char only[128];
     struct clq_cl_options options = {
-        .only = argc > 1 ? argv[1] : "generic", .exact_buffers = true, .skip_selftest = true, .timeout_ms = 600000};
+        .only = only, .exact_buffers = true, .skip_selftest = true, .timeout_ms = 600000};
+    snprintf(only, sizeof only, "%s %s", wanted, argc > 2 ? argv[2] : "");
     clq_kernels_init(&s.reference, 0);
     fill(&s);
     if (clq_cl_open(&s.cl, 0, &options, &s.err) != CLQ_OK) {
         printf("%s\n", s.err.text);
         return 1;
     }
-    if (strcmp(options.only, "generic") == 0) {
+    if (strcmp(wanted, "generic") == 0) {
         elementwise(&s, 131);
         elementwise(&s, 3);
         statistics(&s, 131);
         pool(&s);
-        gemm_u4(&s, 5, 9, 37, 16);
-        gemm_u4(&s, 1, 70, 20, 32);
         conv(&s, 6, 6, 6);
         conv(&s, 6, 4, 2);
+    }
+    if (strcmp(wanted, "generic") == 0 || argc > 2) {
+        gemm_u4(&s, 5, 9, 37, 16);
+        gemm_u4(&s, 2, 70, 20, 32);
+        if (argc > 2 && strcmp(clq_cl_variant(s.cl, CLQ_CL_GEMM_U4), wanted) + strcmp(clq_cl_variant(s.cl, CLQ_CL_GEMV_U4), argv[2]) != 0) s.bad++;
     }
     gemm(&s, false, 5, 9, 7);
     gemm(&s, true, 3, 70, 12);
     conv(&s, 3, 5, 1);
     conv(&s, 8, 66, 1);
     const char *variant = clq_cl_variant(s.cl, CLQ_CL_GEMM);
-    if (!variant || strcmp(variant, options.only) != 0) s.bad++;
+    if (!variant || strcmp(variant, wanted) != 0) s.bad++;
     clq_cl_close(s.cl);
     printf("%d runs equal the reference, %d do not\n", s.runs - s.bad, s.bad);
     return s.bad != 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The kernels' cases on the first OpenCL device, bit for bit against the reference: the device stands in for the CPU's
- * table. Argument: "all", or the variant that products and convolutions must use. Inputs end at guard pages. */
+ * table. Arguments: "all", or the variant that products and convolutions must use, and one for few rows. Inputs end at guard pages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -180,7 +180,9 @@ static void test_family(void **state)
 int main(int argc, char **argv)
 {
     const bool all = argc < 2 || strcmp(argv[1], "all") == 0;
-    struct clq_cl_options options = {.cpu = ~0u, .only = all ? NULL : argv[1], .timeout_ms = 120000};
+    char only[128];
+    struct clq_cl_options options = {.cpu = ~0u, .only = all ? NULL : only, .timeout_ms = 120000};
+    snprintf(only, sizeof only, "%s %s", argc > 1 ? argv[1] : "", argc > 2 ? argv[2] : "");
     struct CMUnitTest tests[64];
     size_t n = 0;
     clq_kernels_init(&reference, 0);
@@ -192,7 +194,7 @@ int main(int argc, char **argv)
     for (int f = 0; device && f < CLQ_CL_FAMILIES; f++)
         if (clq_cl_variant(device, f)) print_message("%s: %s\n", clq_cl_family_name(f), clq_cl_variant(device, f));
     if (device && !all && clq_cl_variant(device, CLQ_CL_GEMM) &&
-        strcmp(clq_cl_variant(device, CLQ_CL_GEMM), options.only) != 0)
+        strcmp(clq_cl_variant(device, CLQ_CL_GEMM), argv[1]) != 0)
         failed++;
     clq_cl_close(device);
     return failed != 0;

@@ -26,6 +26,13 @@
     CLQ_X86_ROW(op, "x86_vnni", "product_x86", op, "-DCLQ_CONV=" #conv " -DCLQ_GROUP_ROWS=48", 48, CLQ_CL_PANELS), \
     CLQ_X86_ROW(op, "x86_vnni_12", "product_x86", op, "-DCLQ_CONV=" #conv " -DCLQ_GROUP_ROWS=12", 12, CLQ_CL_PANELS)
 
+/* The same with 4-bit weights. */
+#define CLQ_GENERIC_U4_ROW(op, options)                                                                  \
+    {op, "generic", "gemm_u4", op, options, CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_GROUPS}
+#define CLQ_X86_U4_ROW(op, name, options, rows, bytes, layout)                                           \
+    {op, name, "product_u4_x86", op, options, CLQ_CL_CAP_CPU | CLQ_CL_CAP_VNNI | CLQ_CL_CAP_DENORM, true, {1, 1}, \
+     {rows, 64}, bytes, layout}
+
 /* F2: rows x columns of results per group, 16 x 16 work-items. Local memory: two buffers of 8 words of k. */
 #define CLQ_TILE_ROW(op, entry, name, dot, needs, rows, columns, layout)                                 \
     {op, name "_" #rows "x" #columns, "product_tile", entry,                                             \
@@ -52,6 +59,16 @@
      4096, layout}
 #define CLQ_GEMV_ROWS(name, dot, fragments, needs, layout)                                               \
     CLQ_GEMV_ROW(name, dot, 16, fragments, needs, layout), CLQ_GEMV_ROW(name, dot, 64, fragments, needs, layout)
+
+/* F2 with 4-bit weights: rows x 64 columns per group, and 4 rows x so many columns. */
+#define CLQ_TILE_U4_ROW(name, dot, needs, rows)                                                          \
+    {"gemm_s8u4", name "_" #rows "x64", "product_u4_tile", "gemm_s8u4", "-DCLQ_DOT=" #dot " -DCLQ_TM=" #rows "/16", \
+     CLQ_CL_CAP_DENORM | (needs), true, {16, 16}, {rows, 64}, 64 * (rows + 4 + 64), CLQ_CL_GROUPS}
+#define CLQ_TILE_U4_ROWS(name, dot, needs) CLQ_TILE_U4_ROW(name, dot, needs, 64), CLQ_TILE_U4_ROW(name, dot, needs, 128)
+#define CLQ_GEMV_U4_ROW(name, dot, needs, columns)                                                       \
+    {"gemv_s8u4", name "_" #columns, "product_u4_gemv", "gemv_s8u4", "-DCLQ_DOT=" #dot " -DCLQ_COLUMNS=" #columns, \
+     CLQ_CL_CAP_DENORM | (needs), true, {256, 1}, {4, columns}, 16384, CLQ_CL_GROUPS}
+#define CLQ_GEMV_U4_ROWS(name, dot, needs) CLQ_GEMV_U4_ROW(name, dot, needs, 16), CLQ_GEMV_U4_ROW(name, dot, needs, 64)
 
 /* F5: rows x columns per group of 8 warps, of which warps_m share the rows; stages of 64 k in local memory. */
 #define CLQ_MMA_ROW(name, options, needs, rows, columns, stages, share)                                  \
@@ -97,8 +114,23 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_GEMV_ROWS("gemv_plain_fragments", 0, 1, CLQ_CL_CAP_BY_NAME, CLQ_CL_FRAGMENTS),
     CLQ_X86_ROWS("conv_u8s8", 1),
     CLQ_ALL_TILE_ROWS("conv_u8s8", "conv_u8s8"),
-    {"gemm_s8u4", "generic", "gemm_u4", "gemm_s8u4", "-DCLQ_ROWS=4", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
-    {"gemm_f32u4", "generic", "gemm_u4", "gemm_f32u4", "-DCLQ_ROWS=4 -DCLQ_REAL=1", CLQ_CL_CAP_DENORM, false, {64, 1}, {1, 4}, 0, CLQ_CL_PANELS},
+    CLQ_X86_U4_ROW("gemm_s8u4", "x86_vnni", "-DCLQ_FEW=0 -DCLQ_GROUP_ROWS=112", 112, 98304 + 2048 * 112, CLQ_CL_GROUPS_FLIPPED),
+    CLQ_X86_U4_ROW("gemm_s8u4", "x86_vnni_28", "-DCLQ_FEW=0 -DCLQ_GROUP_ROWS=28", 28, 98304 + 2048 * 28, CLQ_CL_GROUPS_FLIPPED),
+    CLQ_TILE_U4_ROWS("tile_dp4a", 2, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_PTX),
+    CLQ_TILE_U4_ROWS("tile_dot", 1, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_KHR),
+    CLQ_TILE_U4_ROWS("tile_arm", 3, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_ARM),
+    CLQ_TILE_U4_ROWS("tile_amd", 4, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_AMD),
+    CLQ_TILE_U4_ROWS("tile", 0, CLQ_CL_CAP_LOCAL),
+    CLQ_GENERIC_U4_ROW("gemm_s8u4", "-DCLQ_ROWS=4"),
+    CLQ_TILE_U4_ROWS("tile_plain", 0, CLQ_CL_CAP_BY_NAME),
+    CLQ_X86_U4_ROW("gemv_s8u4", "x86_vnni", "-DCLQ_FEW=1", 4, 0, CLQ_CL_GROUPS),
+    CLQ_GEMV_U4_ROWS("gemv_dp4a", 2, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_PTX),
+    CLQ_GEMV_U4_ROWS("gemv_dot", 1, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_KHR),
+    CLQ_GEMV_U4_ROWS("gemv_arm", 3, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_ARM),
+    CLQ_GEMV_U4_ROWS("gemv_amd", 4, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_AMD),
+    CLQ_GEMV_U4_ROWS("gemv", 0, CLQ_CL_CAP_LOCAL),
+    CLQ_GEMV_U4_ROWS("gemv_plain", 0, CLQ_CL_CAP_BY_NAME),
+    CLQ_GENERIC_U4_ROW("gemm_f32u4", "-DCLQ_ROWS=4 -DCLQ_REAL=1"),
     CLQ_GENERIC_ROW("conv_u8s8", "conv", "conv_u8s8"),
     CLQ_PLAIN_TILE_ROWS("conv_u8s8", "conv_u8s8"),
     CLQ_GENERIC_ROW("conv_grouped_u8s8", "conv", "conv_u8s8"),

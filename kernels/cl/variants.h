@@ -44,7 +44,9 @@ enum clq_cl_layout {
     CLQ_CL_PANELS_SIGNED, /* the same for kernels that read activations as int8 = uint8 - 128 */
     CLQ_CL_FRAGMENTS,     /* [np/64][kp/64][8][32][16]: the registers of mma.sync, lane by lane */
     CLQ_CL_TAPS,          /* depthwise: [taps][np]; the kernel subtracts the zero point */
-    CLQ_CL_LANES          /* depthwise: four taps per lane, channels in the order of the kernel's lanes */
+    CLQ_CL_LANES,         /* depthwise: four taps per lane, channels in the order of the kernel's lanes */
+    CLQ_CL_GROUPS,        /* 4-bit weights in groups, kernels/groups.h without the header, then the bias */
+    CLQ_CL_GROUPS_FLIPPED /* the same for kernels that read activations as uint8 = int8 + 128 */
 };
 
 struct clq_cl_variant {
