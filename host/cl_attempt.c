@@ -10,6 +10,7 @@ clq_status clq_cl_attempt_begin(struct clq_cl_attempt *a, struct clq_cl *cl, con
     *a = (struct clq_cl_attempt){.cl = cl, .problem = p};
     if (p->kind == CLQ_TUNE_GEMM) CLQ_TRY(clq_cl_prepare_gemm(&a->weight, cl, false, &p->args.gemm, err));
     if (p->kind == CLQ_TUNE_CONV) CLQ_TRY(clq_cl_prepare_conv(&a->weight, cl, &p->args.conv, err));
+    if (p->kind == CLQ_TUNE_GEMM_U4) CLQ_TRY(clq_cl_prepare_u4(&a->u4, cl, &p->args.u4, err));
     CLQ_TRY(clq_cl_alloc(&a->x, cl, p->x_bytes, err));
     CLQ_TRY(clq_cl_upload(cl, &a->x, p->x, p->x_bytes, err));
     if (p->b) {
@@ -25,6 +26,7 @@ clq_status clq_cl_attempt_run(struct clq_cl_attempt *a, struct clq_error *err)
     const struct clq_cl_io one = {.x = &a->x, .y = &a->y}, two = {.x = &a->x, .b = &a->b, .y = &a->y};
     switch (p->kind) {
     case CLQ_TUNE_GEMM: return clq_cl_gemm(a->cl, a->weight, &p->args.gemm, &one, err);
+    case CLQ_TUNE_GEMM_U4: return clq_cl_gemm_u4(a->cl, a->u4, &p->args.u4, &two, err);
     case CLQ_TUNE_CONV: return clq_cl_conv(a->cl, a->weight, &p->args.conv, &one, err);
     case CLQ_TUNE_QUANTIZE_U8: return clq_cl_quantize(a->cl, false, &p->args.quantize, &one, err);
     case CLQ_TUNE_QUANTIZE_S8: return clq_cl_quantize(a->cl, true, &p->args.quantize, &one, err);
@@ -57,5 +59,6 @@ void clq_cl_attempt_end(struct clq_cl_attempt *a)
     clq_cl_release(a->cl, &a->b);
     clq_cl_release(a->cl, &a->y);
     clq_cl_weight_free(a->cl, a->weight);
+    clq_cl_u4_free(a->cl, a->u4);
     *a = (struct clq_cl_attempt){0};
 }

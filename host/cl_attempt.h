@@ -10,6 +10,7 @@ struct clq_cl_attempt {
     struct clq_cl *cl;
     const struct clq_tune_problem *problem;
     struct clq_cl_weight *weight;
+    struct clq_cl_u4 *u4;
     struct clq_cl_buffer x, b, y;
 };
 

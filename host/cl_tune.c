@@ -102,7 +102,8 @@ static clq_status tune_family(struct tuner *t, enum clq_cl_family family, const 
     return CLQ_OK;
 }
 
-/* ---- Up to how many rows the GEMV form wins: the same device and weight, without and with it. ---- */
+/* ---- Up to how many rows the GEMV form wins: the same device and weight, without and with it. One number serves weights of 8
+ * and of 4 bits; 8 bits decide where a device has both forms. ---- */
 struct rows {
     struct clq_cl *cl;
     struct clq_cl_attempt attempt;
@@ -143,19 +144,19 @@ static clq_status rows_finish(void *runner, struct clq_error *err)
     return clq_cl_finish(((const struct rows_runner *)runner)->rows->cl, err);
 }
 
-static clq_status compare_rows(bool *take, struct tuner *t, struct clq_cl *cl, size_t m, struct clq_error *err)
+static clq_status compare_rows(bool *take, struct tuner *t, struct clq_cl *cl, enum clq_cl_family family, size_t m, struct clq_error *err)
 {
     struct clq_tune_problem *problem = NULL;
     struct rows rows = {.cl = cl, .m = m};
     clq_tune_row row[2];
     struct clq_tuning tuning = {0};
     struct clq_tune_search search = t->search;
-    const struct clq_tune_family f = {.name = clq_cl_family_name(CLQ_CL_GEMV), .variants = 2, .problems = 1, .user = &rows,
+    const struct clq_tune_family f = {.name = clq_cl_family_name(family), .variants = 2, .problems = 1, .user = &rows,
                                       .variant = rows_variant, .begin = rows_begin, .run = rows_run, .finish = rows_finish, .end = free};
     search.rows = row;
     search.n = 0;
     search.tuning = &tuning;
-    CLQ_TRY(clq_tune_problem_rows(&problem, m, t->large, &t->host, err));
+    CLQ_TRY(clq_tune_problem_rows(&problem, clq_cl_family_name(family), m, t->large, &t->host, err));
     clq_status st = clq_cl_attempt_begin(&rows.attempt, cl, problem, err);
     if (st == CLQ_OK) st = clq_tune_search(&search, &f, err);
     clq_cl_attempt_end(&rows.attempt);
@@ -164,7 +165,7 @@ static clq_status compare_rows(bool *take, struct tuner *t, struct clq_cl *cl, s
     return st;
 }
 
-static clq_status tune_rows(struct tuner *t, struct clq_error *err)
+static clq_status tune_rows(struct tuner *t, enum clq_cl_family family, struct clq_error *err)
 {
     static const size_t rows[] = {1, 4, 8, 16};
     struct clq_cl_options o = t->options->device;
@@ -174,9 +175,9 @@ static clq_status tune_rows(struct tuner *t, struct clq_error *err)
     bool take = true;
     o.prefer = t->prefer;
     CLQ_TRY(clq_cl_open(&cl, t->index, &o, err));
-    if (clq_cl_ready(cl, CLQ_CL_GEMV, NULL) == CLQ_OK) tuning->few_rows = 0;
+    if (clq_cl_ready(cl, family, NULL) == CLQ_OK) tuning->few_rows = 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows && st == CLQ_OK && take && tuning->few_rows >= 0; i++) {
-        st = compare_rows(&take, t, cl, rows[i], err);
+        st = compare_rows(&take, t, cl, family, rows[i], err);
         if (st == CLQ_OK && take) tuning->few_rows = (int)rows[i];
     }
     clq_cl_close(cl);
@@ -196,15 +197,16 @@ static size_t find_legal(const struct clq_cl_variant **out, const struct clq_cl 
 
 static clq_status tune_all(struct tuner *t, const struct clq_cl *cl, const struct clq_cl_variant **legal, struct clq_error *err)
 {
-    bool gemv = false;
+    bool gemv = false, gemv_u4 = false;
     for (int f = 0; f < CLQ_CL_FAMILIES; f++) t->search.total += find_legal(legal, cl, (enum clq_cl_family)f);
     for (int f = 0; f < CLQ_CL_FAMILIES; f++) {
         const size_t n = find_legal(legal, cl, (enum clq_cl_family)f);
         if (n == 0) continue;
         CLQ_TRY(tune_family(t, (enum clq_cl_family)f, legal, n, err));
         gemv = gemv || f == CLQ_CL_GEMV;
+        gemv_u4 = gemv_u4 || f == CLQ_CL_GEMV_U4;
     }
-    return gemv ? tune_rows(t, err) : CLQ_OK;
+    return gemv || gemv_u4 ? tune_rows(t, gemv ? CLQ_CL_GEMV : CLQ_CL_GEMV_U4, err) : CLQ_OK;
 }
 
 clq_status clq_cl_tune(struct clq_cl_tuned *out, int index, const struct clq_cl_tune_options *options, struct clq_error *err)

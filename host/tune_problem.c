@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ELEMENTS = 1 << 20 };
+enum { ELEMENTS = 1 << 20, GROUP = 32 };
 #define SCALE_X 0.05f
 #define SCALE_B 0.04f
 #define SCALE_Y 0.07f
@@ -31,6 +31,8 @@ static const struct course {
     {"gemm_u8s8", CLQ_TUNE_GEMM, 3, {PRODUCT(384, 384, 384), PRODUCT(32, 768, 768), PRODUCT(768, 48, 384)}},
     {"gemm_s8s8", CLQ_TUNE_GEMM_S8, 3, {PRODUCT(384, 384, 384), PRODUCT(32, 768, 768), PRODUCT(768, 48, 384)}},
     {"gemv_u8s8", CLQ_TUNE_GEMM, 2, {PRODUCT(1, 1024, 1024), PRODUCT(4, 512, 1024)}},
+    {"gemm_s8u4", CLQ_TUNE_GEMM_U4, 3, {PRODUCT(128, 256, 512), PRODUCT(20, 256, 1024), PRODUCT(192, 48, 512)}},
+    {"gemv_s8u4", CLQ_TUNE_GEMM_U4, 2, {PRODUCT(1, 1024, 1024), PRODUCT(4, 512, 1024)}},
     {"conv_u8s8", CLQ_TUNE_CONV, 3, {CONV(28, 64, 64, 3, 1), CONV(14, 128, 256, 3, 1), CONV(56, 32, 64, 3, 2)}},
     {"conv_depthwise_u8s8", CLQ_TUNE_CONV, 2, {DEPTHWISE(56, 96, 3, 1), DEPTHWISE(28, 192, 5, 2)}},
     {"quantize_f32_u8", CLQ_TUNE_QUANTIZE_U8, 1, {{0}}},
@@ -119,6 +121,44 @@ static clq_status make_gemm(struct clq_tune_problem *p, size_t m, size_t n, size
     return CLQ_OK;
 }
 
+static clq_status make_gemm_u4(struct clq_tune_problem *p, size_t m, size_t n, size_t k, struct clq_error *err)
+{
+    uint64_t seed = n * 31 + k;
+    const size_t points = n * (k / GROUP);
+    p->x_bytes = m * k;
+    p->b_bytes = m * sizeof(float);
+    p->y_bytes = m * n * sizeof(float);
+    p->x = malloc(p->x_bytes);
+    p->b = malloc(p->b_bytes);
+    p->weight = malloc(n * k / 2);
+    p->multiplier = malloc(points * sizeof *p->multiplier);
+    p->expected = malloc(p->y_bytes);
+    if (!p->x || !p->b || !p->weight || !p->multiplier || !p->expected) return no_memory(err);
+    random_bytes(p->x, p->x_bytes, seed);
+    random_bytes(p->weight, n * k / 2, seed + 1);
+    for (size_t i = 0; i < m; i++) ((float *)p->b)[i] = (float)(1 + next_word(&seed) % 997) * 0x1p-15f;
+    for (size_t i = 0; i < points; i++) p->multiplier[i] = (float)(1 + next_word(&seed) % 997) * 0x1p-15f;
+    p->args.u4 = (struct clq_gemm_u4_args){.m = m,
+                                           .n = n,
+                                           .k = k,
+                                           .group = GROUP,
+                                           .a = p->x,
+                                           .lda = k,
+                                           .flipped = true,
+                                           .scale_a = p->b,
+                                           .weight = (const uint8_t *)p->weight,
+                                           .scale = p->multiplier,
+                                           .y = p->expected,
+                                           .ldy = n};
+    return CLQ_OK;
+}
+
+static clq_status make_product(struct clq_tune_problem *p, const struct shape *s, size_t factor, struct clq_error *err)
+{
+    const size_t m = s->m > 16 ? factor * s->m : s->m, n = factor * s->n, k = factor * s->k;
+    return p->kind == CLQ_TUNE_GEMM_U4 ? make_gemm_u4(p, m, n, k, err) : make_gemm(p, m, n, k, err);
+}
+
 static clq_status make_conv(struct clq_tune_problem *p, const struct shape *s, size_t factor, struct clq_error *err)
 {
     const size_t out = s->side / s->stride, ci = factor * s->ci, co = factor * s->co, groups = s->depthwise ? ci : 1;
@@ -188,7 +228,7 @@ static clq_status make(struct clq_tune_problem **out, enum clq_tune_kind kind, c
     if (!p) return no_memory(err);
     p->kind = kind;
     clq_status st = s->side  ? make_conv(p, s, large ? s->depthwise ? 4 : 2 : 1, err)
-                    : s->m   ? make_gemm(p, s->m > 16 ? f * s->m : s->m, f * s->n, f * s->k, err)
+                    : s->m   ? make_product(p, s, f, err)
                              : make_elementwise(p, f * ELEMENTS, err);
     if (st == CLQ_OK) st = clq_tune_solver_begin(&solver, p, by, NULL, 1, err);
     if (st == CLQ_OK) {
@@ -209,11 +249,14 @@ clq_status clq_tune_problem_create(struct clq_tune_problem **out, const char *fa
     return make(out, c->kind, &c->shape[i], large, by, err);
 }
 
-clq_status clq_tune_problem_rows(struct clq_tune_problem **out, size_t m, bool large, const struct clq_kernels *by,
+clq_status clq_tune_problem_rows(struct clq_tune_problem **out, const char *family, size_t m, bool large, const struct clq_kernels *by,
                                  struct clq_error *err)
 {
-    const struct shape s = PRODUCT(m, 1024, 1024);
-    return make(out, CLQ_TUNE_GEMM, &s, large, by, err);
+    const struct course *c = find(family);
+    const size_t side = c && c->kind == CLQ_TUNE_GEMM_U4 ? 2048 : 1024; /* half as many bytes an element */
+    const struct shape s = PRODUCT(m, side, side);
+    if (!c) return clq_fail(err, CLQ_ERR_INTERNAL, "tuning: '%s' has no rows", family);
+    return make(out, c->kind, &s, large, by, err);
 }
 
 clq_status clq_tune_problem_compare(const struct clq_tune_problem *p, const void *y, struct clq_error *err)
@@ -233,6 +276,7 @@ clq_status clq_tune_solver_begin(struct clq_tune_solver *s, const struct clq_tun
 {
     *s = (struct clq_tune_solver){.kernels = k, .problem = *problem, .pool = pool, .threads = threads};
     struct clq_gemm_args *g = &s->problem.args.gemm;
+    struct clq_gemm_u4_args *u = &s->problem.args.u4;
     struct clq_conv_args *c = &s->problem.args.conv;
     size_t packed = 0, scratch = 0;
     s->y = room(problem->y_bytes);
@@ -243,6 +287,12 @@ clq_status clq_tune_solver_begin(struct clq_tune_solver *s, const struct clq_tun
         packed = g->packed_bytes;
         scratch = g->scratch_bytes;
         g->y = s->y;
+        break;
+    case CLQ_TUNE_GEMM_U4:
+        k->gemm_s8u4_plan(u);
+        packed = u->packed_bytes;
+        scratch = u->scratch_bytes;
+        u->y = s->y;
         break;
     case CLQ_TUNE_CONV:
         k->conv_u8s8_plan(c);
@@ -265,6 +315,9 @@ clq_status clq_tune_solver_begin(struct clq_tune_solver *s, const struct clq_tun
     if (problem->kind == CLQ_TUNE_CONV) {
         c->packed = s->packed;
         k->conv_u8s8_pack(c);
+    } else if (problem->kind == CLQ_TUNE_GEMM_U4) {
+        u->packed = s->packed;
+        k->gemm_s8u4_pack(u);
     } else if (problem->kind <= CLQ_TUNE_GEMM_S8) {
         g->packed = s->packed;
         (problem->kind == CLQ_TUNE_GEMM ? k->gemm_u8s8_pack : k->gemm_s8s8_pack)(g);
@@ -280,6 +333,16 @@ static void run_product(void *state, size_t begin, size_t end, int thread)
     g.unit_end = end;
     g.scratch = (char *)s->scratch + (size_t)thread * s->stride;
     (s->problem.kind == CLQ_TUNE_GEMM ? s->kernels->gemm_u8s8 : s->kernels->gemm_s8s8)(&g);
+}
+
+static void run_u4(void *state, size_t begin, size_t end, int thread)
+{
+    const struct clq_tune_solver *s = state;
+    struct clq_gemm_u4_args g = s->problem.args.u4;
+    g.unit_begin = begin;
+    g.unit_end = end;
+    g.scratch = (char *)s->scratch + (size_t)thread * s->stride;
+    s->kernels->gemm_s8u4(&g);
 }
 
 static void run_conv(void *state, size_t begin, size_t end, int thread)
@@ -299,6 +362,7 @@ void clq_tune_solver_run(struct clq_tune_solver *s)
     switch (p->kind) {
     case CLQ_TUNE_GEMM:
     case CLQ_TUNE_GEMM_S8: clq_pool_for(s->pool, s->threads, p->args.gemm.units, run_product, s); break;
+    case CLQ_TUNE_GEMM_U4: clq_pool_for(s->pool, s->threads, p->args.u4.units, run_u4, s); break;
     case CLQ_TUNE_CONV: clq_pool_for(s->pool, s->threads, p->args.conv.units, run_conv, s); break;
     case CLQ_TUNE_QUANTIZE_U8: k->quantize_f32_u8(&p->args.quantize); break;
     case CLQ_TUNE_QUANTIZE_S8: k->quantize_f32_s8(&p->args.quantize); break;

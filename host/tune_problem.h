@@ -11,6 +11,7 @@
 enum clq_tune_kind {
     CLQ_TUNE_GEMM,
     CLQ_TUNE_GEMM_S8, /* rows of int8 */
+    CLQ_TUNE_GEMM_U4, /* 4-bit weights; b is scale_a */
     CLQ_TUNE_CONV,
     CLQ_TUNE_QUANTIZE_U8,
     CLQ_TUNE_QUANTIZE_S8,
@@ -25,6 +26,7 @@ struct clq_tune_problem {
     enum clq_tune_kind kind;
     union {
         struct clq_gemm_args gemm;
+        struct clq_gemm_u4_args u4;
         struct clq_conv_args conv;
         struct clq_quantize_args quantize;
         struct clq_dequantize_args dequantize;
@@ -34,7 +36,7 @@ struct clq_tune_problem {
     void *x, *b, *expected;
     size_t x_bytes, b_bytes, y_bytes;
     int8_t *weight;
-    float *multiplier;
+    float *multiplier; /* 4-bit weights: their scales */
 };
 
 /* How many problems a family of that name has ("gemm_u8s8", "quantize_f32_u8", ...); 0: it is not tuned. */
@@ -42,8 +44,9 @@ size_t clq_tune_problem_count(const char *family);
 /* Problem i, for a device that is a CPU or something larger. What is expected comes from by. */
 clq_status clq_tune_problem_create(struct clq_tune_problem **out, const char *family, size_t i, bool large,
                                    const struct clq_kernels *by, struct clq_error *err);
-/* A product of m rows, for the number of rows up to which a form for few rows is used. */
-clq_status clq_tune_problem_rows(struct clq_tune_problem **out, size_t m, bool large, const struct clq_kernels *by,
+/* A product of m rows with the weights of such a family ("gemv_u8s8"), for the number of rows up to which a form for few rows is
+ * used. */
+clq_status clq_tune_problem_rows(struct clq_tune_problem **out, const char *family, size_t m, bool large, const struct clq_kernels *by,
                                  struct clq_error *err);
 void clq_tune_problem_free(struct clq_tune_problem *problem);
 /* CLQ_ERR_NUMERIC where y differs from what is expected. */

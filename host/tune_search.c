@@ -10,7 +10,8 @@
 #include "scheduler/compare.h"
 #include "scheduler/stats.h"
 
-enum { FINALISTS = 4, MOST_PAIRS = 61, ROUGH = 5, MOST_RUNS = 256 };
+/* Pairs of one short problem must reach CLQ_KERNEL_MIN_SECONDS, or nothing is ever taken. */
+enum { FINALISTS = 4, MOST_PAIRS = 601, ROUGH = 5, MOST_RUNS = 256 };
 #define ROUGH_LIMIT 1.5      /* a candidate that looks slower than this does not come into the final */
 #define HOPELESS 4.0         /* slower than that by single runs: not timed again, a sample of it would take seconds */
 #define PROBLEM_SECONDS 1e-3 /* of every problem in one sample */

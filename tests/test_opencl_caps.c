@@ -78,6 +78,29 @@ static void test_first(void **state)
     }
 }
 
+/* 4-bit weights: their sums need subnormal numbers. */
+static void test_first_u4(void **state)
+{
+    static const struct {
+        struct clq_cl_facts facts;
+        const char *gemm, *gemv;
+    } cases[] = {
+        {{.max_group = 1024, .local_memory = 49152, .denorm = true, .extensions = NVIDIA, .nv_major = 9}, "tile_dp4a_64x64", "gemv_dp4a_16"},
+        {{.max_group = 1024, .local_memory = 49152, .extensions = NVIDIA, .nv_major = 9}, "", ""},
+        {{.max_group = 512, .local_memory = 65536, .denorm = true, .extensions = KHR "cl_khr_integer_dot_product"}, "tile_dot_64x64", "gemv_dot_16"},
+        {{.max_group = 256, .local_memory = 8192, .denorm = true, .extensions = "cl_amd_device_attribute_query"}, "generic", ""},
+        {{.is_cpu = true, .vnni = true, .denorm = true, .max_group = 4096, .local_memory = 1 << 20}, "x86_vnni", "x86_vnni"},
+        {{.is_cpu = true, .vnni = true, .denorm = true, .max_group = 4096, .local_memory = 1 << 18}, "x86_vnni_28", "x86_vnni"},
+        {{.is_cpu = true, .denorm = true, .max_group = 4096, .local_memory = 1 << 20}, "generic", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct device d = {.what = "4-bit weights", .facts = cases[i].facts};
+        expect(&d, "gemm_s8u4", cases[i].gemm);
+        expect(&d, "gemv_s8u4", cases[i].gemv);
+    }
+}
+
 /* Whatever a device says, every operation ends with a variant that needs nothing; stand-ins run only by name; what is
  * offered fits the device. */
 static void test_rules(void **state)
@@ -128,7 +151,7 @@ static int print_ptx(void)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_rules), cmocka_unit_test(test_names)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_first), cmocka_unit_test(test_first_u4), cmocka_unit_test(test_rules), cmocka_unit_test(test_names)};
     if (argc > 1 && strcmp(argv[1], "ptx") == 0) return print_ptx();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

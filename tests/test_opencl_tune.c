@@ -98,18 +98,20 @@ static void test_canceled(void **state)
 
 static void check_report(const clq_tune_report *r)
 {
-    size_t chosen = 0;
+    size_t chosen = 0, u4 = 0;
     assert_true(r->n > 0 && r->seconds > 0);
     assert_string_equal(r->note, "");
     for (size_t i = 0; i < r->n; i++) {
         const clq_tune_row *row = &r->rows[i];
         chosen += row->chosen;
+        u4 += row->chosen && strcmp(row->family, "gemm_s8u4") == 0;
         if (!row->passed) fail_msg("%s %s: %s", row->family, row->variant, row->why);
         assert_true(row->seconds > 0);
         assert_null(strstr(row->variant, "plain"));
         if (row->pairs) assert_true(row->pairs >= 21 && row->ratio > 0);
     }
     assert_in_range(chosen, 10, r->n);
+    assert_int_equal(u4, 1);
 }
 
 /* The file is used by a context that names it, and by no other. */
@@ -157,9 +159,13 @@ static void test_few_rows(void **state)
     const struct clq_cl_tune_options o = {.device = {.only = "generic blocked gemv_plain_16 gemv_plain_64", .timeout_ms = 300000}};
     if (clq_cl_tune(&tuned, 0, &o, &err) != CLQ_OK) fail_msg("%s", err.text);
     assert_in_range(tuned.tuning.few_rows, 0, 16);
-    size_t gemv = 0;
-    for (size_t i = 0; i < tuned.n; i++) gemv += strcmp(tuned.rows[i].family, "gemv_u8s8") == 0 && tuned.rows[i].passed;
+    size_t gemv = 0, gemv_u4 = 0;
+    for (size_t i = 0; i < tuned.n; i++) {
+        gemv += strcmp(tuned.rows[i].family, "gemv_u8s8") == 0 && tuned.rows[i].passed;
+        gemv_u4 += strcmp(tuned.rows[i].family, "gemv_s8u4") == 0 && tuned.rows[i].passed;
+    }
     assert_int_equal(gemv, 2);
+    assert_int_equal(gemv_u4, 2);
     free(tuned.rows);
     const struct clq_cl_options prefer = {.only = "generic gemv_plain_16 gemv_plain_64", .prefer = "gemv_u8s8=gemv_plain_64", .timeout_ms = 300000};
     if (clq_cl_open(&cl, 0, &prefer, &err) != CLQ_OK || clq_cl_ready(cl, CLQ_CL_GEMV, &err) != CLQ_OK) fail_msg("%s", err.text);

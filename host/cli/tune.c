@@ -64,7 +64,7 @@ static void print_table(const clq_tune_report *r, bool all)
         if (*why) printf("%s %s: %s\n", r->rows[i].family, r->rows[i].variant, why);
         free(why);
     }
-    if (r->few_rows >= 0) printf("products of at most %d rows use gemv_u8s8\n", r->few_rows);
+    if (r->few_rows >= 0) printf("products of at most %d rows use the form for few rows (gemv)\n", r->few_rows);
 }
 
 static void add_report(struct cli_json *j, const clq_tune_report *r)
