@@ -3,7 +3,8 @@
  * ref/gemm_u4.c. vpdpbusd is inline assembly as in product_x86.cl, and only an exact self-test admits these kernels.
  * Weight object and parameters as in gemm_u4.cl. 2-D, local size (1, 1): group = (block of rows, panel of 64 columns); the first
  * index runs over the rows, so neighbors share the panel in the cache. No barrier.
- *   CLQ_FEW 0: gemm_s8u4, blocks of CLQ_GROUP_ROWS rows of codes + 128 (flip is not read). Weights are unpacked as w - z, a
+ *   CLQ_FEW 0: gemm_s8u4, blocks of up to 112 rows, a multiple of 7, by the number of groups; rows are codes + 128 (flip is not
+ *              read). Weights are unpacked as w - z, a
  *              strip of 32 columns and a segment at a time, or 1,024 elements of a longer group, into local memory. Sums begin
  *              at -128 times the sum of w - z. A tile is 7 rows x 32 columns, or 4 x 32.
  *   CLQ_FEW 1: gemv_s8u4, blocks of 4 rows. Nibbles are split in registers while the weights stream by, and stay unsigned;
@@ -18,10 +19,7 @@
 #ifndef CLQ_FEW
 #define CLQ_FEW 0
 #endif
-/* A multiple of 7. */
-#ifndef CLQ_GROUP_ROWS
-#define CLQ_GROUP_ROWS 112
-#endif
+#define CLQ_GROUP_ROWS 112 /* at most; a multiple of 7 */
 #define CLQ_SEGMENT 1024u
 #define CLQ_LEVELS 15
 
@@ -56,14 +54,14 @@ static inline struct weight clq_weight(global const uchar *w, uint n, uint k, ui
 static inline float16 clq_scales(const struct weight *w, ulong at)
 {
     float16 f;
-    if (!w->half_scales) return vload16(0, (global const float *)w->scale + at);
-    __asm__("vcvtph2ps %1,%0" : "=v"(f) : "v"(vload16(0, (global const ushort *)w->scale + at)));
+    if (!w->half_scales) return ((global const float16 *)w->scale)[at / 16];
+    __asm__("vcvtph2ps %1,%0" : "=v"(f) : "m"(((global const ushort16 *)w->scale)[at / 16]));
     return f;
 }
 
 static inline int16 clq_zeros(const struct weight *w, ulong at)
 {
-    return w->zero ? convert_int16(vload16(0, w->zero + at)) : (int16)(8);
+    return w->zero ? convert_int16(((global const uchar16 *)w->zero)[at / 16]) : (int16)(8);
 }
 
 static inline float16 clq_fma(float16 a, float16 b, float16 c)
@@ -97,9 +95,9 @@ static void clq_put(const struct weight *w, const struct result *r, uint row, ui
     global float *y = r->y + row * r->ldy + column;
     if (rest <= 0) return;
     f *= r->scale_a[row];
-    if (w->bias) f += vload16(0, w->bias + column);
+    if (w->bias) f += ((global const float16 *)w->bias)[column / 16];
     if (rest >= 16) {
-        vstore16(f, 0, y);
+        __asm__("vmovups %1,%0" : "=m"(*(global float16 *)y) : "v"(f));
         return;
     }
     float part[16];
@@ -110,7 +108,7 @@ static void clq_put(const struct weight *w, const struct result *r, uint row, ui
 #if CLQ_FEW == 0
 #define CLQ_CHUNK 2048 /* elements that are unpacked at a time, at most: a segment of groups of up to 1,024 */
 #define CLQ_MOST_GROUPS 128
-#define CLQ_SLOT (CLQ_GROUP_ROWS * 32)
+#define CLQ_SLOT (CLQ_GROUP_ROWS * 2)
 
 struct block {
     global const uchar *a; /* first row and element */
@@ -119,17 +117,18 @@ struct block {
     int resume, open;      /* it goes on in a group, the group goes on behind it */
     uint segment, column;
     int last;              /* segment of all */
-    local int *init, *sums; /* sums: of rows whose group goes on */
-    local uint *data;      /* [step of 4][32] */
-    local float *scale, *level;
+    /* Pairs of vectors, per group, per row, per step of 4, per group, and per level and row. */
+    local int16 *init, *sums; /* sums: as float where they are of a segment, not of a group that goes on */
+    local int16 *data;
+    local float16 *scale, *level;
 };
 
 /* A strip of a chunk of K: w - z, -128 times their sums per group, and scales. */
 static void clq_unpack(const struct block *b, const struct weight *w, uint first)
 {
     const int16 low = 0x0f0f0f0f, ones = 0x01010101;
-    global const uint *from = (global const uint *)(w->data + first / 8 * 256ul) + b->column;
-    local uint *to = b->data;
+    global const int16 *from = (global const int16 *)(w->data + first / 8 * 256ul) + b->column / 16;
+    local int16 *to = b->data;
     uint left = b->steps;
     for (uint g = 0; g < b->groups; g++) {
         const ulong at = (first / w->group + g) * 64ul + b->column;
@@ -138,32 +137,32 @@ static void clq_unpack(const struct block *b, const struct weight *w, uint first
         left -= steps;
         CLQ_UNROLL for (int j = 0; j < 2; j++) {
             z[j] = clq_zeros(w, at + 16 * j) * 0x01010101;
-            vstore16(clq_scales(w, at + 16 * j), 2 * g + j, b->scale);
+            b->scale[2 * g + j] = clq_scales(w, at + 16 * j);
         }
-        for (uint s = 0; s < steps; s++, from += 64, to += 64) {
+        for (uint s = 0; s < steps; s++, from += 4, to += 4) {
             CLQ_UNROLL for (int j = 0; j < 2; j++) {
-                const int16 v = as_int16(vload16(j, from));
+                const int16 v = from[j];
                 int16 even = v & low, odd = (v >> 4) & low;
                 __asm__("vpsubb %1,%0,%0" : "+v"(even) : "v"(z[j]));
                 __asm__("vpsubb %1,%0,%0" : "+v"(odd) : "v"(z[j]));
                 sum[j] = clq_dots(clq_dots(sum[j], ones, even), ones, odd);
-                vstore16(as_uint16(even), j, to);
-                vstore16(as_uint16(odd), j, to + 32);
+                to[j] = even;
+                to[2 + j] = odd;
             }
         }
-        CLQ_UNROLL for (int j = 0; j < 2; j++) vstore16(sum[j] * -128, 2 * g + j, b->init);
+        CLQ_UNROLL for (int j = 0; j < 2; j++) b->init[2 * g + j] = sum[j] * -128;
     }
 }
 
 /* A sum of the segment is finished: it meets those that wait, and waits itself or is stored. */
-static void clq_close(const struct block *b, const struct weight *w, const struct result *r, uint row, uint j, float16 f)
+static void clq_close(const struct block *b, const struct weight *w, const struct result *r, uint row, uint j)
 {
-    local float *level = b->level + row * 32 + j * 16;
-    if (row >= b->rows) return;
+    local float16 *level = b->level + 2 * row + j;
+    float16 f = as_float16(b->sums[2 * row + j]);
     for (uint merged = clq_merged(b->segment, b->last), l = 0; merged >> l; l++)
-        if (merged >> l & 1) f = vload16(0, level + l * CLQ_SLOT) + f;
+        if (merged >> l & 1) f = level[l * CLQ_SLOT] + f;
     if (b->last) clq_put(w, r, row, b->column + 16 * j, f);
-    else vstore16(f, 0, level + popcount(b->segment & ~(b->segment + 1)) * CLQ_SLOT);
+    else level[popcount(b->segment & ~(b->segment + 1)) * CLQ_SLOT] = f;
 }
 
 /* Two sums of a row += the four bytes (u8) at p x 32 columns. The broadcast is part of the assembly, see product_x86.cl. */
@@ -174,16 +173,16 @@ static void clq_close(const struct block *b, const struct weight *w, const struc
 #define CLQ_STEP(R, p)                                                                                 \
     do {                                                                                               \
         int16 v[2], t;                                                                                 \
-        CLQ_UNROLL for (int j = 0; j < 2; j++) v[j] = as_int16(vload16(j, data));                      \
+        CLQ_UNROLL for (int j = 0; j < 2; j++) v[j] = data[j];                                         \
         CLQ_UNROLL for (int i = 0; i < R; i++) CLQ_ROW(sum[i], p, v);                                  \
-        data += 32;                                                                                    \
+        data += 2;                                                                                     \
     } while (0)
 
 #define CLQ_DEFINE_TILE(name, R)                                                                       \
-    static inline void name(const struct block *b, const struct weight *w, const struct result *r, uint row) \
+    static inline void name(const struct block *b, uint row)                                           \
     {                                                                                                  \
         global const uchar *from[R];                                                                   \
-        local const uint *data = b->data;                                                              \
+        local const int16 *data = b->data;                                                             \
         float16 f[R][2];                                                                               \
         uint left = b->steps;                                                                          \
         ulong at = 0;                                                                                  \
@@ -198,10 +197,10 @@ static void clq_close(const struct block *b, const struct weight *w, const struc
             int16 sum[R][2];                                                                           \
             left -= steps;                                                                             \
             CLQ_UNROLL for (int i = 0; i < R; i++)                                                     \
-                CLQ_UNROLL for (int j = 0; j < 2; j++) sum[i][j] = vload16(2 * g + j, b->init);        \
+                CLQ_UNROLL for (int j = 0; j < 2; j++) sum[i][j] = b->init[2 * g + j];                 \
             if (b->resume)                                                                             \
                 CLQ_UNROLL for (int i = 0; i < R; i++)                                                 \
-                    CLQ_UNROLL for (int j = 0; j < 2; j++) sum[i][j] += vload16(2 * (row + i) + j, b->sums); \
+                    CLQ_UNROLL for (int j = 0; j < 2; j++) sum[i][j] += b->sums[2 * (row + i) + j];    \
             for (; at < end; at += 8) {                                                                \
                 CLQ_STEP(R, (global const int *)(from[i] + at));                                       \
                 CLQ_STEP(R, (global const int *)(from[i] + at + 4));                                   \
@@ -215,18 +214,17 @@ static void clq_close(const struct block *b, const struct weight *w, const struc
             }                                                                                          \
             if (b->open) {                                                                             \
                 CLQ_UNROLL for (int i = 0; i < R; i++)                                                 \
-                    CLQ_UNROLL for (int j = 0; j < 2; j++) vstore16(sum[i][j], 2 * (row + i) + j, b->sums); \
+                    CLQ_UNROLL for (int j = 0; j < 2; j++) b->sums[2 * (row + i) + j] = sum[i][j];     \
                 return;                                                                                \
             }                                                                                          \
             CLQ_UNROLL for (int j = 0; j < 2; j++) {                                                   \
-                const float16 scale = vload16(2 * g + j, b->scale);                                    \
+                const float16 scale = b->scale[2 * g + j];                                             \
                 CLQ_UNROLL for (int i = 0; i < R; i++)                                                 \
                     f[i][j] = clq_fma(convert_float16(sum[i][j]), scale, f[i][j]);                     \
             }                                                                                          \
         }                                                                                              \
-        float16 part[2 * R]; /* the sums stay in registers up to here */                               \
-        CLQ_UNROLL for (int i = 0; i < 2 * R; i++) part[i] = f[i / 2][i % 2];                          \
-        _Pragma("unroll 1") for (int i = 0; i < 2 * R; i++) clq_close(b, w, r, row + i / 2, i % 2, part[i]); \
+        CLQ_UNROLL for (int i = 0; i < R; i++)                                                         \
+            CLQ_UNROLL for (int j = 0; j < 2; j++) b->sums[2 * (row + i) + j] = as_int16(f[i][j]);     \
     }
 
 CLQ_DEFINE_TILE(clq_tile_7x32, 7)
@@ -237,15 +235,15 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
                       ulong w_at, global float *y, ulong y_at, ulong ldy, uint m, uint n, uint k, uint group, int flip,
                       int half_scales, int zeros, int biased, uint pieces)
 {
-    local uint data[CLQ_CHUNK * 8] __attribute__((aligned(64)));
-    local int init[CLQ_MOST_GROUPS * 32] __attribute__((aligned(64))), sums[CLQ_SLOT] __attribute__((aligned(64)));
-    local float scale[CLQ_MOST_GROUPS * 32] __attribute__((aligned(64)));
-    local float level[CLQ_LEVELS * CLQ_SLOT] __attribute__((aligned(64)));
-    const uint row = get_group_id(0) * CLQ_GROUP_ROWS, column = get_group_id(1) * 64;
+    local int16 data[CLQ_CHUNK / 4 * 2], init[CLQ_MOST_GROUPS * 2], sums[CLQ_SLOT];
+    local float16 scale[CLQ_MOST_GROUPS * 2], level[CLQ_LEVELS * CLQ_SLOT];
+    const uint each = (m + get_num_groups(0) - 1) / get_num_groups(0), rows = (each + 6) / 7 * 7;
+    const uint row = get_group_id(0) * rows, column = get_group_id(1) * 64;
+    if (row >= m) return;
     const struct weight weight = clq_weight(w + w_at, n, k, group, half_scales, zeros, biased);
     const struct result r = {scale_a + s_at + row, y + y_at + row * ldy + column, ldy, (int)(n - column)};
     const int is_long = group > CLQ_SEGMENT;
-    struct block b = {.lda = lda, .rows = min(m - row, (uint)CLQ_GROUP_ROWS), .group_steps = (group + 7) / 8, .init = init,
+    struct block b = {.lda = lda, .rows = min(m - row, rows), .group_steps = (group + 7) / 8, .init = init,
                       .sums = sums, .data = data, .scale = scale, .level = level};
     for (b.column = 0; b.column < min(n - column, 64u); b.column += 32) {
         b.segment = 0;
@@ -263,11 +261,13 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
             for (uint at = 0; at < b.rows;) {
                 const uint left = b.rows - at;
                 const int four = left <= 4 || left == 8;
-                if (four) clq_tile_4x32(&b, &weight, &r, at);
-                else clq_tile_7x32(&b, &weight, &r, at);
+                if (four) clq_tile_4x32(&b, at);
+                else clq_tile_7x32(&b, at);
                 at += four ? 4 : 7;
             }
-            b.segment += !b.open;
+            if (b.open) continue;
+            _Pragma("unroll 1") for (uint i = 0; i < 2 * b.rows; i++) clq_close(&b, &weight, &r, i / 2, i % 2);
+            b.segment++;
         }
     }
 }
@@ -285,13 +285,13 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
                 of_a[i] = clq_dots(of_a[i], ones, x[i][h]);                                            \
             }                                                                                          \
         CLQ_UNROLL for (int j = 0; j < NV; j++) {                                                      \
-            const int16 v = as_int16(vload16(j, from));                                                \
+            const int16 v = from[j];                                                                   \
             const int16 even = v & low, odd = (v >> 4) & low;                                          \
-            __asm__ volatile("prefetcht0 %0" : : "m"(from[1024 + 16 * j]));                            \
+            __asm__ volatile("prefetcht0 %0" : : "m"(from[64 + j]));                                   \
             CLQ_UNROLL for (int i = 0; i < R; i++)                                                     \
                 sum[i][j] = clq_dots(clq_dots(sum[i][j], even, x[i][0]), odd, x[i][1]);                \
         }                                                                                              \
-        from += 64;                                                                                    \
+        from += 4;                                                                                     \
         at += 8;                                                                                       \
     } while (0)
 
@@ -303,7 +303,7 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
                             uint column, int flip)                                                     \
     {                                                                                                  \
         const int16 low = 0x0f0f0f0f, ones = 0x01010101;                                               \
-        global const uint *from = (global const uint *)w->data + column;                               \
+        global const int16 *from = (global const int16 *)w->data + column / 16;                        \
         global const uchar *row[R];                                                                    \
         float16 level[CLQ_LEVELS][R * NV];                                                             \
         uint segment = 0;                                                                              \
@@ -324,7 +324,7 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
                     uint last[R][2];                                                                   \
                     _Pragma("unroll 1") for (int i = 0; i < 2 * R; i++)                                \
                         last[i / 2][i & 1] = clq_tail(row[i / 2] + at, (uint)(end - at), i & 1);       \
-                    CLQ_FEW_STEP(R, NV, last[i][h]); /* codes behind the end are z */               \
+                    CLQ_FEW_STEP(R, NV, last[i][h]); /* codes behind the end are z */                  \
                 }                                                                                      \
                 CLQ_UNROLL for (int j = 0; j < NV; j++) {                                              \
                     const int16 z = clq_zeros(w, g * 64ul + column + 16 * j);                          \
@@ -335,8 +335,10 @@ kernel void gemm_s8u4(global const uchar *a, ulong a_at, ulong lda, global const
             }                                                                                          \
             const int last = first + w->per >= w->count;                                               \
             const uint merged = clq_merged(segment, last), keep = popcount(segment & ~(segment + 1));  \
-            CLQ_UNROLL for (int i = 0; i < R * NV; i++) {                                              \
-                float16 v = f[i / NV][i % NV];                                                         \
+            float16 part[R * NV]; /* the sums stay in registers up to here */                          \
+            CLQ_UNROLL for (int i = 0; i < R * NV; i++) part[i] = f[i / NV][i % NV];                   \
+            _Pragma("unroll 1") for (int i = 0; i < R * NV; i++) {                                     \
+                float16 v = part[i];                                                                   \
                 for (uint l = 0; merged >> l; l++)                                                     \
                     if (merged >> l & 1) v = level[l][i] + v;                                          \
                 if (!last) level[keep][i] = v;                                                         \
