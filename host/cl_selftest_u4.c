@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Exact self-test of the products with 4-bit weights against the reference: tails, groups, scales of both widths with
- * subnormal ones, zero points, and one to seven segments. */
+ * subnormal ones, zero points, one to seven segments, and several blocks of rows. */
 #include "cl_selftest.h"
 
 #include <math.h>
@@ -15,15 +15,15 @@ static const struct {
     {1, 1, 1, 1, 0, false, false, false, false},  {5, 70, 37, 64, 3, true, true, true, true},
     {9, 64, 96, 16, 0, false, true, false, true}, {2, 130, 1064, 32, 1, true, false, true, false},
     {4, 9, 6152, 128, 0, false, false, false, true}, {3, 3, 7168, 256, 0, true, true, true, false},
-    {1, 65, 2500, 2500, 0, false, false, true, false},
+    {1, 65, 2500, 2500, 0, false, false, true, false}, {230, 2, 45, 16, 0, false, true, true, true},
 };
 
-enum { MOST_A = 40000, MOST_W = 90000, MOST_POINTS = 4608, MOST_Y = 640, MOST_N = 130 };
+enum { MOST_A = 40000, MOST_W = 90000, MOST_POINTS = 4608, MOST_Y = 640, MOST_N = 130, MOST_M = 230 };
 
 struct work {
     float x[MOST_A];
     uint8_t a[MOST_A], weight[MOST_W], zero[MOST_POINTS], scale[4 * MOST_POINTS];
-    float scale_a[16], bias[MOST_N], y[MOST_Y], got[MOST_Y];
+    float scale_a[MOST_M], bias[MOST_N], y[MOST_Y], got[MOST_Y];
 };
 
 static void fill(struct work *w, size_t i)
@@ -40,7 +40,7 @@ static void fill(struct work *w, size_t i)
         else memcpy(w->scale + 4 * j, &scale, 4);
     }
     for (size_t j = 0; j < MOST_A; j++) w->x[j] = ldexpf((float)(clq_cl_random(&seed) % 16777216) - 8388608, (int)(clq_cl_random(&seed) % 30) - 30);
-    for (size_t j = 0; j < 16; j++) w->scale_a[j] = (float)(1 + clq_cl_random(&seed) % 997) * 0x1.7p-15f;
+    for (size_t j = 0; j < MOST_M; j++) w->scale_a[j] = (float)(1 + clq_cl_random(&seed) % 997) * 0x1.7p-15f;
     for (size_t j = 0; j < MOST_N; j++) w->bias[j] = (float)(clq_cl_random(&seed) % 2001) * 0.01f - 10;
 }
 
