@@ -14,8 +14,8 @@
 #include "kernels/avx512/gemm_u4_vectors.h"
 #include "kernels/groups_many.h"
 
-/* Sums are added to the floats LATE pieces later. Shorter pieces than LEAST_STEPS are as fast on VNNI. */
-enum { LATE = CLQ_LIMBS == 1 ? 3 : 1, BUFFERS = LATE + 1, LEAST_DEPTH = 4, LEAST_STEPS = CLQ_LIMBS == 1 ? 32 : 4, LEAST_ROWS = 8 };
+/* Shorter pieces than LEAST_STEPS are as fast on VNNI. */
+enum { LEAST_DEPTH = 4, LEAST_STEPS = CLQ_LIMBS == 1 ? 8 : 4, LEAST_ROWS = 8 };
 enum { SUMS = CLQ_LIMBS * CLQ_TILE * CLQ_TILE };
 
 /* Steps of 4 of a tile, or 0: the tiles do not suit. */
@@ -30,87 +30,149 @@ static size_t depth_of(const struct clq_gemm_u4_args *g)
     return depth < LEAST_DEPTH ? 0 : depth;
 }
 
-/* Sums of one piece: [limb][row][column]. Tile registers are not renamed: pieces take turns at them, or wait for each other. */
-#if CLQ_LIMBS == 1
-enum { TURNS = 4 };
-#define MULTIPLY(sum, row, column) \
-    do { \
-        CLQ_AMX_ZERO(sum); \
-        for (size_t i = 0; i < steps; i += t->depth, a += 4 * t->depth, b += 4 * CLQ_STRIP * t->depth) { \
-            CLQ_AMX_LOAD(column, b, 4 * CLQ_STRIP); \
-            CLQ_AMX_LOAD(row, a, t->lda); \
-            CLQ_AMX_DOT("tdpbssd", sum, row, column); \
-        } \
-        CLQ_AMX_STORE(sum, sums, 64); \
-    } while (0)
-CLQ_INLINE void multiply(const struct clq_groups_tile *t, const uint8_t *a, const int8_t *b, size_t steps, int32_t *sums, const int turn)
-{
-    if (turn == 0) MULTIPLY(0, 4, 6);
-    else if (turn == 1) MULTIPLY(1, 5, 7);
-    else if (turn == 2) MULTIPLY(2, 4, 6);
-    else MULTIPLY(3, 5, 7);
-}
-#else
-enum { TURNS = 1 };
-CLQ_INLINE void multiply(const struct clq_groups_tile *t, const uint8_t *a, const int8_t *b, size_t steps, int32_t *sums, const int turn)
-{
-    (void)turn;
-    CLQ_AMX_ZERO(0);
-    CLQ_AMX_ZERO(1);
-    CLQ_AMX_ZERO(2);
-    for (size_t i = 0; i < steps; i += t->depth, a += 4 * t->depth, b += 4 * CLQ_STRIP * t->depth) {
-        CLQ_AMX_LOAD(6, b, 4 * CLQ_STRIP);
-        CLQ_AMX_LOAD(4, a, CLQ_LIMBS * t->lda);
-        CLQ_AMX_DOT("tdpbssd", 0, 4, 6);
-        CLQ_AMX_LOAD(5, a + t->lda, CLQ_LIMBS * t->lda);
-        CLQ_AMX_DOT("tdpbssd", 1, 5, 6);
-        CLQ_AMX_LOAD(4, a + 2 * t->lda, CLQ_LIMBS * t->lda);
-        CLQ_AMX_DOT("tdpbssd", 2, 4, 6);
-    }
-    CLQ_AMX_STORE(0, sums, 64);
-    CLQ_AMX_STORE(1, sums + 256, 64);
-    CLQ_AMX_STORE(2, sums + 512, 64);
-}
-#endif
-
-CLQ_INLINE void add(CLQ_VF f[CLQ_TILE], const struct clq_groups_tile *t, const int32_t *sums, const float *unit, const float *scale)
+CLQ_INLINE void add(CLQ_VF f[CLQ_TILE], const int32_t *sums, const float *unit, size_t pieces, const float *scale)
 {
     const CLQ_VF s = CLQ_LOADF(scale);
     CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++)
     {
         CLQ_V c[CLQ_LIMBS];
         CLQ_UNROLL for (int l = 0; l < CLQ_LIMBS; l++) c[l] = CLQ_LOAD(sums + 256 * l + 16 * r);
-        f[r] = clq_groups_add(f[r], c, 1, unit + (size_t)r * t->pieces, s);
+        f[r] = clq_groups_add(f[r], c, 1, unit + (size_t)r * pieces, s);
     }
 }
 
-/* 16 rows times 16 columns of the strip, from column `at` on. */
-CLQ_INLINE void block_of(const struct clq_groups_tile *t, size_t row, size_t rows, size_t at)
+/* Where the pieces of a block are. Tiles may write all memory, so all is kept in locals, and few of them: gcc keeps what does not fit
+ * in vector registers, whose ports are what this waits for. */
+struct pieces {
+    const uint8_t *a;
+    const int8_t *b;
+    const float *scale;
+    size_t lda, depth;
+    size_t whole, left; /* steps of a piece, and of all that remain */
+};
+
+#if CLQ_LIMBS == 1
+/* Sums of piece q stay in tile q % 4: tile registers are not renamed, pieces take turns at them, or wait for each other. `once`: a tile is
+ * as deep as a piece. */
+#define MULTIPLY(sum, row, column) \
+    do { \
+        CLQ_AMX_ZERO(sum); \
+        for (size_t i = 0, steps = p->left < p->whole ? p->left : p->whole; once || i < steps; i += p->depth) { \
+            CLQ_AMX_LOAD(column, p->b, 4 * CLQ_STRIP); \
+            CLQ_AMX_LOAD(row, p->a, p->lda); \
+            CLQ_AMX_DOT("tdpbssd", sum, row, column); \
+            p->a += 4 * p->depth, p->b += 4 * CLQ_STRIP * p->depth; \
+            if (once) break; \
+        } \
+        p->left -= p->whole; \
+    } while (0)
+CLQ_INLINE void multiply(struct pieces *p, const int turn, const bool once)
 {
-    _Alignas(64) int32_t sums[BUFFERS][SUMS];
-    const uint8_t *a = t->a + row * CLQ_LIMBS * t->lda;
-    const int8_t *b = t->data + 4 * at;
-    const float *scale = t->scale + at, *unit = t->units + row * t->pieces;
+    if (turn == 0) MULTIPLY(0, 4, 6);
+    else if (turn == 1) MULTIPLY(1, 5, 7);
+    else if (turn == 2) MULTIPLY(2, 4, 6);
+    else MULTIPLY(3, 5, 7);
+}
+
+CLQ_INLINE void store(int32_t sums[2][SUMS], const int turn)
+{
+    if (turn == 0) CLQ_AMX_STORE(0, sums[0], 64);
+    else if (turn == 1) CLQ_AMX_STORE(1, sums[1], 64);
+    else if (turn == 2) CLQ_AMX_STORE(2, sums[0], 64);
+    else CLQ_AMX_STORE(3, sums[1], 64);
+}
+
+CLQ_INLINE void add_next(CLQ_VF f[CLQ_TILE], struct pieces *p, int32_t sums[2][SUMS], const int turn)
+{
+    add(f, sums[turn % 2], NULL, 0, p->scale);
+    p->scale += CLQ_STRIP;
+}
+
+/* Multiplies a piece, stores the sums of the one before and adds those of the one before that. */
+CLQ_INLINE void step(CLQ_VF f[CLQ_TILE], struct pieces *p, int32_t sums[2][SUMS], const int turn, const bool once)
+{
+    multiply(p, turn, once);
+    store(sums, (turn + 3) % 4);
+    add_next(f, p, sums, turn);
+}
+
+CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, const float *unit, size_t distance, const bool once)
+{
+    _Alignas(64) int32_t sums[2][SUMS];
+    (void)unit, (void)distance;
+    multiply(p, 0, once);
+    if (count == 1) {
+        store(sums, 0);
+        add_next(f, p, sums, 0);
+        return;
+    }
+    multiply(p, 1, once);
+    store(sums, 0);
+    for (count -= 2; count >= 4; count -= 4) {
+        step(f, p, sums, 2, once);
+        step(f, p, sums, 3, once);
+        step(f, p, sums, 0, once);
+        step(f, p, sums, 1, once);
+    }
+    if (count > 0) step(f, p, sums, 2, once);
+    if (count > 1) step(f, p, sums, 3, once);
+    if (count > 2) step(f, p, sums, 0, once);
+    if (count == 0) store(sums, 1);
+    else if (count == 1) store(sums, 2);
+    else if (count == 2) store(sums, 3);
+    else store(sums, 0);
+    add_next(f, p, sums, (int)(count % 2));
+    add_next(f, p, sums, (int)(count % 2) + 1);
+}
+#else
+/* Sums are [limb][row][column]; those of a piece are added while the next one is multiplied. */
+CLQ_INLINE void multiply(struct pieces *p, int32_t *sums)
+{
+    const size_t steps = p->left < p->whole ? p->left : p->whole;
+    CLQ_AMX_ZERO(0);
+    CLQ_AMX_ZERO(1);
+    CLQ_AMX_ZERO(2);
+    for (size_t i = 0; i < steps; i += p->depth, p->a += 4 * p->depth, p->b += 4 * CLQ_STRIP * p->depth) {
+        CLQ_AMX_LOAD(6, p->b, 4 * CLQ_STRIP);
+        CLQ_AMX_LOAD(4, p->a, CLQ_LIMBS * p->lda);
+        CLQ_AMX_DOT("tdpbssd", 0, 4, 6);
+        CLQ_AMX_LOAD(5, p->a + p->lda, CLQ_LIMBS * p->lda);
+        CLQ_AMX_DOT("tdpbssd", 1, 5, 6);
+        CLQ_AMX_LOAD(4, p->a + 2 * p->lda, CLQ_LIMBS * p->lda);
+        CLQ_AMX_DOT("tdpbssd", 2, 4, 6);
+    }
+    p->left -= steps;
+    CLQ_AMX_STORE(0, sums, 64);
+    CLQ_AMX_STORE(1, sums + 256, 64);
+    CLQ_AMX_STORE(2, sums + 512, 64);
+}
+
+CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, const float *unit, size_t distance, const bool once)
+{
+    _Alignas(64) int32_t sums[2][SUMS];
+    (void)once;
+    multiply(p, sums[0]);
+    for (size_t q = 1; q <= count; q++, p->scale += CLQ_STRIP, unit++) {
+        if (q < count) multiply(p, sums[q % 2]);
+        add(f, sums[(q - 1) % 2], unit, distance, p->scale);
+    }
+}
+#endif
+
+/* 16 rows times 16 columns of the strip, from column `at` on. */
+CLQ_INLINE void block_of(const struct clq_groups_tile *t, size_t row, size_t rows, size_t at, const bool once)
+{
     float *slot = t->end.slots + row * CLQ_STRIP + at;
     CLQ_VF f[CLQ_TILE];
     CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++) f[r] = t->resume ? CLQ_LOADF(slot + CLQ_STRIP * r) : CLQ_MM(setzero_ps)();
-    const size_t pieces = (t->steps + t->piece_steps - 1) / t->piece_steps;
-    size_t left = t->steps, done = 0;
-    for (size_t q = 0; q < pieces + LATE; q += TURNS) {
-        CLQ_UNROLL for (int turn = 0; turn < TURNS; turn++)
-        {
-            const size_t steps = left < t->piece_steps ? left : t->piece_steps;
-            if (steps > 0) multiply(t, a, b, steps, sums[(q + (size_t)turn) % BUFFERS], turn);
-            a += 4 * steps;
-            b += 4 * CLQ_STRIP * steps;
-            left -= steps;
-            if (q + (size_t)turn < LATE || done == pieces) continue;
-            add(f, t, sums[done % BUFFERS], unit, scale);
-            scale += CLQ_STRIP;
-            unit++;
-            done++;
-        }
-    }
+    struct pieces p = {.a = t->a + row * CLQ_LIMBS * t->lda,
+                       .b = t->data + 4 * at,
+                       .scale = t->scale + at,
+                       .lda = t->lda,
+                       .depth = t->depth,
+                       .whole = t->piece_steps,
+                       .left = t->steps};
+    add_pieces(f, &p, (t->steps + t->piece_steps - 1) / t->piece_steps, t->units + row * t->pieces, t->pieces, once);
     if (t->end.keep == 0) {
         CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++) CLQ_STOREF(slot + CLQ_STRIP * r, f[r]);
         return;
@@ -119,10 +181,26 @@ CLQ_INLINE void block_of(const struct clq_groups_tile *t, size_t row, size_t row
         if ((size_t)r < rows) clq_groups_finish(&t->end, row + (size_t)r, at, f[r]);
 }
 
+#define BLOCKS(name, once) \
+    static __attribute__((noinline)) void name(const struct clq_groups_tile *t, size_t rows) \
+    { \
+        for (size_t row = 0; row < rows; row += CLQ_TILE) \
+            for (size_t at = 0; at < CLQ_STRIP; at += CLQ_TILE) block_of(t, row, rows - row, at, once); \
+    }
+BLOCKS(blocks, false)
+#if CLQ_LIMBS == 1
+BLOCKS(blocks_once, true)
+#endif
+
 static void clq_groups_block(const struct clq_groups_tile *t, size_t rows)
 {
-    for (size_t row = 0; row < rows; row += CLQ_TILE)
-        for (size_t at = 0; at < CLQ_STRIP; at += CLQ_TILE) block_of(t, row, rows - row, at);
+#if CLQ_LIMBS == 1
+    if (t->piece_steps == t->depth) {
+        blocks_once(t, rows);
+        return;
+    }
+#endif
+    blocks(t, rows);
 }
 
 #endif
