@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -24,31 +25,60 @@ static void fill(float *x, size_t n, float spread, unsigned seed)
 
 /* exp within 2 ulp, a sum of n terms in lanes, two more roundings: 1e-6 of the value; one rounding of the distance to the
  * largest score, up to 2^-24 of it; and what is flushed below e^-80. */
+static void check_softmax(const float *y, const float *x, const float *mask, size_t n, float scale)
+{
+    double e[MOST], below[MOST], sum = 0, top = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        float v = x[i] * scale;
+        e[i] = (double)(mask ? v + mask[i] : v);
+        top = fmax(top, e[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        below[i] = top - e[i];
+        sum += e[i] = exp(-below[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        double want = e[i] / sum;
+        assert_true(fabs((double)y[i] - want) <= (1e-6 + fmin(below[i], 100) * 6e-8) * want + 2e-35);
+        assert_true(y[i] == 0 || y[i] >= FLT_MIN);
+    }
+}
+
 static void test_softmax(void **state)
 {
     (void)state;
-    float x[MOST], mask[MOST], y[MOST];
+    enum { ROWS = 3 };
+    float x[ROWS * MOST], mask[MOST], y[ROWS * MOST];
+    const float *const masks[ROWS] = {mask, mask, mask};
     for (size_t n = 1; n < MOST; n += n < 40 ? 1 : 37)
         for (int masked = 0; masked < 2; masked++) {
-            double e[MOST], below[MOST], sum = 0, top = -INFINITY;
-            fill(x, n, 90, (unsigned)n);
+            fill(x, ROWS * n, 90, (unsigned)n);
             for (size_t i = 0; i < n; i++) mask[i] = i % 3 == 1 ? -3.4028235e38f : (float)i * 0.01f;
-            for (size_t i = 0; i < n; i++) {
-                float v = x[i] * 0.7f;
-                e[i] = (double)(masked ? v + mask[i] : v);
-                top = fmax(top, e[i]);
-            }
-            for (size_t i = 0; i < n; i++) {
-                below[i] = top - e[i];
-                sum += e[i] = exp(-below[i]);
-            }
-            clq_rows_softmax(y, x, masked ? mask : NULL, n, 0.7f);
-            for (size_t i = 0; i < n; i++) {
-                double want = e[i] / sum;
-                assert_true(fabs((double)y[i] - want) <= (1e-6 + fmin(below[i], 100) * 6e-8) * want + 2e-35);
-                assert_true(y[i] == 0 || y[i] >= FLT_MIN);
-            }
+            clq_rows_softmax(y, x, masked ? masks : NULL, ROWS, n, 0.7f);
+            for (size_t r = 0; r < ROWS; r++) check_softmax(y + r * n, x + r * n, masked ? mask : NULL, n, 0.7f);
         }
+    memcpy(y, x, sizeof x);
+    clq_rows_softmax(x, x, NULL, ROWS, 64, 0.7f);
+    for (size_t r = 0; r < ROWS; r++) check_softmax(x + r * 64, y + r * 64, NULL, 64, 0.7f);
+}
+
+/* Each row has a mask of its own. */
+static void test_softmax_masks(void **state)
+{
+    (void)state;
+    float x[CLQ_ROWS_TOGETHER * CLQ_ROWS_TOGETHER], mask[CLQ_ROWS_TOGETHER * CLQ_ROWS_TOGETHER], y[CLQ_ROWS_TOGETHER * CLQ_ROWS_TOGETHER];
+    const float *masks[CLQ_ROWS_TOGETHER];
+    fill(x, CLQ_ROWS_TOGETHER * CLQ_ROWS_TOGETHER, 3, 5);
+    for (size_t r = 0; r < CLQ_ROWS_TOGETHER; r++) {
+        masks[r] = mask + r * CLQ_ROWS_TOGETHER;
+        for (size_t i = 0; i < CLQ_ROWS_TOGETHER; i++) mask[r * CLQ_ROWS_TOGETHER + i] = i > r ? -INFINITY : 0;
+    }
+    clq_rows_softmax(y, x, masks, CLQ_ROWS_TOGETHER, CLQ_ROWS_TOGETHER, 1);
+    for (size_t r = 0; r < CLQ_ROWS_TOGETHER; r++)
+        for (size_t i = 0; i < CLQ_ROWS_TOGETHER; i++) assert_true((y[r * CLQ_ROWS_TOGETHER + i] > 0) == (i <= r));
+    for (size_t i = 0; i < CLQ_ROWS_TOGETHER; i++) mask[i] = -INFINITY;
+    clq_rows_softmax(y, x, masks, 1, CLQ_ROWS_TOGETHER, 1);
+    assert_true(isnan(y[0]));
 }
 
 static void test_gelu(void **state)
@@ -111,6 +141,6 @@ static void test_scale(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax), cmocka_unit_test(test_gelu), cmocka_unit_test(test_finish), cmocka_unit_test(test_scale)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax), cmocka_unit_test(test_softmax_masks), cmocka_unit_test(test_gelu), cmocka_unit_test(test_finish), cmocka_unit_test(test_scale)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

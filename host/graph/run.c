@@ -4,29 +4,11 @@
 #include <time.h>
 
 #include "base/pool.h"
-#include "graph/program.h"
-#include "ops/rows.h"
+#include "graph/run.h"
 
 enum { CHUNK = 16384, MAX_ARITY = 512 };
 
-static void *data(const struct clq_program *p, int v)
-{
-    return v < 0 ? NULL : p->values[v].t.data;
-}
-
-static size_t count(const clq_tensor *t)
-{
-    size_t n = 0;
-    return clq_tensor_elements(&n, t) == CLQ_OK ? n : 0;
-}
-
 /* ---- Work that is cut into units ---- */
-struct job {
-    struct clq_program *p;
-    struct clq_step *s;
-    size_t n;      /* elements, for chunked work */
-};
-
 static void conv_units(void *state, size_t begin, size_t end, int thread)
 {
     struct job *j = state;
@@ -118,11 +100,6 @@ static void mul_rows(void *state, size_t begin, size_t end, int thread)
                                        s->in_zero[0], s->in_zero[1], s->out_zero, s->lo, s->hi};
         j->p->ctx->kernels.mul_u8(&g);
     }
-}
-
-static int threads_for(const struct clq_program *p, double work)
-{
-    return work < 1e5 ? 1 : p->ctx->threads;
 }
 
 static void run_elements(struct clq_program *p, struct clq_step *s)
@@ -227,80 +204,6 @@ static void run_layout(struct clq_program *p, struct clq_step *s)
     clq_pool_for(p->ctx->pool, threads_for(p, (double)n), images * t.blocks, turn_blocks, &t);
 }
 
-/* ---- Softmax of scaled and masked rows ---- */
-struct scores {
-    const struct clq_step *s;
-    const clq_tensor *x, *mask;
-    float *y;
-    int64_t step[CLQ_MAX_RANK]; /* of the mask along each axis, 0 where it is shared */
-};
-
-static void score_rows(void *state, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    const struct scores *j = state;
-    const clq_tensor *x = j->x;
-    size_t n = (size_t)x->shape[x->rank - 1];
-    for (size_t r = begin; r < end; r++) {
-        int64_t at = 0, rest = (int64_t)r;
-        for (int d = x->rank - 2; d >= 0; d--) {
-            at += rest % x->shape[d] * j->step[d];
-            rest /= x->shape[d];
-        }
-        clq_rows_softmax(j->y + r * n, (const float *)x->data + r * n, j->mask ? (const float *)j->mask->data + at : NULL, n, j->s->alpha);
-    }
-}
-
-static void run_scores(struct clq_program *p, struct clq_step *s)
-{
-    struct scores j = {.s = s, .x = &p->values[s->in[0]].t, .mask = s->n_in > 1 ? &p->values[s->in[1]].t : NULL, .y = data(p, s->out[0])};
-    int64_t size = j.x->shape[j.x->rank - 1];
-    for (int d = 2; j.mask && d <= j.mask->rank; d++) {
-        int64_t extent = j.mask->shape[j.mask->rank - d];
-        j.step[j.x->rank - d] = extent == 1 ? 0 : size;
-        size *= extent;
-    }
-    size_t rows = count(j.x) / (size_t)j.x->shape[j.x->rank - 1];
-    clq_pool_for(p->ctx->pool, threads_for(p, (double)count(j.x)), rows, score_rows, &j);
-}
-
-/* ---- Rows with scales of their own ---- */
-static void quantize_rows(void *state, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    struct job *j = state;
-    const clq_tensor *x = &j->p->values[j->s->in[0]].t;
-    size_t n = (size_t)x->shape[x->rank - 1];
-    float *scale = data(j->p, j->s->out[1]);
-    for (size_t r = begin; r < end; r++) {
-        const float *row = (const float *)x->data + r * n;
-        scale[r] = clq_rows_scale(row, n);
-        j->p->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){row, (uint8_t *)data(j->p, j->s->out[0]) + r * n, n, scale[r], 128});
-    }
-}
-
-struct finish {
-    float *y;
-    size_t n;
-    struct clq_rows_epilogue epilogue;
-};
-
-static void finish_rows(void *state, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    struct finish *f = state;
-    clq_rows_finish(f->y, begin, end, f->n, &f->epilogue);
-}
-
-/* What the kernels leave to do behind an integer product with float results. */
-static void run_finish(struct clq_program *p, struct clq_step *s, const float *scale, const float *bias)
-{
-    const clq_tensor *y = &p->values[s->out[0]].t;
-    if (y->dtype != CLQ_DTYPE_F32 || (!scale && !bias && s->residual < 0 && s->act == CLQ_ACT_NONE)) return;
-    struct finish f = {y->data, (size_t)y->shape[y->rank - 1], {scale, bias, data(p, s->residual), s->act}};
-    clq_pool_for(p->ctx->pool, threads_for(p, (double)count(y)), count(y) / f.n, finish_rows, &f);
-}
-
 static clq_status run_op(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     clq_tensor in[MAX_ARITY], out[MAX_ARITY];
@@ -388,7 +291,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_SOFTMAX:
     case CLQ_STEP_LAYERNORM:
         if (!s->dnnl && !s->n_taps) {
-            run_scores(p, s);
+            clq_step_scores(p, s);
             return CLQ_OK;
         }
         if (s->n_taps) return run_taps(p, s, err);
@@ -404,7 +307,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
         s->gemm.a = data(p, s->in[0]);
         s->gemm.y = data(p, s->out[0]);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm.units, gemm_units, &j);
-        run_finish(p, s, s->n_in > 1 ? data(p, s->in[1]) : NULL, data(p, s->bias));
+        clq_step_finish(p, s, s->n_in > 1 ? data(p, s->in[1]) : NULL, data(p, s->bias));
         return CLQ_OK;
     case CLQ_STEP_Q4GEMM:
         s->gemm4.a = data(p, s->in[0]);
@@ -412,14 +315,9 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
         s->gemm4.bias = data(p, s->bias);
         s->gemm4.y = data(p, s->out[0]);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm4.units, gemm4_units, &j);
-        run_finish(p, s, NULL, NULL);
+        clq_step_finish(p, s, NULL, NULL);
         return CLQ_OK;
-    case CLQ_STEP_QUANTIZE_ROWS: {
-        const clq_tensor *x = &p->values[s->in[0]].t;
-        size_t rows = x->shape[x->rank - 1] ? count(x) / (size_t)x->shape[x->rank - 1] : 0;
-        clq_pool_for(p->ctx->pool, threads_for(p, (double)count(x)), rows, quantize_rows, &j);
-        return CLQ_OK;
-    }
+    case CLQ_STEP_QUANTIZE_ROWS: clq_step_quantize_rows(p, s); return CLQ_OK;
     case CLQ_STEP_QMAXPOOL:
     case CLQ_STEP_QAVGPOOL: {
         const clq_tensor *x = &p->values[s->in[0]].t;

@@ -10,6 +10,14 @@
 
 enum { LANES = 16 };
 
+/* Where instructions fuse multiply and add, their clones do; elsewhere a function does, to the same bits. */
+#define FUSED(a, b, c) __builtin_fmaf(a, b, c)
+#if defined(__x86_64__) && defined(CLQ_HAVE_CLONES)
+#define FUSED_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#else
+#define FUSED_CLONES
+#endif
+
 /* A lane's worth of row as one value: gcc 12 does not vectorize reductions over arrays of lanes. */
 typedef float vector __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
 typedef int32_t bits __attribute__((vector_size(LANES * sizeof(int32_t))));
@@ -20,25 +28,30 @@ typedef int32_t bits __attribute__((vector_size(LANES * sizeof(int32_t))));
 #define FOLD(v, w) \
     __builtin_shuffle(v, (bits){0 ^ w, 1 ^ w, 2 ^ w, 3 ^ w, 4 ^ w, 5 ^ w, 6 ^ w, 7 ^ w, 8 ^ w, 9 ^ w, 10 ^ w, 11 ^ w, 12 ^ w, 13 ^ w, 14 ^ w, 15 ^ w})
 
-/* clq_vec_exp for x <= 0; below -80 the result is 0: subnormal numbers would take hundreds of cycles each. */
+/* exp(x), -88 < x <= 0, within 2 ulp: 2^n times a minimax fit of 2^r made for this project. n comes from the low bits of the sum with
+ * magic, with the exponent's bias already there. NaN gives NaN. */
+static inline __attribute__((always_inline)) float exp_near(float x)
+{
+    const float magic = 12582912.0f + 127.0f;
+    float t = FUSED(x, 1.442695022e+00f, magic), n = t - magic;
+    float r = FUSED(x, 1.925963034e-08f, FUSED(x, 1.442695022e+00f, -n));
+    float p = FUSED(1.326472731e-03f, r, 9.671512991e-03f);
+    p = FUSED(p, r, 5.550733581e-02f);
+    p = FUSED(p, r, 2.402224243e-01f);
+    p = FUSED(p, r, 6.931470037e-01f);
+    p = FUSED(p, r, 1.0f);
+    return p * clq_vec_from(clq_vec_bits(t) << 23);
+}
+
+/* exp(x) for x <= 0; below -80 the result is 0: subnormal numbers would take hundreds of cycles each. */
 static inline __attribute__((always_inline)) float exp_down(float x)
 {
-    const float magic = 12582912.0f, given = x;
-    x = x < -80.0f ? -80.0f : x;
-    float t = x * 1.44269504f + magic, n = t - magic;
-    float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-    float p = 1.381431939e-03f;
-    p = p * r + 8.368850686e-03f;
-    p = p * r + 4.166840017e-02f;
-    p = p * r + 1.666651964e-01f;
-    p = p * r + 4.999999404e-01f;
-    p = p * (r * r) + r + 1.0f;
-    p = p * clq_vec_from((clq_vec_bits(t) - clq_vec_bits(magic) + 127u) << 23);
-    return given < -80.0f ? 0.0f : p;
+    float p = exp_near(x < -80.0f ? -80.0f : x);
+    return x < -80.0f ? 0.0f : p;
 }
 
 /* y = x * scale + mask; returns the largest. */
-CLQ_CLONES static float scores(float *y, const float *x, const float *mask, size_t n, float scale)
+static inline __attribute__((always_inline)) float scores(float *y, const float *x, const float *mask, size_t n, float scale)
 {
     float top = -INFINITY;
     size_t i = 0;
@@ -61,14 +74,11 @@ CLQ_CLONES static float scores(float *y, const float *x, const float *mask, size
     return top;
 }
 
-/* y = exp(y - top); returns the sum. */
-CLQ_CLONES static float exponents(float *y, size_t n, float top)
+static inline __attribute__((always_inline)) float sum_of(const float *y, size_t n)
 {
     float all = 0;
     size_t i = 0;
     vector sum = {0};
-    CLQ_IVDEP
-    for (size_t k = 0; k < n; k++) y[k] = exp_down(y[k] - top);
     for (; i + LANES <= n; i += LANES) sum += *(const vector *)(y + i);
     sum += FOLD(sum, 8);
     sum += FOLD(sum, 4);
@@ -79,14 +89,34 @@ CLQ_CLONES static float exponents(float *y, size_t n, float top)
     return all;
 }
 
+/* Each pass takes all rows, so that one row's sum and largest need not be there before the next row begins. */
+FUSED_CLONES static void softmax_rows(float *y, const float *x, const float *const *mask, size_t rows, size_t n, float scale)
+{
+    float top[CLQ_ROWS_TOGETHER], by[CLQ_ROWS_TOGETHER];
+    for (size_t r = 0; r < rows; r++) top[r] = scores(y + r * n, x + r * n, mask ? mask[r] : NULL, n, scale);
+    for (size_t r = 0; r < rows; r++) {
+        float *row = y + r * n;
+        const float most = top[r];
+        CLQ_IVDEP
+        for (size_t i = 0; i < n; i++) row[i] = exp_down(row[i] - most);
+    }
+    for (size_t r = 0; r < rows; r++) by[r] = 1.0f / sum_of(y + r * n, n);
+    for (size_t r = 0; r < rows; r++) {
+        float *row = y + r * n;
+        const float share = by[r];
+        CLQ_IVDEP
+        for (size_t i = 0; i < n; i++) row[i] *= share;
+    }
+}
+
+void clq_rows_softmax(float *y, const float *x, const float *const *mask, size_t rows, size_t n, float scale)
+{
+    softmax_rows(y, x, mask, rows, n, scale);
+}
+
 CLQ_CLONES static void multiply(float *y, size_t n, float by)
 {
     for (size_t i = 0; i < n; i++) y[i] = y[i] * by;
-}
-
-void clq_rows_softmax(float *y, const float *x, const float *mask, size_t n, float scale)
-{
-    multiply(y, n, 1.0f / exponents(y, n, scores(y, x, mask, n, scale)));
 }
 
 /* exp(-q) is erfc(|x| / sqrt 2) for a polynomial q, so gelu(x) = max(x, 0) - |x| / 2 * exp(-q) needs neither a branch nor a
@@ -96,18 +126,16 @@ static inline __attribute__((always_inline)) float gelu(float x)
     float a = fabsf(x), t = a * 0.70710678f;
     a = t > 4.2f ? 0.0f : a;
     t = t > 4.2f ? 4.2f : t;
-    float q = -3.355424269e-05f;
-    q = q * t + 7.096878107e-05f;
-    q = q * t + 2.257675165e-03f;
-    q = q * t + -2.126792632e-02f;
-    q = q * t + 1.038065180e-01f;
-    q = q * t + 6.363700032e-01f;
-    q = q * t + 1.128401518e+00f;
-    q = q * t;
-    return (x > 0.0f ? x : 0.0f) - 0.5f * a * exp_down(-q);
+    float q = FUSED(-3.355424269e-05f, t, 7.096878107e-05f);
+    q = FUSED(q, t, 2.257675165e-03f);
+    q = FUSED(q, t, -2.126792632e-02f);
+    q = FUSED(q, t, 1.038065180e-01f);
+    q = FUSED(q, t, 6.363700032e-01f);
+    q = FUSED(q, t, 1.128401518e+00f);
+    return FUSED(-0.5f * a, exp_near(-(q * t)), x > 0.0f ? x : 0.0f);
 }
 
-CLQ_CLONES static void apply_gelu(float *y, size_t n)
+FUSED_CLONES static void apply_gelu(float *y, size_t n)
 {
     CLQ_IVDEP
     for (size_t i = 0; i < n; i++) y[i] = gelu(y[i]);

@@ -9,8 +9,10 @@
 
 #include "cpu_dnnl.h"
 
-/* y = softmax(x * scale + mask); mask NULL: none. y may be x. A row of which every score is -inf gives NaN, as unfused. */
-void clq_rows_softmax(float *y, const float *x, const float *mask, size_t n, float scale);
+/* y = softmax(x * scale + mask[r]) of up to CLQ_ROWS_TOGETHER rows of n; mask NULL: none. y may be x. A row of which every score is
+ * -inf gives NaN, as unfused. */
+enum { CLQ_ROWS_TOGETHER = 8 };
+void clq_rows_softmax(float *y, const float *x, const float *const *mask, size_t rows, size_t n, float scale);
 
 /* What follows a product [rows][n], in this order and with one rounding each: y = act(y * scale[r] + bias[c] + residual).
  * Absent parts are NULL. GELU is within 1.5e-7 plus 2 ulp of the exact one. */

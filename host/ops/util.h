@@ -19,6 +19,7 @@
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__) && \
     !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
 /* Plain C loops, compiled for three instruction sets. Without contraction each clone gives the same bits. */
+#define CLQ_HAVE_CLONES 1
 #define CLQ_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CLQ_CLONES
