@@ -3,14 +3,15 @@
 """clquant's files of a transformer beside what onnxruntime and NNCF make of it, interleaved in one run.
 
     build/venv/bin/python perf/compare_transformer.py MODEL.onnx --calib CALIB.npz --inputs TEST.npz --ours FILE.onnx ...
-        [--build build/release] [--threads 1] [--rounds 210] [--processes 5] [--folder build/rivals] [--skip NAME ...]
+        [--build build/release] [--threads 1] [--isa avx512_vnni] [--rounds 210] [--processes 5] [--folder build/rivals] [--skip NAME ...]
         [--keep FILE.json]
 
 Rivals are made once, in --folder: onnxruntime's dynamic INT8 per channel and its 4-bit MatMulNBits (accuracy level 4), NNCF's
 INT8 (transformer mode) and 4-bit weights, in OpenVINO with float32 precision. Every contender is a resident process; a round
 is one run of each, in an order that rotates. SQNR of the outputs on all samples of TEST.npz: of rivals against float in
 onnxruntime, of our files against our float (clquant eval). With --keep, sets of processes and SQNR are added to what the file
-holds and the table is of all of them, so that a long comparison can be made in short pieces.
+holds and the table is of all of them, so that a long comparison can be made in short pieces. With --isa avx512_vnni nobody gets AMX:
+clquant by its own option, the rivals because Linux refuses them the tile registers (rivals/no_amx.py).
 """
 import argparse
 import json
@@ -79,13 +80,16 @@ def rival_files(args):
 
 def start(args, files):
     t = ["--inputs", args.inputs, "--threads", args.threads]
+    if args.isa:
+        os.environ["CLQ_ISA"] = args.isa
+    no_amx = ["--no-amx"] if args.isa else []
     runner = os.path.join(args.build, "clquant_runner")
     made = {"clquant float": Ours(runner, args.model, *t)}
     for path in args.ours:
         made[f"clquant {os.path.basename(path)}"] = Ours(runner, path, *t)
     for name, path in files.items():
         try:
-            made[name] = Rival(RIVALS[name][0], path, *t)
+            made[name] = Rival(RIVALS[name][0], path, *t, *no_amx)
         except (RivalError, OSError) as error:
             print(f"{name}: not available: {error}", file=sys.stderr)
     for process in made.values():
@@ -142,6 +146,7 @@ def main():
     p.add_argument("--ours", nargs="+", required=True)
     p.add_argument("--build", default="build/release")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--isa", choices=["avx512_vnni"], help="nobody gets more than this")
     p.add_argument("--rounds", type=int, default=210, help="in all")
     p.add_argument("--processes", type=int, default=5, help="fresh sets of processes")
     p.add_argument("--folder", default="build/rivals")
@@ -158,7 +163,7 @@ def main():
     if args.keep:
         with open(args.keep, "w", encoding="utf-8") as f:
             json.dump([seconds, db], f)
-    print(f"{os.path.basename(args.model)}, {args.threads} threads, {sum(map(len, seconds[base]))} interleaved rounds in {len(seconds[base])} sets of processes, {cpu()}\n")
+    print(f"{os.path.basename(args.model)}, {args.threads} threads, {args.isa or 'all instructions'}, {sum(map(len, seconds[base]))} interleaved rounds in {len(seconds[base])} sets of processes, {cpu()}\n")
     print(f"| contender | median ms | best ms | time / {base} (95 %) | SQNR dB |\n|---|---|---|---|---|")
     for name, parts in seconds.items():
         ratios = [np.array(a) / np.array(b) for a, b in zip(parts, seconds[base])]

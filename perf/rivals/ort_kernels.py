@@ -9,7 +9,6 @@ of a product of 1 x 4 x 4 in a session of its own, is measured at the start and 
 subtracts it, so that Python's share does not count against onnxruntime. --no-amx keeps onnxruntime from the tile
 registers, so that it runs what it has for AVX512-VNNI.
 """
-import ctypes
 import json
 import os
 import re
@@ -21,25 +20,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-
-
-class SignalStack(ctypes.Structure):
-    _fields_ = [("base", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
-    memory = ctypes.create_string_buffer(4096)
-
-
-def forbid_amx():
-    """Linux grants the tile registers on demand, and not while a thread has a signal stack that they would not fit on."""
-    request, tile_data, arch_prctl = 0x1023, 18, 158    # of x86-64
-    libc = ctypes.CDLL(None)
-    stack = SignalStack(ctypes.addressof(SignalStack.memory), 0, len(SignalStack.memory))
-    if libc.sigaltstack(ctypes.byref(stack), None) != 0 or libc.syscall(arch_prctl, request, tile_data) == 0:
-        raise SystemExit(json.dumps({"error": "the tile registers cannot be forbidden"}))
-
-
-if "--no-amx" in sys.argv:
-    forbid_amx()
-import onnxruntime  # noqa: E402: it asks for the tile registers when it is loaded
+import no_amx  # noqa: F401: before what asks for the tile registers
+import onnxruntime
 
 BINS = 2048
 ELEMENT = {np.dtype("uint8"): TensorProto.UINT8, np.dtype("int8"): TensorProto.INT8, np.dtype("int32"): TensorProto.INT32,

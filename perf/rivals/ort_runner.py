@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """onnxruntime as a resident rival: a model as it is, or quantized by quantize_static.
 
-    ort_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1]
+    ort_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1] [--no-amx]
     ort_runner.py MODEL.onnx --inputs TEST.npz --quantize CALIB.npz [--per-channel] [...]
 
 Quantized files are kept in --cache under the hash of the model, the data and the options; the
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+import no_amx  # noqa: F401: before onnxruntime
 import onnxruntime
 
 import ort_quantize
@@ -80,6 +81,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--inputs", required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-amx", action="store_true")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--quantize", metavar="CALIB.npz")
     parser.add_argument("--cache", default=os.path.relpath(CACHE))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO as a resident rival: any ONNX model (float, or with Q/DQ), or quantized by NNCF.
 
-    ov_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1]
+    ov_runner.py MODEL.onnx --inputs TEST.npz [--threads 1] [--batch 1] [--no-amx]
     ov_runner.py MODEL.onnx --inputs TEST.npz --nncf CALIB.npz [--samples 128] [--transformer]
 
 The precision hint is f32: the default on servers with bfloat16 is slower on these models. Shapes
@@ -13,6 +13,7 @@ import json
 import os
 import time
 
+import no_amx  # noqa: F401: before openvino
 import openvino as ov
 
 from protocol import CACHE, cache_path, load_inputs, peak_mb, serve
@@ -79,6 +80,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("--inputs", required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-amx", action="store_true")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--nncf", metavar="CALIB.npz")
     parser.add_argument("--samples", type=int, default=128)
