@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Runs a program: walks the steps, cuts each into units for the threads, and times them when asked to. */
+#include "graph/run.h"
+
 #include <string.h>
 #include <time.h>
-
-#include "base/pool.h"
-#include "graph/run.h"
 
 enum { CHUNK = 16384, MAX_ARITY = 512 };
 

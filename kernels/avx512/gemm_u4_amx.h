@@ -51,6 +51,39 @@ struct pieces {
     size_t whole, left; /* steps of a piece, and of all that remain */
 };
 
+/* A block: 16 rows times 16 columns of the strip. */
+struct place {
+    size_t row, at;
+};
+
+static inline struct place next_place(const struct place *p)
+{
+    return p->at + CLQ_TILE < CLQ_STRIP ? (struct place){p->row, p->at + CLQ_TILE} : (struct place){p->row + CLQ_TILE, 0};
+}
+
+CLQ_INLINE void go_to(struct pieces *p, const struct clq_groups_tile *t, const struct place *to)
+{
+    p->a = t->a + to->row * CLQ_LIMBS * p->lda;
+    p->b = t->data + 4 * to->at;
+    p->left = t->steps;
+}
+
+CLQ_INLINE void start_block(CLQ_VF f[CLQ_TILE], const struct clq_groups_tile *t, const struct place *here)
+{
+    const float *slot = t->end.slots + here->row * CLQ_STRIP + here->at;
+    CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++) f[r] = t->resume ? CLQ_LOADF(slot + CLQ_STRIP * r) : CLQ_MM(setzero_ps)();
+}
+
+CLQ_INLINE void end_block(const CLQ_VF f[CLQ_TILE], const struct clq_groups_tile *t, const struct place *here, size_t rows)
+{
+    float *slot = t->end.slots + here->row * CLQ_STRIP + here->at;
+    CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++)
+    {
+        if (t->end.keep == 0) CLQ_STOREF(slot + CLQ_STRIP * r, f[r]);
+        else if (here->row + (size_t)r < rows) clq_groups_finish(&t->end, here->row + (size_t)r, here->at, f[r]);
+    }
+}
+
 #if CLQ_LIMBS == 1
 /* Sums of piece q stay in tile q % 4: tile registers are not renamed, pieces take turns at them, or wait for each other. `once`: a tile is
  * as deep as a piece. */
@@ -96,19 +129,10 @@ CLQ_INLINE void step(CLQ_VF f[CLQ_TILE], struct pieces *p, int32_t sums[2][SUMS]
     add_next(f, p, sums, turn);
 }
 
-CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, const float *unit, size_t distance, const bool once)
+/* What is left of a block's pieces behind the first two, up to the sums of the last one. */
+CLQ_INLINE void steps_of(CLQ_VF f[CLQ_TILE], struct pieces *p, int32_t sums[2][SUMS], size_t count, const bool once)
 {
-    _Alignas(64) int32_t sums[2][SUMS];
-    (void)unit, (void)distance;
-    multiply(p, 0, once);
-    if (count == 1) {
-        store(sums, 0);
-        add_next(f, p, sums, 0);
-        return;
-    }
-    multiply(p, 1, once);
-    store(sums, 0);
-    for (count -= 2; count >= 4; count -= 4) {
+    for (; count >= 4; count -= 4) {
         step(f, p, sums, 2, once);
         step(f, p, sums, 3, once);
         step(f, p, sums, 0, once);
@@ -121,8 +145,47 @@ CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, c
     else if (count == 1) store(sums, 2);
     else if (count == 2) store(sums, 3);
     else store(sums, 0);
-    add_next(f, p, sums, (int)(count % 2));
-    add_next(f, p, sums, (int)(count % 2) + 1);
+}
+
+/* The tiles begin with the next block before this one's last sums are added. */
+CLQ_INLINE void run_blocks(const struct clq_groups_tile *t, size_t rows, const bool once)
+{
+    _Alignas(64) int32_t sums[2][SUMS];
+    const size_t count = (t->steps + t->piece_steps - 1) / t->piece_steps;
+    const bool two = count > 1;
+    struct place here = {0};
+    struct pieces p = {.lda = t->lda, .depth = t->depth, .whole = t->piece_steps, .scale = t->scale};
+    CLQ_VF f[CLQ_TILE];
+    go_to(&p, t, &here);
+    multiply(&p, 0, once);
+    if (two) multiply(&p, 1, once);
+    for (;;) {
+        struct place next = next_place(&here);
+        const bool more = next.row < rows;
+        store(sums, 0);
+        start_block(f, t, &here);
+        if (two) steps_of(f, &p, sums, count - 2, once);
+        if (more) go_to(&p, t, &next);
+        if (more) multiply(&p, 0, once);
+        if (two) add_next(f, &p, sums, (int)(count % 2));
+        if (more && two) multiply(&p, 1, once);
+        add_next(f, &p, sums, (int)(count % 2) + 1);
+        end_block(f, t, &here, rows);
+        if (!more) return;
+        here = next;
+        p.scale = t->scale + here.at;
+    }
+}
+
+static __attribute__((noinline)) void run_once(const struct clq_groups_tile *t, size_t rows)
+{
+    run_blocks(t, rows, true);
+}
+
+static void clq_groups_block(const struct clq_groups_tile *t, size_t rows)
+{
+    if (t->piece_steps == t->depth) run_once(t, rows);
+    else run_blocks(t, rows, false);
 }
 #else
 /* Sums are [limb][row][column]; those of a piece are added while the next one is multiplied. */
@@ -147,60 +210,28 @@ CLQ_INLINE void multiply(struct pieces *p, int32_t *sums)
     CLQ_AMX_STORE(2, sums + 512, 64);
 }
 
-CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, const float *unit, size_t distance, const bool once)
+CLQ_INLINE void add_pieces(CLQ_VF f[CLQ_TILE], struct pieces *p, size_t count, const float *unit, size_t distance)
 {
     _Alignas(64) int32_t sums[2][SUMS];
-    (void)once;
     multiply(p, sums[0]);
     for (size_t q = 1; q <= count; q++, p->scale += CLQ_STRIP, unit++) {
         if (q < count) multiply(p, sums[q % 2]);
         add(f, sums[(q - 1) % 2], unit, distance, p->scale);
     }
 }
-#endif
-
-/* 16 rows times 16 columns of the strip, from column `at` on. */
-CLQ_INLINE void block_of(const struct clq_groups_tile *t, size_t row, size_t rows, size_t at, const bool once)
-{
-    float *slot = t->end.slots + row * CLQ_STRIP + at;
-    CLQ_VF f[CLQ_TILE];
-    CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++) f[r] = t->resume ? CLQ_LOADF(slot + CLQ_STRIP * r) : CLQ_MM(setzero_ps)();
-    struct pieces p = {.a = t->a + row * CLQ_LIMBS * t->lda,
-                       .b = t->data + 4 * at,
-                       .scale = t->scale + at,
-                       .lda = t->lda,
-                       .depth = t->depth,
-                       .whole = t->piece_steps,
-                       .left = t->steps};
-    add_pieces(f, &p, (t->steps + t->piece_steps - 1) / t->piece_steps, t->units + row * t->pieces, t->pieces, once);
-    if (t->end.keep == 0) {
-        CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++) CLQ_STOREF(slot + CLQ_STRIP * r, f[r]);
-        return;
-    }
-    CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++)
-        if ((size_t)r < rows) clq_groups_finish(&t->end, row + (size_t)r, at, f[r]);
-}
-
-#define BLOCKS(name, once) \
-    static __attribute__((noinline)) void name(const struct clq_groups_tile *t, size_t rows) \
-    { \
-        for (size_t row = 0; row < rows; row += CLQ_TILE) \
-            for (size_t at = 0; at < CLQ_STRIP; at += CLQ_TILE) block_of(t, row, rows - row, at, once); \
-    }
-BLOCKS(blocks, false)
-#if CLQ_LIMBS == 1
-BLOCKS(blocks_once, true)
-#endif
 
 static void clq_groups_block(const struct clq_groups_tile *t, size_t rows)
 {
-#if CLQ_LIMBS == 1
-    if (t->piece_steps == t->depth) {
-        blocks_once(t, rows);
-        return;
+    const size_t count = (t->steps + t->piece_steps - 1) / t->piece_steps;
+    for (struct place here = {0}; here.row < rows; here = next_place(&here)) {
+        struct pieces p = {.lda = t->lda, .depth = t->depth, .whole = t->piece_steps, .scale = t->scale + here.at};
+        CLQ_VF f[CLQ_TILE];
+        start_block(f, t, &here);
+        go_to(&p, t, &here);
+        add_pieces(f, &p, count, t->units + here.row * t->pieces, t->pieces);
+        end_block(f, t, &here, rows);
     }
-#endif
-    blocks(t, rows);
 }
+#endif
 
 #endif
