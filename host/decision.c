@@ -209,6 +209,7 @@ static void fill_summary(struct clq_result *r, const struct clq_decision *d)
     m->median_ms = d->speed.candidate * 1e3;
     m->reference_median_ms = (d->proven ? d->speed : d->uniform_speed).reference * 1e3; /* without any int8 layer, what uniform was compared with */
     if (d->choice.predicted_us > 0) m->predicted_speedup = d->uniform_speed.reference * 1e6 / d->choice.predicted_us;
+    if (d->choice.model_us > 0) m->layers_speedup = d->uniform_speed.reference * 1e6 / d->choice.model_us;
     m->predicted_sqnr_db = d->choice.predicted_us > 0 ? (d->choice.predicted_noise > 0 ? -10 * log10(d->choice.predicted_noise) : INFINITY) : (double)NAN;
     m->score = d->score;
     m->score_reference = d->score_reference;

@@ -38,6 +38,7 @@ static clq_status measure(struct clq_result *r, struct clq_point *p, const struc
     if (st == CLQ_OK) free(bytes);
     struct clq_proof_request proof = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = PAIRS, .phase = "timing the points"};
     if (st == CLQ_OK) st = clq_profile_prove(&v, s->profile, &proof, err);
+    if (st == CLQ_OK) st = clq_search_remember(s, p->mode, v.ratio, err);
     clq_model_release(&m);
     CLQ_TRY(st);
     p->public.speedup = v.speedup;

@@ -25,6 +25,7 @@
 #endif
 
 enum { PASSES = 21, CONVERSIONS = 7 };
+static const char OUTSIDE[] = "outside of all layers"; /* the signature of what they do not account for */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -338,6 +339,8 @@ static bool read_times(const struct clq_profile_use *u, const struct names *w, b
             s->records[i].timings = e->timings;
         }
     }
+    const struct clq_profile_entry *outside = s->units.n_units ? clq_profile_find(&u->profile, &u->cpu, OUTSIDE, w->unit_place[0], "f32") : NULL;
+    if (outside && write) s->outside_us = outside->time_us; /* profiles of earlier versions have none */
     for (int t = 0; t < s->units.n_tensors; t++)
         for (int d = 0; d < 2; d++) {
             const struct clq_profile_entry *e = clq_profile_find(&u->profile, &u->cpu, w->tensor[t], w->tensor_place[t], ways[d]);
@@ -363,6 +366,10 @@ static clq_status put_times(struct clq_profile_use *u, void *what, struct clq_er
             struct clq_profile_entry e = {w->unit[i], w->unit_place[i], slots[k].scheme, fmax(*slots[k].us, CLQ_PROFILE_LEAST_US), *slots[k].spread, PASSES};
             CLQ_TRY(clq_profile_put(&u->profile, key_of(u, slots[k].device), &e, err));
         }
+    }
+    if (s->units.n_units > 0 && s->outside_us > 0) {
+        const struct clq_profile_entry e = {OUTSIDE, w->unit_place[0], "f32", s->outside_us, 0, PASSES};
+        CLQ_TRY(clq_profile_put(&u->profile, &u->cpu, &e, err));
     }
     for (int t = 0; t < s->units.n_tensors; t++) {
         struct clq_profile_entry q = {w->tensor[t], w->tensor_place[t], "quantize", fmax(s->convert_us[0][t], CLQ_PROFILE_LEAST_US), 0, CONVERSIONS}, d = q;

@@ -47,6 +47,7 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     if (!clq_any_layer(all, n)) return CLQ_OK;
     size_t pairs = pairs_of(o);
     CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
+    if (!s->profile->other) CLQ_TRY(clq_search_remember(s, all, d->uniform_speed.ratio, err));
     if (s->profile->other) return CLQ_OK; /* the solved plan is the fastest by the only times there are */
     d->all = all;
     d->uniform_ok = d->budget.objective == CLQ_AXIS_TIME && !clq_budget_delivers(&d->budget) && !o->eval_command &&
@@ -151,6 +152,7 @@ clq_status clq_decision_search(struct clq_result *r, const clq_quantize_options 
     if (o->frontier_db) return take_point(r, o, &q, d, err);
     if (s->profile->other) {
         for (int i = 0; i < n; i++) q.reference_us += fmax(s->records[i].f32_us, 0);
+        q.reference_us += s->outside_us;
         d->uniform_speed.reference = q.reference_us * 1e-6;
     }
     CLQ_TRY(clq_search_best(&d->choice, s, &q, err));
@@ -183,6 +185,9 @@ static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_option
     clq_model_release(&r->model);
     r->model = (struct clq_model){0};
     memcpy(d->mode, d->all, n);
+    memcpy(d->choice.mode, d->all, n);
+    d->choice.model_us = 0; /* it was not solved for */
+    clq_search_predict(&d->choice, &r->search, d->uniform_speed.reference * 1e6);
     if (d->choice.on_device) memset(d->choice.on_device, 0, n * sizeof(bool));
     return measure_final(r, d->mode, o, &d->final, &d->speed, pairs_of(o), "proving the speed", &r->model, err);
 }

@@ -73,6 +73,14 @@ struct clq_input_scale {
     size_t n;
 };
 
+/* A whole plan that was timed. */
+struct clq_timed_plan {
+    uint8_t *mode;
+    double ratio; /* time / float: the geometric mean of what was measured */
+    int n;
+};
+enum { CLQ_TIMED_PLANS = 256 };
+
 struct clq_search {
     struct clq_context *ctx;
     struct clq_arena arena;
@@ -98,8 +106,11 @@ struct clq_search {
     struct clq_unit_record *records;
     struct clq_unit_weights *weights;
     struct clq_qparams *params;         /* [tensors] */
+    struct clq_timed_plan *timed;       /* [CLQ_TIMED_PLANS]: whole plans that were timed, the newest last; NULL before any */
+    int n_timed;
     struct clq_steadiness steady;       /* of the machine while units were timed; rounds 0: they were not */
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
+    double outside_us;                  /* of the float model in no unit; 0: not measured */
     struct clq_profile_use *profile;    /* times that earlier runs measured */
     struct clq_search_journal *journal; /* what this search measured before it was stopped, or NULL */
 };
@@ -198,8 +209,9 @@ struct clq_choice {
     struct clq_comparison measured;  /* on the validation samples */
     struct clq_whole_values values;  /* of the plan, as measured; bounds on the time as predicted where that is not */
     double score;                    /* of the user's command, NAN without one */
-    double predicted_noise, predicted_us; /* of the whole model; predicted_us is 0 when reference_us is */
-    double layers_us;                /* the predicted time of the units alone, conversions included */
+    double predicted_noise, predicted_us; /* of the whole model; predicted_us is 0 when reference_us is. As the search timed the whole
+                                           * plan, where it did */
+    double model_us;                 /* the same by its layers alone */
     bool feasible;                   /* keeps the budget, as measured */
     int rounds;
 };
@@ -210,6 +222,9 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
 /* The same; where the time is the objective, the plans of all other policies that keep the budget are timed against it as whole
  * models, and the fastest one is taken (search_race.c). */
 clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
+
+/* Takes the whole plan's own time as the prediction, if it is known. */
+void clq_search_predict(struct clq_choice *choice, const struct clq_search *s, double reference_us);
 
 /* Whether the bounds on the error are kept, with the margin. */
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
@@ -223,6 +238,10 @@ struct clq_timed_plans {
     const char *key;            /* as in struct clq_proof_request */
 };
 clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err);
+/* What timing a whole plan said: by these, predictions are corrected. */
+clq_status clq_search_remember(struct clq_search *s, const uint8_t *mode, double ratio, struct clq_error *err);
+/* Its time / float, 0: it was not timed. */
+double clq_search_timed(const struct clq_search *s, const uint8_t *mode);
 /* Bytes that running the model holds: weights as stored, activations and scratch. */
 clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq_model *model, size_t model_bytes, struct clq_error *err);
 

@@ -8,6 +8,7 @@
 #include "formats/onnx.h"
 #include "profile_use.h"
 #include "scheduler/refine.h"
+#include "scheduler/time_model.h"
 #include "search_journal.h"
 
 enum { ROUNDS = 6, TRIALS = 24 };
@@ -112,6 +113,8 @@ struct network {
     int *unit_of;    /* layer -> unit */
     int most;        /* candidates of a layer */
     uint8_t *mode;   /* [layers][most] of each candidate */
+    struct clq_candidate *candidates; /* [layers][most] */
+    double *convert_us;               /* [tensors][DOMAINS][DOMAINS] */
 };
 
 /* Of a unit that has its mode from the user nothing else is a candidate. */
@@ -171,6 +174,7 @@ static clq_status build_layers(struct network *w, struct clq_search *s, struct c
     }
     w->problem.n_layers = count;
     w->problem.layers = layers;
+    w->candidates = c;
     return CLQ_OK;
 }
 
@@ -205,6 +209,7 @@ static clq_status build_tensors(struct network *w, struct clq_search *s, struct 
     }
     w->problem.n_tensors = u->n_tensors;
     w->problem.tensors = tensors;
+    w->convert_us = cost;
     return CLQ_OK;
 }
 
@@ -382,25 +387,53 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
 
 /* ---- The search ---- */
 
-/* The time of the whole model by that of its layers: through what the float model and uniform int8 took, if the two tell
- * more than noise. */
-static clq_status fit_time(struct clq_refine_request *r, const struct network *w, const struct clq_choose_request *q, struct clq_error *err)
+/* What a plan's layers add up to, by kind; fixed: of the units that are no layers. False: it is no choice of this problem. */
+static bool add_up(struct clq_time_point *out, const struct network *w, const uint8_t *mode, int *choice, double fixed)
 {
-    struct clq_totals f, u;
-    int *choice = calloc((size_t)w->problem.n_layers + 1, sizeof *choice);
-    if (!choice) return no_memory(err);
-    clq_status st = clq_policy_uniform(choice, &w->problem, "f32", err);
-    if (st == CLQ_OK) st = clq_problem_evaluate(&f, &w->problem, choice, err);
-    if (st == CLQ_OK) st = clq_policy_uniform(choice, &w->problem, "int8", err);
-    if (st == CLQ_OK) st = clq_problem_evaluate(&u, &w->problem, choice, err);
+    struct clq_totals totals;
+    *out = (struct clq_time_point){.f32 = fixed};
+    for (int l = 0; l < w->problem.n_layers; l++) {
+        const struct clq_problem_layer *layer = &w->problem.layers[l];
+        choice[l] = -1;
+        for (int c = layer->n_candidates - 1; c >= 0; c--)
+            if (w->mode[l * w->most + c] == mode[w->unit_of[l]] && layer->candidates[c].domain != DOMAIN_DEVICE) choice[l] = c;
+        if (choice[l] < 0) return false;
+        *(mode[w->unit_of[l]] ? &out->codes : &out->f32) += layer->candidates[choice[l]].time_us;
+    }
+    if (clq_problem_evaluate(&totals, &w->problem, choice, NULL) != CLQ_OK) return false;
+    out->convert = totals.convert_us;
+    return true;
+}
+
+static void scale_times(struct network *w, const struct clq_time_factors *g)
+{
+    for (int i = 0; i < w->problem.n_layers * w->most; i++) w->candidates[i].time_us *= w->mode[i] ? g->codes : g->f32;
+    for (int i = 0; i < w->problem.n_tensors * DOMAINS * DOMAINS; i++) w->convert_us[i] *= g->convert;
+}
+
+/* The time of the whole model by that of its layers, corrected by what the float model and other whole plans took. */
+static clq_status fit_time(struct clq_refine_request *r, struct network *w, const struct clq_search *s, double reference_us, struct clq_error *err)
+{
+    struct clq_time_point all;
+    struct clq_time_factors g = {1, 1, 1};
+    double fixed = s->outside_us;
+    int n = 0, *choice = calloc((size_t)w->problem.n_layers + 1, sizeof *choice);
+    uint8_t *none = calloc((size_t)s->units.n_units + 1, 1);
+    struct clq_time_point *points = calloc((size_t)s->n_timed + 1, sizeof *points);
+    for (int i = 0; i < s->units.n_units; i++) fixed += w->layer_of[i] < 0 ? fmax(s->records[i].f32_us, 0) : 0;
+    if (choice && none && points) {
+        for (int i = 0; i < s->n_timed; i++)
+            if (add_up(&points[n], w, s->timed[i].mode, choice, fixed)) points[n++].whole = reference_us * s->timed[i].ratio;
+        if (reference_us > 0 && add_up(&all, w, none, choice, fixed)) g = clq_time_fit(all.f32, reference_us, points, (size_t)n);
+    }
+    bool made = choice && none && points;
     free(choice);
-    CLQ_TRY(st);
-    double x = f.axis[CLQ_AXIS_TIME], y = u.axis[CLQ_AXIS_TIME];
-    double slope = q->uniform_us > 0 ? (q->reference_us - q->uniform_us) / (x - y) : NAN;
-    double scale = fabs(x - y) > 0.1 * x && slope > 0.5 && slope < 2 ? slope : 1;
-    if (q->reference_us > 0 && scale * x > q->reference_us) scale = q->reference_us / x; /* layers cannot take more than all */
-    r->scale[CLQ_AXIS_TIME] = scale;
-    r->base[CLQ_AXIS_TIME] = q->reference_us > 0 ? q->reference_us - scale * x : 0;
+    free(none);
+    free(points);
+    if (!made) return no_memory(err);
+    scale_times(w, &g);
+    r->scale[CLQ_AXIS_TIME] = 1;
+    r->base[CLQ_AXIS_TIME] = reference_us > 0 ? g.f32 * fixed : 0;
     return CLQ_OK;
 }
 
@@ -436,9 +469,8 @@ static void take_best(struct clq_choice *out, const struct clq_refined *best, co
     out->score = j->scores[best->measurement];
     out->feasible = best->feasible;
     out->rounds = best->rounds;
-    out->layers_us = best->time_us;
     out->predicted_noise = best->predicted[CLQ_AXIS_ERROR];
-    out->predicted_us = j->q->reference_us > 0 ? best->predicted[CLQ_AXIS_TIME] : 0;
+    out->predicted_us = out->model_us = j->q->reference_us > 0 ? best->predicted[CLQ_AXIS_TIME] : 0;
     if (isnan(out->values.value[CLQ_BOUND_LATENCY]) && out->predicted_us > 0) {
         out->values.value[CLQ_BOUND_LATENCY] = out->predicted_us * 1e-3;
         out->values.value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / out->predicted_us;
@@ -472,7 +504,7 @@ clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const
         if (w.layer_of[i] < 0) j.fixed += s->units.units[i].params;
     }
     set_bounds(&r, &j);
-    CLQ_TRY(fit_time(&r, &w, q, err));
+    CLQ_TRY(fit_time(&r, &w, s, q->reference_us, err));
     CLQ_TRY(clq_refine(&best, choice, &r, err));
     apply(&w, choice, s, out->mode, out->on_device);
     take_best(out, &best, &j);

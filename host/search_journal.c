@@ -169,7 +169,9 @@ static size_t each_time(struct clq_search *s, double *v, bool write)
             if (write) s->convert_us[d][t] = v[n];
             else if (v) v[n] = s->convert_us[d][t];
         }
-    return n;
+    if (write) s->outside_us = v[n];
+    else if (v) v[n] = s->outside_us;
+    return n + 1;
 }
 
 static bool are_times(const double *v, size_t n)

@@ -10,6 +10,7 @@
 
 enum { PAIRS = 40, SOLVES = 3 };
 static const double LEAST_GAIN = 0.98; /* for less the solved plan is not given up */
+static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again */
 static const double HOPELESS = 1.15;   /* a plan that is predicted to take so much longer is not timed */
 
 static bool same(const struct clq_search *s, const struct clq_choice *a, const struct clq_choice *b)
@@ -25,52 +26,36 @@ static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, 
     return clq_search_time_plans(v, s, &q, err);
 }
 
+void clq_search_predict(struct clq_choice *c, const struct clq_search *s, double reference_us)
+{
+    double ratio = clq_search_timed(s, c->mode);
+    if (!(ratio > 0) || !(reference_us > 0)) return;
+    c->predicted_us = reference_us * ratio;
+    if (c->model_us > 0) clq_context_log(s->ctx, "time of the plan: %.0f us as a whole, %.0f us by its layers", c->predicted_us, c->model_us);
+}
+
 static bool faster(const struct clq_accept_verdict *v)
 {
     return v->hi < 1 && v->ratio < LEAST_GAIN;
 }
 
-/* ---- Conversions as whole plans show them ---- */
-
-/* The factor by which conversions would have to cost more, or less, for the plan to take what it took; 1 where it is close. */
-static double conversion_factor(const struct clq_search *s, const struct clq_choice *c, double measured_us)
-{
-    double conversions;
-    (void)clq_runtime_predict(s, c->mode, &conversions);
-    if (!(conversions > 0) || !(c->predicted_us > 0) || fabs(measured_us / c->predicted_us - 1) < 0.03) return 1;
-    return fmin(4, fmax(0.5, (conversions + measured_us - c->predicted_us) / conversions));
-}
-
-static void scale_conversions(struct clq_search *s, double factor)
-{
-    for (int d = 0; d < 2; d++)
-        for (int t = 0; t < s->units.n_tensors; t++) s->convert_us[d][t] *= factor;
-}
-
-/* Solves again with conversions as the plan's own time says, while that gives a faster one. */
+/* Solves again with times as whole plans show them, while that gives a faster one. */
 static clq_status solve_again(struct clq_choice *best, struct clq_search *s, const struct clq_choose_request *q, const clq_tensor *in, struct clq_error *err)
 {
     struct clq_accept_verdict v;
     struct clq_choice last = *best;
-    double scale = 1;
-    clq_status st = CLQ_OK;
-    for (int k = 0; k < SOLVES && st == CLQ_OK && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
+    for (int k = 0; k < SOLVES && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
         struct clq_choice next;
-        st = time_pair(&v, s, &last, NULL, in, err);
-        double factor = st == CLQ_OK ? conversion_factor(s, &last, q->reference_us * v.ratio) : 1;
-        if (factor == 1) break;
-        clq_context_log(s->ctx, "whole plan: %.0f us where %.0f were predicted; conversions are taken %.2f times as long", q->reference_us * v.ratio, last.predicted_us,
-                        factor);
-        scale_conversions(s, factor);
-        scale *= factor;
-        st = clq_search_choose(&next, s, q, err);
-        if (st != CLQ_OK || !next.feasible || same(s, &next, &last)) break;
+        CLQ_TRY(time_pair(&v, s, &last, NULL, in, err));
+        if (fabs(q->reference_us * v.ratio / last.model_us - 1) < CLOSE) break;
+        clq_context_log(s->ctx, "whole plan: %.0f us where its layers say %.0f us: solved again with that in mind", q->reference_us * v.ratio, last.model_us);
+        CLQ_TRY(clq_search_choose(&next, s, q, err));
+        if (!next.feasible || same(s, &next, &last) || !clq_any_layer(next.mode, s->units.n_units)) break;
         last = next;
-        st = time_pair(&v, s, &next, best, in, err);
-        if (st == CLQ_OK && faster(&v)) *best = next;
+        CLQ_TRY(time_pair(&v, s, &next, best, in, err));
+        if (faster(&v)) *best = next;
     }
-    scale_conversions(s, 1 / scale);
-    return st;
+    return CLQ_OK;
 }
 
 /* ---- Other policies ---- */
@@ -124,5 +109,7 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
     if (!whole || q->eval_command || s->profile->other || s->ctx->runtime || s->ctx->cl) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(solve_again(out, s, &shared, in, err));
-    return out->feasible ? race(out, s, &shared, in, err) : CLQ_OK;
+    if (out->feasible) CLQ_TRY(race(out, s, &shared, in, err));
+    clq_search_predict(out, s, q->reference_us);
+    return CLQ_OK;
 }

@@ -38,17 +38,41 @@ static void collect_rows(const struct clq_search *s, const struct clq_program *p
         }
 }
 
+static int unit_of_step(const struct clq_search *s, const struct clq_step *st)
+{
+    return st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
+}
+
+/* The unit whose layout a step makes: of who reads it, otherwise of who made it; -1: none. */
+static int unit_of_layout(const struct clq_search *s, const struct clq_program *p, const struct clq_step *layout)
+{
+    int producer = -1;
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct clq_step *st = &p->steps[i];
+        int u = st->dead ? -1 : unit_of_step(s, st);
+        for (int k = 0; u >= 0 && k < st->n_in; k++)
+            if (st->in[k] == layout->out[0]) return u;
+        if (u >= 0 && st->out[0] == layout->in[0]) producer = u;
+    }
+    return producer;
+}
+
 /* Adds the step seconds of one pass to per-unit samples: us[unit * passes + pass]. */
 static void collect(const struct clq_search *s, struct clq_program *p, double *us, int passes, int pass)
 {
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *st = &p->steps[i];
-        if (st->dead || !st->node || st->kind == CLQ_STEP_LAYOUT || st->kind == CLQ_STEP_QUANTIZE || st->kind == CLQ_STEP_DEQUANTIZE) continue;
+        if (!st->dead && st->kind == CLQ_STEP_LAYOUT) {
+            int u = unit_of_layout(s, p, st);
+            if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += st->seconds * 1e6;
+            continue;
+        }
+        if (st->dead || !st->node || st->kind == CLQ_STEP_QUANTIZE || st->kind == CLQ_STEP_DEQUANTIZE) continue;
         if (st->kind == CLQ_STEP_QUANTIZE_ROWS) {
             collect_rows(s, p, st, us, passes, pass);
             continue;
         }
-        int u = clq_map_get(&s->units.by_node, st->node->name);
+        int u = unit_of_step(s, st);
         if (u < 0) { /* an activation that was not fused counts for its unit */
             for (int k = 0; k < s->units.n_units && u < 0; k++)
                 if (s->units.units[k].act >= 0 && strcmp(s->model.graph.nodes[s->units.units[k].act].name, st->node->name) == 0) u = k;
@@ -283,7 +307,8 @@ static clq_status time_rounds(struct timed *t, struct clq_search *s, struct clq_
     for (int k = 2; k < s->n_modes; k++) take_mode_medians(s, t->extra[k].us, k, PASSES);
     CLQ_TRY(time_conversions(s, err));
     charge_fused(s, t->us[TIMED_ALONE], PASSES);
-    clq_search_boundaries(s, t->mixed, PASSES, clq_median(t->outside, PASSES));
+    s->outside_us = clq_median(t->outside, PASSES);
+    clq_search_boundaries(s, t->mixed, PASSES, s->outside_us);
     return CLQ_OK;
 }
 
@@ -312,6 +337,33 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err)
 }
 
 /* ---- Whole plans ---- */
+clq_status clq_search_remember(struct clq_search *s, const uint8_t *mode, double ratio, struct clq_error *err)
+{
+    const size_t n = (size_t)s->units.n_units;
+    if (!(ratio > 0) || !isfinite(ratio) || s->ctx->cl || !clq_any_layer(mode, s->units.n_units)) return CLQ_OK;
+    for (int i = 0; i < s->n_timed; i++)
+        if (memcmp(s->timed[i].mode, mode, n) == 0) {
+            struct clq_timed_plan *t = &s->timed[i];
+            t->ratio = exp((t->n * log(t->ratio) + log(ratio)) / (t->n + 1));
+            t->n++;
+            return CLQ_OK;
+        }
+    if (!s->timed) s->timed = clq_arena_array(&s->arena, CLQ_TIMED_PLANS, sizeof *s->timed);
+    uint8_t *copy = clq_arena_alloc(&s->arena, n + 1);
+    if (!s->timed || !copy) return no_memory(err);
+    if (s->n_timed == CLQ_TIMED_PLANS) return CLQ_OK;
+    memcpy(copy, mode, n);
+    s->timed[s->n_timed++] = (struct clq_timed_plan){copy, ratio, 1};
+    return CLQ_OK;
+}
+
+double clq_search_timed(const struct clq_search *s, const uint8_t *mode)
+{
+    for (int i = 0; i < s->n_timed; i++)
+        if (memcmp(s->timed[i].mode, mode, (size_t)s->units.n_units) == 0) return s->timed[i].ratio;
+    return 0;
+}
+
 clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err)
 {
     struct clq_model a, b;
@@ -328,5 +380,7 @@ clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_sear
         if (rewritten) clq_model_release(&b);
     }
     clq_model_release(&a);
-    return st;
+    CLQ_TRY(st);
+    const double base = rewritten ? clq_search_timed(s, plans->base) : 1;
+    return clq_search_remember(s, plans->mode, base * out->ratio, err);
 }

@@ -114,6 +114,11 @@ static void print_comparison(const clq_summary *m)
         cli_cell(&t, "%+g", m->score - m->score_reference);
     }
     cli_table_print(&t, 2);
+    if (m->predicted_speedup > 0 && !m->speed_predicted && !m->kept_float) {
+        printf("  the search expected %.2f x", m->predicted_speedup);
+        if (m->layers_speedup > 0) printf(", %.2f x by the layers alone", m->layers_speedup);
+        printf("\n");
+    }
     if (m->uniform_speedup > 0) {
         char *db = cli_decibel(m->uniform_sqnr_db);
         printf("  for comparison, all layers in int8: %.2f x, %s\n", m->uniform_speedup, db);
@@ -235,6 +240,7 @@ static void json_summary(struct cli_json *j, const clq_summary *m)
     cli_json_real(j, "speedup_lo", m->speedup_lo > 0 ? m->speedup_lo : (double)NAN);
     cli_json_real(j, "speedup_hi", m->speedup_hi > 0 ? m->speedup_hi : (double)NAN);
     cli_json_real(j, "predicted_speedup", m->predicted_speedup > 0 ? m->predicted_speedup : (double)NAN);
+    cli_json_real(j, "predicted_speedup_by_layers", m->layers_speedup > 0 ? m->layers_speedup : (double)NAN);
     cli_json_whole(j, "pairs", (long long)m->pairs);
     cli_json_whole(j, "processes", (long long)m->processes);
     cli_json_whole(j, "pairs_disturbed", (long long)m->pairs_disturbed);

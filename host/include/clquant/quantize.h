@@ -119,7 +119,8 @@ typedef struct clq_summary {
     double uniform_sqnr_db;  /* of every layer in int8 */
     double speedup, speedup_lo, speedup_hi; /* reference / result, median of paired ratios with its 95 % interval */
     double uniform_speedup;  /* the same of uniform int8 */
-    double predicted_speedup;
+    double predicted_speedup; /* as the search timed the whole plan, or by its layers where it did not; 0: nothing was predicted */
+    double layers_speedup;   /* by its layers alone */
     size_t pairs, processes;
     size_t pairs_disturbed, pairs_unsure; /* of the proof: timed once more because of steal time or another clock; disturbed again */
     size_t rounds, rounds_disturbed, rounds_unsure; /* the same of timing the layers; rounds 0: their times were known */
