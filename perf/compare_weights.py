@@ -3,13 +3,15 @@
 """Quality of 4-bit weights: clquant's files beside what onnxruntime's own quantizer makes of the same model and data.
 
     build/venv/bin/python perf/compare_weights.py MODEL.onnx --calib CALIB.npz --inputs TEST.npz --ours FILE.onnx ...
-        [--group 32] [--build build/release] [--samples 128] [--skip NAME ...] [--folder build/rivals]
+        [--group 32] [--build build/release] [--samples 128] [--only NAME ...] [--folder build/rivals]
 
-onnxruntime's files are made once, in --folder, by MatMulNBitsQuantizer: RTN (symmetric and with zero points), k-quant, HQQ (needs torch)
-and GPTQ (calibrated on --calib, actorder and mse on). They run with float activations, which is their best quality; ours run as
-they ship, on 8-bit rows. Output SQNR over all samples of TEST.npz, against the float model.
+onnxruntime's files are made once, in --folder, by MatMulNBitsQuantizer with each of its options, symmetric and with zero points: its own
+rounding, RTN and k-quant of neural compressor, HQQ (needs torch), and GPTQ (calibrated on --calib) plain, with mse, with actorder and with
+both. They run with float activations, which is their best quality; ours run as they ship, on 8-bit rows. Output SQNR over all samples of
+TEST.npz, against the float model.
 """
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -39,16 +41,29 @@ def reader(path, most):
     return Reader()
 
 
+def variants(q, args):
+    """Name to (symmetric, configuration)."""
+    def gptq(**options):
+        return lambda: q.GPTQWeightOnlyQuantConfig(reader(args.calib, args.samples), block_size=args.group, **options)
+
+    found = {}
+    for suffix, symmetric in (("", True), (", zero points", False)):
+        found["rounding" + suffix] = symmetric, lambda s=symmetric: q.DefaultWeightOnlyQuantConfig(block_size=args.group, is_symmetric=s)
+        found["RTN" + suffix] = symmetric, q.RTNWeightOnlyQuantConfig
+    found["k-quant"] = False, q.KQuantWeightOnlyQuantConfig
+    found["HQQ"] = False, lambda: q.HQQWeightOnlyQuantConfig(block_size=args.group)
+    for suffix, symmetric in (("", True), (", zero points", False)):
+        found["GPTQ" + suffix] = symmetric, gptq()
+        found["GPTQ mse" + suffix] = symmetric, gptq(mse=True)
+        found["GPTQ actorder" + suffix] = symmetric, gptq(actorder=True)
+        found["GPTQ actorder mse" + suffix] = symmetric, gptq(actorder=True, mse=True)
+    return found
+
+
 def make(args, name, path):
     import onnxruntime.quantization.matmul_nbits_quantizer as q
-    configs = {
-        "RTN": lambda: q.DefaultWeightOnlyQuantConfig(block_size=args.group, is_symmetric=True),
-        "RTN, zero points": lambda: q.DefaultWeightOnlyQuantConfig(block_size=args.group, is_symmetric=False),
-        "k-quant": lambda: q.KQuantWeightOnlyQuantConfig(),
-        "HQQ": lambda: q.HQQWeightOnlyQuantConfig(block_size=args.group),
-        "GPTQ": lambda: q.GPTQWeightOnlyQuantConfig(reader(args.calib, args.samples), block_size=args.group, actorder=True, mse=True),
-    }
-    quantizer = q.MatMulNBitsQuantizer(onnx.load(args.model), block_size=args.group, is_symmetric=True, algo_config=configs[name]())
+    symmetric, config = variants(q, args)[name]
+    quantizer = q.MatMulNBitsQuantizer(onnx.load(args.model), block_size=args.group, is_symmetric=symmetric, algo_config=config())
     quantizer.process()
     quantizer.model.save_model_to_file(path)
 
@@ -57,7 +72,8 @@ def outputs(path, data):
     o = ort.SessionOptions()
     o.intra_op_num_threads = 1
     session = ort.InferenceSession(path, o, providers=["CPUExecutionProvider"])
-    return np.concatenate([np.concatenate([y.ravel() for y in session.run(None, x)]) for x in data]).astype(np.float64)
+    names = [y.name for y in session.get_outputs() if y.type == "tensor(float)"]  # token numbers that pass through are no result
+    return np.concatenate([np.concatenate([y.ravel() for y in session.run(names, x)]) for x in data]).astype(np.float64)
 
 
 def ours(args, path):
@@ -75,7 +91,7 @@ def main():
     p.add_argument("--group", type=int, default=32)
     p.add_argument("--build", default="build/release")
     p.add_argument("--samples", type=int, default=128, help="of --calib, for GPTQ")
-    p.add_argument("--skip", nargs="*", default=[])
+    p.add_argument("--only", nargs="*", default=[], metavar="NAME", help="of onnxruntime's options, as the table names them")
     p.add_argument("--folder", default="build/rivals")
     args = p.parse_args()
     os.makedirs(args.folder, exist_ok=True)
@@ -84,14 +100,16 @@ def main():
     print(f"| group {args.group} | output SQNR dB |\n|---|---|")
     for path in args.ours:
         print(f"| clquant {os.path.basename(path)} | {ours(args, path):.2f} |", flush=True)
-    for name in ("RTN", "RTN, zero points", "k-quant", "HQQ", "GPTQ"):
-        if name in args.skip:
+    import onnxruntime.quantization.matmul_nbits_quantizer as quantizer
+    for name in variants(quantizer, args):
+        if args.only and name not in args.only:
             continue
         path = os.path.join(args.folder, f"{os.path.basename(args.model)[:-5]}.ort-{name.replace(', ', '-').replace(' ', '-').lower()}-{args.group}.onnx")
         start = time.time()
         try:
             if not os.path.exists(path):
-                make(args, name, path)
+                with contextlib.redirect_stdout(sys.stderr):  # its progress bar
+                    make(args, name, path)
             e = outputs(path, data) - reference
             print(f"| onnxruntime {name} | {10 * np.log10((reference ** 2).sum() / (e ** 2).sum()):.2f} |", flush=True)
         except Exception as error:  # a rival that cannot be made is told, not hidden
