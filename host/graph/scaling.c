@@ -12,12 +12,14 @@ static const struct clq_const *constant(const struct clq_model *m, const struct 
     return c && c->dtype == CLQ_DTYPE_F32 ? c : NULL;
 }
 
-/* Readers of a value among the nodes; graph outputs count as one. */
+/* Readers of a value among the nodes; a graph output counts as one, and so does a nested graph, whatever it reads. */
 static int readers(const struct clq_model *m, const char *value)
 {
     int n = 0;
-    for (int i = 0; i < m->graph.n_nodes; i++)
+    for (int i = 0; i < m->graph.n_nodes; i++) {
         for (int k = 0; k < m->graph.nodes[i].n_inputs; k++) n += strcmp(m->graph.nodes[i].inputs[k], value) == 0;
+        for (int k = 0; k < m->graph.nodes[i].n_attrs; k++) n += m->graph.nodes[i].attrs[k].graph != NULL;
+    }
     for (int i = 0; i < m->graph.n_outputs; i++) n += strcmp(m->graph.outputs[i].name, value) == 0;
     return n;
 }
@@ -78,10 +80,61 @@ static bool norm_maker(struct clq_scalable *s, const struct clq_model *m, int no
     return true;
 }
 
+/* The last numbers of a vector of int64: of a constant, or of a concatenation that ends in constants. */
+static bool last_numbers(int64_t *to, int count, const struct clq_model *m, const char *value)
+{
+    const struct clq_const *c = clq_graph_const(&m->graph, value);
+    if (c) {
+        size_t n = c->bytes / sizeof *to;
+        if (c->dtype != CLQ_DTYPE_S64 || c->rank > 1 || n < (size_t)count) return false;
+        memcpy(to, (const int64_t *)c->data + n - (size_t)count, (size_t)count * sizeof *to);
+        return true;
+    }
+    int i = producer(m, value);
+    if (i < 0 || !clq_node_is(&m->graph.nodes[i], "Concat")) return false;
+    for (int k = m->graph.nodes[i].n_inputs - 1; count > 0; k--) {
+        c = k >= 0 ? clq_graph_const(&m->graph, m->graph.nodes[i].inputs[k]) : NULL;
+        if (!c || c->dtype != CLQ_DTYPE_S64 || c->rank > 1) return false;
+        const int64_t *x = c->data;
+        for (size_t n = c->bytes / sizeof *to; n > 0 && count > 0; n--) to[--count] = x[n - 1];
+    }
+    return true;
+}
+
+/* Steps over a node of this type that alone reads its input k; the value before it goes to *value. */
+static const struct clq_node *step_over(const char **value, const struct clq_model *m, const char *type, int k)
+{
+    int i = producer(m, *value);
+    const struct clq_node *n = i >= 0 ? &m->graph.nodes[i] : NULL;
+    if (!n || !clq_node_is(n, type) || n->n_inputs <= k || readers(m, n->inputs[k]) != 1) return NULL;
+    *value = n->inputs[k];
+    return n;
+}
+
+static bool swaps_heads(const struct clq_node *n)
+{
+    static const int64_t order[] = {0, 2, 1, 3};
+    const struct clq_attr *a = n ? clq_node_attr(n, "perm") : NULL;
+    return a && a->n == 4 && memcmp(a->ints, order, sizeof order) == 0;
+}
+
+/* From the joined heads of attention back to what its right factor was split from: scores V is linear in V, row by row, so that
+ * channel (head, d) of the one is channel (head, d) of the other. */
+static bool through_heads(const char **value, const struct clq_model *m, size_t channels)
+{
+    const struct clq_node *n;
+    int64_t joined, split[2];
+    if (!(n = step_over(value, m, "Reshape", 0)) || n->n_inputs < 2 || !last_numbers(&joined, 1, m, n->inputs[1]) || joined != (int64_t)channels) return false;
+    if (!swaps_heads(step_over(value, m, "Transpose", 0)) || !step_over(value, m, "MatMul", 1)) return false;
+    if (!swaps_heads(step_over(value, m, "Transpose", 0)) || !(n = step_over(value, m, "Reshape", 0)) || n->n_inputs < 2) return false;
+    return last_numbers(split, 2, m, n->inputs[1]) && split[0] > 0 && split[1] > 0 && split[0] <= joined && joined % split[0] == 0 && joined / split[0] == split[1];
+}
+
 bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *m, const struct clq_units *units, int t)
 {
     const char *value = units->tensors[t].name;
     int axis, read = 0, vector;
+    bool heads = false;
     *out = (struct clq_scalable){.tensor = t, .product = -1};
     for (int i = 0; i < units->n_units; i++) {
         if (!clq_scalable_reader(&axis, m, &units->units[i], t)) continue;
@@ -97,7 +150,10 @@ bool clq_scalable_find(struct clq_scalable *out, const struct clq_model *m, cons
         const struct clq_node *n = &m->graph.nodes[i];
         if (clq_node_is(n, "LayerNormalization")) return norm_maker(out, m, i);
         if (clq_node_is(n, "Relu")) value = n->inputs[0];
-        else if ((clq_node_is(n, "Add") || clq_node_is(n, "Mul")) && (vector = vector_input(out, m, n)) >= 0) {
+        else if (clq_node_is(n, "Reshape") && !out->spatial && !heads) {
+            if (!through_heads(&value, m, out->channels)) return false;
+            heads = true;
+        } else if ((clq_node_is(n, "Add") || clq_node_is(n, "Mul")) && (vector = vector_input(out, m, n)) >= 0) {
             if (!add_maker(out, m, i, vector, constant(m, n, vector)->rank - 1)) return false;
             if (clq_node_is(n, "Mul")) return true;
             value = n->inputs[1 - vector];
