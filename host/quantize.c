@@ -38,7 +38,8 @@ static clq_status parse_modes(struct clq_result *r, const clq_quantize_options *
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "algorithm '%s': expected auto, minmax, mse, hqq, weighted, gptq or adaround", s->algorithm);
     if (o->scaling && !clq_search_scaling_known(o->scaling))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "scaling '%s': expected none, awq, smoothquant, equalize or auto", o->scaling);
-    s->scaling = o->scaling && strcmp(o->scaling, "none") != 0 ? o->scaling : NULL;
+    s->scaling = o->scaling ? o->scaling : strcmp(s->algorithm, "auto") == 0 ? "auto" : "none";
+    if (strcmp(s->scaling, "none") == 0) s->scaling = NULL;
     s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
     s->matmul_nbits = o->int4_matmulnbits;
     if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
@@ -193,10 +194,14 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     } else {
         bool scaled = false;
         CLQ_TRY(clq_search_calibrate(s, err));
-        if (s->scaling) CLQ_TRY(clq_search_scale(s, &scaled, err));
-        if (scaled) CLQ_TRY(clq_search_calibrate(s, err));
-        CLQ_TRY(clq_search_weights(s, err));
         s->algorithm_deadline = clq_now() + (o->algorithm_seconds > 0 ? o->algorithm_seconds : CLQ_ALGORITHM_SECONDS);
+        if (s->scaling) CLQ_TRY(clq_search_scale(s, &scaled, err));
+        if (scaled) {
+            double start = clq_now();
+            CLQ_TRY(clq_search_calibrate(s, err));
+            s->algorithm_deadline += clq_now() - start;
+        }
+        CLQ_TRY(clq_search_weights(s, err));
         CLQ_TRY(clq_search_groups(s, err));
         clq_search_journal_weights(s);
         CLQ_TRY(clq_search_reference(s, &s->tuning, err));

@@ -135,6 +135,10 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err);
 /* Which units the modes from 2 on can compute, and their weights in groups (search_groups.c). */
 clq_status clq_search_modes(struct clq_search *s, struct clq_error *err);
 clq_status clq_search_groups(struct clq_search *s, struct clq_error *err);
+/* The weights of one matrix by the algorithm asked for; second: the moments of its inputs, or NULL. */
+clq_status clq_search_groups_find(struct clq_group_weights *out, struct clq_search *s, struct clq_group_job *job, const float *second, struct clq_error *err);
+/* A bias behind the product can take back the mean error of its weights. */
+bool clq_search_takes_bias(const struct clq_search *s, const struct clq_unit *u);
 /* Whether only calibration data finds these weights again, so that a plan has to hold them. */
 bool clq_search_found_by_data(const struct clq_search *s, const struct clq_group_weights *g);
 /* The weights of a unit as a plan has them, or found again where they follow from the model alone. */

@@ -142,8 +142,8 @@ static clq_status start_moments(struct clq_search *s, struct clq_error *err)
     return CLQ_OK;
 }
 
-/* Some rows of what can be scaled, to try scales on. */
-static clq_status start_kept(struct clq_search *s, struct clq_error *err)
+/* Some rows of what can be scaled, to try scales on; *any when something can. */
+static clq_status start_kept(struct clq_search *s, bool *any, struct clq_error *err)
 {
     struct clq_scalable q;
     for (int i = 0; i < s->units.n_units; i++) {
@@ -153,6 +153,7 @@ static clq_status start_kept(struct clq_search *s, struct clq_error *err)
         if (r->kept || !clq_scalable_find(&q, &s->model, &s->units, u->in[0])) continue;
         r->kept = clq_arena_array(&s->arena, q.channels * KEPT_ROWS, sizeof *r->kept);
         r->kept_k = q.channels;
+        *any = true;
         if (!r->kept) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     }
     return CLQ_OK;
@@ -218,8 +219,9 @@ clq_status clq_search_calibrate(struct clq_search *s, struct clq_error *err)
     s->mask = -1;
     CLQ_TRY(clq_search_tensors(s, err));
     CLQ_TRY(start_moments(s, err));
-    if (s->scaling) CLQ_TRY(start_kept(s, err));
-    if (s->scaling || clq_search_wants_moments(s)) CLQ_TRY(clq_search_find_mask(s, err));
+    bool kept = false;
+    if (s->scaling) CLQ_TRY(start_kept(s, &kept, err));
+    if (kept || clq_search_wants_moments(s)) CLQ_TRY(clq_search_find_mask(s, err));
     clq_status st = collect(&c, err);
     free(c.live);
     CLQ_TRY(st);

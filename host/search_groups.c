@@ -126,8 +126,7 @@ static clq_status attempt(struct clq_group_weights *best, double *least, struct 
     return st;
 }
 
-/* A bias behind the product can take back the mean error of its weights. */
-static bool takes_bias(const struct clq_search *s, const struct clq_unit *u)
+bool clq_search_takes_bias(const struct clq_search *s, const struct clq_unit *u)
 {
     return s->bias_correction && (u->bias >= 0 || u->float_out);
 }
@@ -144,7 +143,7 @@ static clq_status correct_bias(struct clq_group_weights *g, struct clq_search *s
     return CLQ_OK;
 }
 
-static clq_status try_all(struct clq_group_weights *out, struct clq_search *s, struct clq_group_job *job, const float *second, struct clq_error *err)
+clq_status clq_search_groups_find(struct clq_group_weights *out, struct clq_search *s, struct clq_group_job *job, const float *second, struct clq_error *err)
 {
     const struct algorithm *one = find_algorithm(s->algorithm);
     double least = INFINITY;
@@ -166,14 +165,14 @@ static clq_status quantize_unit(struct clq_group_weights *out, struct clq_search
     CLQ_TRY(check_finite(w, err));
     float *weight = by_output(w, u->weight_axis, &job.n, &job.k), *second = NULL;
     const struct clq_moments *m = u->n_in > 0 ? &s->tensors[u->in[0]].moments : NULL;
-    bool known = m && m->k == job.k && m->rows > 0, centered = known && takes_bias(s, u);
+    bool known = m && m->k == job.k && m->rows > 0, centered = known && clq_search_takes_bias(s, u);
     if (centered) second = malloc(job.k * job.k * sizeof *second);
     clq_status st = weight && (second || !centered) ? CLQ_OK : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (st == CLQ_OK && centered) clq_moments_center(second, m);
     job.weight = weight;
     job.rounding.tensor = clq_fnv64(CLQ_FNV64_START, w->name, strlen(w->name));
     if (st == CLQ_OK) st = clq_groups_start(out, &s->arena, job.n, job.k, job.mode, err);
-    if (st == CLQ_OK) st = try_all(out, s, &job, centered ? second : known ? m->second : NULL, err);
+    if (st == CLQ_OK) st = clq_search_groups_find(out, s, &job, centered ? second : known ? m->second : NULL, err);
     if (st == CLQ_OK && centered) st = correct_bias(out, s, weight, m, err);
     free(second);
     free(weight);

@@ -43,6 +43,16 @@ struct clq_journal_key clq_journal_key_compare(const struct clq_search *s, const
     return key;
 }
 
+/* What channels were scaled by; when the time for that is over decides how many there are. */
+static void add_scales(uint64_t *h, const struct clq_search *s)
+{
+    for (int i = 0; s->scale && i < s->units.n_units; i++) {
+        if (!s->scale[i].values) continue;
+        clq_fnv128(h, &i, sizeof i);
+        clq_fnv128(h, s->scale[i].values, s->scale[i].n * sizeof(float));
+    }
+}
+
 void clq_search_journal_weights(struct clq_search *s)
 {
     if (!s->journal) return;
@@ -60,8 +70,7 @@ void clq_search_journal_weights(struct clq_search *s)
             clq_fnv128(h, g->table, sizeof g->table);
             if (g->bias) clq_fnv128(h, g->bias, g->n * sizeof *g->bias);
         }
-    for (int i = 0; s->scale && i < s->units.n_units; i++)
-        if (s->scale[i].values) clq_fnv128(h, s->scale[i].values, s->scale[i].n * sizeof(float));
+    add_scales(h, s);
 }
 
 /* ---- Values ---- */
@@ -220,6 +229,7 @@ static struct clq_journal_key groups_key(const struct clq_search *s, int unit, i
 {
     struct clq_journal_key key = clq_journal_key_text("weights", s->units.units[unit].name, s->modes[mode].scheme.mode);
     clq_fnv128(key.h, &unit, sizeof unit);
+    add_scales(key.h, s);
     return key;
 }
 

@@ -6,8 +6,9 @@
  *   equalize     s = sqrt(range of what makes the channel / range of the weights that read it): needs no data
  *   auto         whatever has the least error
  *
- * The exponent a is searched per tensor: each try quantizes kept rows of the tensor and its readers' weights as the mode does,
- * and its error at the readers' outputs is measured; without a gain nothing is scaled. */
+ * The exponent a is searched per tensor on the first half of the kept rows: each try quantizes them and the readers' weights as
+ * the mode does, weights the quick way, and its error at the readers' outputs is measured. The other half, from other samples,
+ * judges the best try with the weights that every mode at hand would get: what does not lower the error there scales nothing. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -43,18 +44,22 @@ static clq_status no_memory(struct clq_error *err)
 struct trial {
     struct clq_search *s;
     const struct clq_mode *mode;
+    const struct clq_moments *moments; /* of x, or NULL */
+    bool takes_bias;             /* a bias behind the readers takes back the mean error */
     const float *x;              /* [rows][k] */
     size_t rows, k, n;
     float *weight, *scaled;      /* [n][k]: all readers, one after the other */
+    float *bias;                 /* [n]: added to the readers' outputs */
     float *codes;                /* [rows][k]: the activations as the mode sees them */
     float *largest, *mean, *reach; /* [k]: of |x|, of |x|, of |w| */
 };
 
-/* x / s in the mode's 8 bits, or as it is. */
+/* x / s in the mode's bits, or as it is. */
 static void see(const struct trial *t, const float *scale)
 {
     float lo = 0, hi = 0;
     const int kind = t->mode->scheme.act_kind;
+    const float steps = t->mode->scheme.act_bits == 16 ? 65535 : 255;
     for (size_t i = 0; i < t->rows * t->k; i++) {
         float v = t->codes[i] = t->x[i] / scale[i % t->k];
         lo = v < lo ? v : lo;
@@ -62,28 +67,61 @@ static void see(const struct trial *t, const float *scale)
     }
     if (kind == CLQ_ACT_FLOAT) return;
     for (size_t r = 0; r < t->rows; r++) {
-        float *row = t->codes + r * t->k, step = (hi - lo) / 255, most = 0;
+        float *row = t->codes + r * t->k, step = (hi - lo) / steps, most = 0;
         for (size_t c = 0; c < t->k && kind != CLQ_ACT_STATIC; c++) most = fabsf(row[c]) > most ? fabsf(row[c]) : most;
         if (kind != CLQ_ACT_STATIC) step = most / 127;
         for (size_t c = 0; c < t->k && step > FLT_MIN; c++) row[c] = rintf(row[c] / step) * step;
     }
 }
 
+/* Second moments of x / s, about the mean where a bias takes that back; NULL when nobody has them. */
+static float *scaled_moments(const struct trial *t, const float *scale)
+{
+    float *second = t->moments ? malloc(t->k * t->k * sizeof *second) : NULL;
+    if (!second) return NULL;
+    if (t->takes_bias) clq_moments_center(second, t->moments);
+    else memcpy(second, t->moments->second, t->k * t->k * sizeof *second);
+    for (size_t i = 0; i < t->k; i++)
+        for (size_t j = i; j < t->k; j++) second[i * t->k + j] /= scale[i] * scale[j];
+    return second;
+}
+
+/* Codes of w s in groups, widened again: thorough as the search for weights finds them, otherwise the nearest. */
+static clq_status round_groups(const struct trial *t, const float *scale, bool thorough, struct clq_error *err)
+{
+    struct clq_arena arena = {0};
+    struct clq_group_weights g;
+    bool plain = !t->moments || strcmp(t->s->algorithm, "minmax") == 0;
+    struct clq_group_job job = {.weight = t->scaled, .n = t->n, .k = t->k, .mode = t->mode, .fit = plain ? CLQ_FIT_RANGE : CLQ_FIT_MSE, .rounding = t->s->rounding};
+    float *second = thorough ? scaled_moments(t, scale) : NULL;
+    double *importance = plain || thorough ? NULL : clq_arena_array(&arena, t->k + 1, sizeof *importance);
+    if ((thorough && t->moments && !second) || (!plain && !thorough && !importance)) {
+        free(second);
+        clq_arena_free(&arena);
+        return no_memory(err);
+    }
+    for (size_t c = 0; importance && c < t->k; c++) importance[c] = (double)t->moments->second[c * t->k + c] / (double)(scale[c] * scale[c]) + 1e-30;
+    job.importance = importance;
+    clq_status st = clq_groups_start(&g, &arena, t->n, t->k, t->mode, err);
+    if (st == CLQ_OK) st = thorough ? clq_search_groups_find(&g, t->s, &job, second, err) : clq_groups_quantize(&g, &job, err);
+    for (size_t j = 0; st == CLQ_OK && j < t->n; j++)
+        for (size_t c = 0; c < t->k; c++) {
+            float *w = &t->scaled[j * t->k + c], v = clq_groups_value(&g, j, c);
+            if (second && t->takes_bias) t->bias[j] += (float)((double)(*w - v) * t->moments->sum[c] / (double)t->moments->rows / (double)scale[c]);
+            *w = v;
+        }
+    free(second);
+    clq_arena_free(&arena);
+    return st;
+}
+
 /* w s in the mode's codes, widened again. */
-static clq_status round_weights(const struct trial *t, const float *scale, struct clq_error *err)
+static clq_status round_weights(const struct trial *t, const float *scale, bool thorough, struct clq_error *err)
 {
     size_t count = t->n * t->k;
     for (size_t i = 0; i < count; i++) t->scaled[i] = t->weight[i] * scale[i % t->k];
-    if (t->mode->scheme.weight_bits < 8) {
-        struct clq_arena arena = {0};
-        struct clq_group_weights g;
-        struct clq_group_job job = {.weight = t->scaled, .n = t->n, .k = t->k, .mode = t->mode, .fit = CLQ_FIT_RANGE};
-        clq_status st = clq_groups_start(&g, &arena, t->n, t->k, t->mode, err);
-        if (st == CLQ_OK) st = clq_groups_quantize(&g, &job, err);
-        for (size_t i = 0; st == CLQ_OK && i < count; i++) t->scaled[i] = clq_groups_value(&g, i / t->k, i % t->k);
-        clq_arena_free(&arena);
-        return st;
-    }
+    for (size_t j = 0; j < t->n; j++) t->bias[j] = 0;
+    if (t->mode->scheme.weight_bits < 8) return round_groups(t, scale, thorough, err);
     for (size_t r = 0; r < t->n; r++) {
         float *w = t->scaled + r * t->k, most = 0;
         for (size_t c = 0; c < t->k; c++) most = fabsf(w[c]) > most ? fabsf(w[c]) : most;
@@ -115,18 +153,18 @@ static void add_errors(void *state, size_t begin, size_t end, int thread)
     (void)thread;
     for (size_t j = begin; j < end; j++)
         for (size_t r = 0; r < t->rows; r++) {
-            double d = (double)dot(t->codes + r * t->k, t->scaled + j * t->k, t->k) - (double)dot(t->x + r * t->k, t->weight + j * t->k, t->k);
+            double d = (double)dot(t->codes + r * t->k, t->scaled + j * t->k, t->k) - (double)dot(t->x + r * t->k, t->weight + j * t->k, t->k) + (double)t->bias[j];
             o->row[j] += d * d;
         }
 }
 
 /* The error at the readers' outputs with this scale. */
-static clq_status measure(double *out, const struct trial *t, const float *scale, struct clq_error *err)
+static clq_status measure(double *out, const struct trial *t, const float *scale, bool thorough, struct clq_error *err)
 {
     struct outputs o = {t, calloc(t->n + 1, sizeof(double))};
     if (!o.row) return no_memory(err);
     see(t, scale);
-    clq_status st = round_weights(t, scale, err);
+    clq_status st = round_weights(t, scale, thorough, err);
     if (st == CLQ_OK) clq_pool_for(t->s->ctx->pool, t->s->ctx->threads, t->n, add_errors, &o);
     *out = 0;
     for (size_t j = 0; j < t->n; j++) *out += o.row[j];
@@ -166,7 +204,7 @@ static clq_status search(float *best, double *least, const struct trial *t, cons
             scale[c] = opposed ? e / powf(above_zero(down[c]), b) : e;
         }
         center(scale, up, t->k);
-        st = measure(&error, t, scale, err);
+        st = measure(&error, t, scale, false, err);
         if (st != CLQ_OK || !(error < *least)) continue;
         *least = error;
         memcpy(best, scale, t->k * sizeof *best);
@@ -220,7 +258,7 @@ static clq_status start_trial(struct trial *t, const struct clq_scalable *q, str
     for (int i = 0; i < s->units.n_units; i++)
         if (clq_scalable_reader(&axis, &s->model, &s->units.units[i], q->tensor))
             t->n += clq_graph_const(&s->model.graph, s->model.graph.nodes[s->units.units[i].node].inputs[1])->bytes / sizeof(float) / t->k;
-    float *all = calloc(2 * t->n * t->k + t->rows * t->k + 3 * t->k + 1, sizeof *all);
+    float *all = calloc(2 * t->n * t->k + t->rows * t->k + 3 * t->k + t->n + 1, sizeof *all);
     if (!all) return no_memory(err);
     t->weight = all;
     t->scaled = all + t->n * t->k;
@@ -228,6 +266,7 @@ static clq_status start_trial(struct trial *t, const struct clq_scalable *q, str
     t->largest = t->codes + t->rows * t->k;
     t->mean = t->largest + t->k;
     t->reach = t->mean + t->k;
+    t->bias = t->reach + t->k;
     size_t row = 0;
     for (int i = 0; i < s->units.n_units; i++) {
         if (!clq_scalable_reader(&axis, &s->model, &s->units.units[i], q->tensor)) continue;
@@ -248,35 +287,90 @@ static clq_status start_trial(struct trial *t, const struct clq_scalable *q, str
     return CLQ_OK;
 }
 
-/* best [2 channels]; *found when it is better than no scale. */
-static clq_status choose(float *best, bool *found, struct clq_search *s, const struct clq_scalable *q, int methods, struct clq_error *err)
+/* The best scale on the rows of t; *found when one is better than none. scale: [2 channels] of scratch. */
+static clq_status propose(float *best, float *scale, bool *found, const struct trial *t, const struct clq_scalable *q, int methods, struct clq_error *err)
+{
+    double none, least;
+    for (size_t c = 0; c < q->channels; c++) best[c] = 1;
+    CLQ_TRY(measure(&none, t, best, false, err));
+    least = none;
+    if (methods & AWQ) CLQ_TRY(search(best, &least, t, t->mean, t->mean, false, err));
+    if (methods & SMOOTH) CLQ_TRY(search(best, &least, t, t->largest, t->reach, true, err));
+    if ((methods & EQUALIZE) && q->product >= 0) {
+        double e;
+        equalizing(scale, t->s, q);
+        CLQ_TRY(measure(&e, t, scale, false, err));
+        if (e < least) {
+            least = e;
+            memcpy(best, scale, q->channels * sizeof *best);
+        }
+    }
+    *found = least < none;
+    return CLQ_OK;
+}
+
+/* With ranges from calibration, values between a product and the tensor are on codes too, and no try measures them. */
+static bool quantized_between(const struct clq_search *s, const struct clq_scalable *q, const struct clq_mode *mode)
+{
+    int u = q->product < 0 ? -1 : clq_map_get(&s->units.by_node, s->model.graph.nodes[q->product].name);
+    return mode->scheme.act_kind == CLQ_ACT_STATIC && u >= 0 && s->units.units[u].out != q->tensor;
+}
+
+/* A few percent at a layer are less than what the network behind it makes of them. */
+#define WORTH 0.9
+
+static bool any_reader(const struct clq_search *s, int t, int mode)
+{
+    int axis;
+    for (int i = 0; i < s->units.n_units; i++)
+        if (clq_scalable_reader(&axis, &s->model, &s->units.units[i], t) && (mode == 1 ? s->records[i].capable : s->extra[mode][i].capable)) return true;
+    return false;
+}
+
+/* *kept when no mode that a reader can have loses by the scale, and the one it was found for gains, on the rows of t. */
+static clq_status judge(bool *kept, struct trial *t, const struct clq_scalable *q, const float *scale, float *ones, struct clq_error *err)
+{
+    struct clq_search *s = t->s;
+    const struct clq_mode *found_for = t->mode;
+    *kept = true;
+    for (size_t c = 0; c < t->k; c++) ones[c] = 1;
+    for (int m = 1; m < s->n_modes && *kept; m++) {
+        double with, without;
+        t->mode = &s->modes[m];
+        if (t->mode != found_for && !any_reader(s, q->tensor, m)) continue;
+        if (quantized_between(s, q, t->mode)) {
+            *kept = false;
+            break;
+        }
+        CLQ_TRY(measure(&without, t, ones, true, err));
+        CLQ_TRY(measure(&with, t, scale, true, err));
+        *kept = with <= without * (t->mode == found_for ? WORTH : 1);
+    }
+    return CLQ_OK;
+}
+
+/* best [2 channels] */
+static clq_status choose(float *best, bool *found, struct clq_search *s, const struct clq_scalable *q, int reader, int methods, struct clq_error *err)
 {
     const struct clq_tensor_record *rec = &s->tensors[q->tensor];
-    struct trial t = {.s = s, .mode = &s->modes[s->n_modes > 2 ? 2 : 1], .x = rec->kept, .rows = rec->kept_rows};
+    const struct clq_moments *moments = &rec->moments;
+    struct trial t = {.s = s, .mode = &s->modes[s->n_modes > 2 ? 2 : 1], .x = rec->kept, .rows = (rec->kept_rows + 1) / 2};
+    t.moments = moments->k == q->channels && moments->rows > 0 ? moments : NULL;
+    t.takes_bias = t.moments && clq_search_takes_bias(s, &s->units.units[reader]);
     *found = false;
     if (t.rows == 0) { /* a convolution's rows are not kept: nothing measures it, so it is done where it is asked for by name */
         *found = methods == EQUALIZE && q->product >= 0;
         if (*found) equalizing(best, s, q);
         return CLQ_OK;
     }
-    double none = 0, least = 0;
     float *scale = malloc((2 * q->channels + 1) * sizeof *scale);
     clq_status st = scale ? start_trial(&t, q, err) : no_memory(err);
-    for (size_t c = 0; st == CLQ_OK && c < q->channels; c++) best[c] = 1;
-    if (st == CLQ_OK) st = measure(&none, &t, best, err);
-    if (st == CLQ_OK) least = none;
-    if (st == CLQ_OK && (methods & AWQ)) st = search(best, &least, &t, t.mean, t.mean, false, err);
-    if (st == CLQ_OK && (methods & SMOOTH)) st = search(best, &least, &t, t.largest, t.reach, true, err);
-    if (st == CLQ_OK && (methods & EQUALIZE) && q->product >= 0) {
-        double e;
-        equalizing(scale, s, q);
-        st = measure(&e, &t, scale, err);
-        if (st == CLQ_OK && e < least) {
-            least = e;
-            memcpy(best, scale, q->channels * sizeof *best);
-        }
+    if (st == CLQ_OK) st = propose(best, scale, found, &t, q, methods, err);
+    if (rec->kept_rows > 1) {
+        t.x += t.rows * t.k;
+        t.rows = rec->kept_rows - t.rows;
     }
-    if (st == CLQ_OK) *found = least < none;
+    if (st == CLQ_OK && *found) st = judge(found, &t, q, best, scale, err);
     free(t.weight);
     free(scale);
     return st;
@@ -304,17 +398,10 @@ static clq_status start(struct clq_search *s, struct clq_error *err)
     return s->scale ? CLQ_OK : no_memory(err);
 }
 
-/* With ranges from calibration, values between a product and the tensor are on codes too, and no try measures them. */
-static bool quantized_between(const struct clq_search *s, const struct clq_scalable *q)
-{
-    const struct clq_mode *mode = &s->modes[s->n_modes > 2 ? 2 : 1];
-    int u = q->product < 0 ? -1 : clq_map_get(&s->units.by_node, s->model.graph.nodes[q->product].name);
-    return mode->scheme.act_kind == CLQ_ACT_STATIC && u >= 0 && s->units.units[u].out != q->tensor;
-}
-
 clq_status clq_search_scale(struct clq_search *s, bool *changed, struct clq_error *err)
 {
     const int methods = methods_of(s->scaling), n = s->units.n_tensors;
+    const double stop = (clq_now() + s->algorithm_deadline) / 2; /* the other half is for weights */
     int done = 0;
     *changed = false;
     CLQ_TRY(start(s, err));
@@ -322,10 +409,14 @@ clq_status clq_search_scale(struct clq_search *s, bool *changed, struct clq_erro
         struct clq_scalable q;
         bool found;
         if (!clq_context_progress(s->ctx, "scaling", (double)t / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        if (!clq_scalable_find(&q, &s->model, &s->units, t) || quantized_between(s, &q)) continue;
+        if (clq_now() > stop) {
+            clq_context_log(s->ctx, "the time for scaling is over: %d of %d tensors were looked at", t, n);
+            break;
+        }
+        if (!clq_scalable_find(&q, &s->model, &s->units, t) || quantized_between(s, &q, &s->modes[s->n_modes > 2 ? 2 : 1])) continue;
         float *best = clq_arena_array(&s->arena, 2 * q.channels + 1, sizeof *best);
         if (!best) return no_memory(err);
-        CLQ_TRY(choose(best, &found, s, &q, methods, err));
+        CLQ_TRY(choose(best, &found, s, &q, first_reader(s, t), methods, err));
         if (!found) continue;
         CLQ_TRY(clq_scalable_apply(&s->model, &s->units, &q, best, err));
         s->scale[first_reader(s, t)] = (struct clq_input_scale){best, q.channels};

@@ -4,6 +4,7 @@
 #include "quantize_fixture.h"
 
 #include "formats/onnx.h"
+#include "graph/scaling.h"
 #include "scheduler/plan.h"
 
 enum { ROWS = 8, K = 32, H = 48 };
@@ -66,13 +67,18 @@ static void test_gains(void **state)
     write_data(data);
     const struct run rows = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int8-dynamic"}};
     const struct run four = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int4-g32", .algorithm = "minmax"}};
+    const struct run learned = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int4-g32"}};
     const struct run static8 = {.model = normalized, .data = data, .threads = 2, .options = {.uniform = "int8", .calibrator = "minmax"}};
     const struct run chain = {.model = uneven, .data = data, .threads = 2, .options = {.uniform = "int8-dynamic"}};
-    assert_true(sqnr(&rows, "smoothquant", NULL) > sqnr(&rows, NULL, NULL) + 6);
+    assert_true(sqnr(&rows, "smoothquant", NULL) > sqnr(&rows, "none", NULL) + 6);
     assert_true(sqnr(&static8, "smoothquant", NULL) > sqnr(&static8, "none", NULL) + 3);
-    assert_true(sqnr(&four, "awq", NULL) > sqnr(&four, NULL, NULL) + 3);
-    assert_true(sqnr(&chain, "equalize", NULL) > sqnr(&chain, NULL, NULL) + 3);
-    assert_true(sqnr(&chain, "auto", NULL) > sqnr(&chain, NULL, NULL) + 3);
+    assert_true(sqnr(&four, "awq", NULL) > sqnr(&four, "none", NULL) + 3);
+    assert_true(sqnr(&chain, "equalize", NULL) > sqnr(&chain, "none", NULL) + 3);
+    assert_true(sqnr(&chain, "auto", NULL) > sqnr(&chain, "none", NULL) + 3);
+    /* unsaid it is auto with the algorithm auto, and none with another */
+    assert_true(sqnr(&rows, NULL, NULL) > sqnr(&rows, "none", NULL) + 6);
+    assert_true(sqnr(&four, NULL, NULL) == sqnr(&four, "none", NULL));
+    assert_true(sqnr(&learned, NULL, NULL) >= sqnr(&learned, "none", NULL));
     struct ran r;
     quantize(&r, &(struct run){.threads = 1, .options = {.scaling = "some"}}, NULL);
     assert_int_equal(r.status, CLQ_ERR_INVALID_ARGUMENT);
@@ -116,6 +122,80 @@ static void test_two_axes(void **state)
     }
 }
 
+enum { HEADS = 4, WIDE = 8 }; /* K together */
+
+/* What attention does with its values: split into heads, multiplied by scores, joined. shaped: the split's shape is put together
+ * from the input's, as exporters do; order: of the axes when heads are joined. */
+static void build_attention(struct net *g, bool shaped, const int64_t *order, bool keep)
+{
+    net_start(g, 17);
+    net_in(g, "x", CLQ_DTYPE_F32, DIMS(2, ROWS, K));
+    net_in(g, "scores", CLQ_DTYPE_F32, DIMS(2, HEADS, ROWS, ROWS));
+    const char *v = net_op(g, "MatMul", "x %s", net_weights(g, -1, 1, DIMS(K, K)));
+    v = net_op(g, "Add", "%s %s", net_weights(g, -1, 1, DIMS(K)), v);
+    const char *shape = net_ints(g, 4, (int64_t[]){0, 0, HEADS, WIDE});
+    if (shaped) {
+        const char *all = net_op(g, "Shape", "x"), *front = net_op(g, "Slice", "%s %s %s", all, net_ints(g, 1, (int64_t[]){0}), net_ints(g, 1, (int64_t[]){2}));
+        shape = net_op(g, "Concat", "%s %s %s", front, net_ints(g, 1, (int64_t[]){HEADS}), net_ints(g, 1, (int64_t[]){WIDE}));
+        net_int(g, "axis", 0);
+    }
+    const char *split = net_op(g, "Transpose", "%s", net_op(g, "Reshape", "%s %s", v, shape));
+    net_list(g, "perm", DIMS(0, 2, 1, 3));
+    const char *joined = net_op(g, "Transpose", "%s", net_op(g, "MatMul", "scores %s", split));
+    net_list(g, "perm", 4, order);
+    joined = net_op(g, "Reshape", "%s %s", joined, net_ints(g, 3, (int64_t[]){0, -1, K}));
+    net_out(g, net_op(g, "MatMul", "%s %s", joined, net_weights(g, -1, 1, DIMS(K, H))));
+    if (keep) net_out(g, split);
+}
+
+/* Which tensor can be scaled; its number in *units, or -1. */
+static int find(struct clq_scalable *q, struct clq_units *units, const struct clq_model *m, struct clq_context *ctx, const struct feed *f)
+{
+    struct clq_error err = {""};
+    struct clq_program *p;
+    const struct clq_program_options tapped = {.observable = true};
+    if (clq_program_compile(&p, ctx, m, f->in, &tapped, &err) != CLQ_OK || clq_units_build(units, m, p, &err) != CLQ_OK) fail_msg("%s", err.text);
+    clq_program_free(p);
+    for (int t = 0; t < units->n_tensors; t++)
+        if (clq_scalable_find(q, m, units, t)) return t;
+    return -1;
+}
+
+static void test_attention(void **state)
+{
+    (void)state;
+    static const int64_t heads[] = {0, 2, 1, 3}, columns[] = {0, 3, 1, 2};
+    clq_context *ctx = net_context(1, NULL);
+    for (int kind = 0; kind < 4; kind++) {
+        struct net g;
+        struct feed f;
+        struct clq_model m = {0};
+        struct clq_scalable q;
+        struct clq_units units;
+        build_attention(&g, kind == 1, kind == 2 ? columns : heads, kind == 3);
+        net_simplified(&m, &g);
+        feed_start(&f, &g, 1, -1, 1);
+        int t = find(&q, &units, &m, ctx, &f);
+        assert_int_equal(t >= 0, kind < 2); /* joined another way, or read by others, it cannot be */
+        if (t >= 0) {
+            float scale[K];
+            struct feed other = f;
+            for (int c = 0; c < K; c++) scale[c] = net_uniform(&g, 0.1f, 8);
+            net_run(&f, ctx, &m, NULL, NULL);
+            assert_int_equal(clq_scalable_apply(&m, &units, &q, scale, &g.err), CLQ_OK);
+            net_run(&other, ctx, &m, NULL, NULL);
+            const float *a = f.out[0].data, *b = other.out[0].data;
+            for (int i = 0; i < 2 * ROWS * H; i++) assert_true(fabsf(a[i] - b[i]) <= 1e-4f * 40); /* of sums of about 40 */
+            feed_drop(&other, false);
+        }
+        feed_drop(&f, true);
+        clq_units_free(&units);
+        clq_model_release(&m);
+        net_end(&g);
+    }
+    clq_context_free(ctx);
+}
+
 static void test_replay(void **state)
 {
     (void)state;
@@ -156,6 +236,6 @@ static void test_replay(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_left), cmocka_unit_test(test_two_axes), cmocka_unit_test(test_replay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_left), cmocka_unit_test(test_two_axes), cmocka_unit_test(test_attention), cmocka_unit_test(test_replay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

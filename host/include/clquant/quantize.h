@@ -60,7 +60,7 @@ typedef struct clq_quantize_options {
     const char *algorithm;   /* of weights with 4 bits and fewer: NULL or "auto", "minmax", "mse", "hqq", "weighted", "gptq", "adaround" */
     double algorithm_seconds; /* how long "auto" may look for better weights, 0: CLQ_ALGORITHM_SECONDS; later layers get the quick way */
     const char *scaling;     /* of channels, folded exactly into what makes an input and the weights that read it, where that lowers
-                              * the error: NULL or "none", "awq", "smoothquant", "equalize", "auto" */
+                              * the error: "none", "awq", "smoothquant", "equalize", "auto"; NULL: "auto" with algorithm "auto", else "none" */
     bool int4_matmulnbits;   /* 4-bit weights as com.microsoft MatMulNBits instead of blocked DequantizeLinear */
     bool stochastic;         /* weights with 4 bits and fewer are rounded at random, by rounding_seed and the tensor's name */
     uint64_t rounding_seed;
