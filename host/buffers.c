@@ -15,7 +15,7 @@
 #include "device_cl.h"
 #endif
 
-/* STREAMED: values that are dequantized into more than the caches of a core hold, and are not read again soon. */
+/* STREAMED: values whose codes, or reals, are more than the caches of a core hold, and are not read again soon. */
 enum { CHUNK = 16384, SHORT_RUN = 16, LEAST_DEVICE_RUN = 1024, DEVICE_PIECE = 1 << 24, STREAMED = 1 << 24 };
 
 bool clq_buffers_device(const struct clq_context *ctx)
@@ -81,7 +81,7 @@ static void by_kernel(const struct job *j, size_t at, size_t n, size_t channel)
 {
     const struct clq_kernels *k = &j->ctx->kernels;
     if (j->quantize) {
-        struct clq_quantize_args a = {j->real + at, j->code + at, n, j->p->scale[channel], zero_of(j->p, channel)};
+        struct clq_quantize_args a = {j->real + at, j->code + at, n, j->p->scale[channel], zero_of(j->p, channel), j->n >= STREAMED};
         (j->is_signed ? k->quantize_f32_s8 : k->quantize_f32_u8)(&a);
     } else {
         struct clq_dequantize_args a = {j->code + at, j->real + at, n, j->p->scale[channel], zero_of(j->p, channel), j->n >= STREAMED};
@@ -120,7 +120,7 @@ static void run_chunks(void *state, size_t begin, size_t end, int thread)
 static clq_status on_device_run(const struct job *j, size_t at, size_t n, size_t channel, struct clq_error *why)
 {
     if (j->quantize) {
-        struct clq_quantize_args a = {j->real + at, j->code + at, n, j->p->scale[channel], zero_of(j->p, channel)};
+        struct clq_quantize_args a = {j->real + at, j->code + at, n, j->p->scale[channel], zero_of(j->p, channel), false};
         return clq_cl_quantize(j->ctx->cl, j->is_signed, &a, NULL, why);
     }
     struct clq_dequantize_args a = {j->code + at, j->real + at, n, j->p->scale[channel], zero_of(j->p, channel), false};

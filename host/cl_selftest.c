@@ -100,7 +100,7 @@ static clq_status test_quantize(struct clq_cl *cl, struct work *w, bool to_signe
     for (size_t i = 0; i < clq_cl_cases(cl, sizeof scales / sizeof *scales); i++) {
         struct clq_cl_trial t;
         const size_t n = hard_floats(w->f, scales[i]) - i; /* all kinds of tails */
-        struct clq_quantize_args q = {w->f, w->expected, n, scales[i], zero_points[i % 4] - (to_signed ? 128 : 0)};
+        struct clq_quantize_args q = {w->f, w->expected, n, scales[i], zero_points[i % 4] - (to_signed ? 128 : 0), false};
         if (to_signed) w->reference.quantize_f32_s8(&q);
         else w->reference.quantize_f32_u8(&q);
         clq_status st = clq_cl_trial_begin(&t, cl, w->f, n * sizeof(float), NULL, 0, n, err);

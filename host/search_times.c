@@ -117,7 +117,7 @@ static clq_status time_conversions(struct clq_search *s, struct clq_error *err)
         double us[2][RUNS];
         for (int r = 0; r < RUNS; r++) {
             double a = clq_now();
-            s->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){x, q, n, 0.01f, 3});
+            s->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){x, q, n, 0.01f, 3, false});
             double b = clq_now();
             s->ctx->kernels.dequantize_u8_f32(&(struct clq_dequantize_args){q, x, n, 0.01f, 3, false});
             us[0][r] = (b - a) * 1e6;

@@ -208,7 +208,7 @@ static clq_status make_elementwise(struct clq_tune_problem *p, size_t n, struct 
     random_bytes(p->b, p->b_bytes, seed + 1);
     for (size_t i = 0; from_float && i < n; i++) ((float *)p->x)[i] = (float)(int32_t)next_word(&seed) * 0x1p-28f;
     if (from_float)
-        p->args.quantize = (struct clq_quantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_QUANTIZE_S8 ? -3 : 125};
+        p->args.quantize = (struct clq_quantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_QUANTIZE_S8 ? -3 : 125, false};
     else if (to_float)
         p->args.dequantize = (struct clq_dequantize_args){p->x, p->expected, n, SCALE_X, p->kind == CLQ_TUNE_DEQUANTIZE_S8 ? -3 : 125, false};
     else if (p->kind == CLQ_TUNE_LUT)

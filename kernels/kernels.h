@@ -18,6 +18,7 @@ struct clq_quantize_args {
     size_t n;
     float scale;
     int32_t zero_point;
+    bool streaming; /* the caches cannot hold y: it may be written past them */
 };
 
 /* y[i] = RN32((x[i] - zero_point) * scale). */

@@ -26,7 +26,7 @@ static float from_bits(uint32_t bits)
 static void quantize(const struct clq_kernels *k, bool is_signed, const float *x, void *y, size_t n, float scale,
                      int32_t zero_point)
 {
-    struct clq_quantize_args q = {x, y, n, scale, zero_point};
+    struct clq_quantize_args q = {x, y, n, scale, zero_point, false};
     (is_signed ? k->quantize_f32_s8 : k->quantize_f32_u8)(&q);
 }
 

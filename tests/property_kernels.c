@@ -37,7 +37,7 @@ static float ordinary_scale(struct clq_rng *rng)
 
 static void to_codes(const struct clq_kernels *k, const float *x, uint8_t *y, size_t n, float scale, int zero_point)
 {
-    struct clq_quantize_args q = {x, y, n, scale, zero_point};
+    struct clq_quantize_args q = {x, y, n, scale, zero_point, false};
     k->quantize_f32_u8(&q);
 }
 

@@ -111,7 +111,7 @@ static void test_buffers(void **state)
     assert_memory_equal(text, back, sizeof text);
     assert_int_equal(clq_cl_upload(cl, &b, text, sizeof text + 1, &err), CLQ_ERR_INVALID_ARGUMENT);
     assert_int_equal(clq_cl_download(back, cl, &b, sizeof text + 1, &err), CLQ_ERR_INVALID_ARGUMENT);
-    struct clq_quantize_args q = {NULL, NULL, 101, 1.0f, 0};
+    struct clq_quantize_args q = {NULL, NULL, 101, 1.0f, 0, false};
     assert_int_equal(clq_cl_quantize(cl, false, &q, &(struct clq_cl_io){.x = &b, .y = &b}, &err),
                      CLQ_ERR_INVALID_ARGUMENT);
     struct clq_cl_buffer huge = {0};
@@ -136,7 +136,7 @@ static void test_canary(void **state)
     OK(clq_cl_alloc(&out, cl, 32, &err));
     struct clq_cl_buffer lie = out;
     lie.bytes = 64;
-    struct clq_quantize_args q = {NULL, NULL, 33, 1.0f, 7};
+    struct clq_quantize_args q = {NULL, NULL, 33, 1.0f, 7, false};
     OK(clq_cl_quantize(cl, false, &q, &(struct clq_cl_io){.x = &in, .y = &lie}, &err));
     OK(clq_cl_finish(cl, &err));
     clq_cl_release(cl, &out);
@@ -367,7 +367,7 @@ static void test_chain(void **state)
     need_device();
     fill_conv(&c);
     for (size_t i = 0; i < IN; i++) f[i] = (float)(i * 37 % 511) * 0.1f - 20.0f;
-    struct clq_quantize_args q = {f, c.x, IN, 0.11f, 99};
+    struct clq_quantize_args q = {f, c.x, IN, 0.11f, 99, false};
     struct clq_binary_u8_args a = {c.expected, c.expected, c.expected, MID, 0.02f, 0.03f, 0.07f, 128, 128, 100, 0, 255};
     struct clq_pool_args p = {1, 8, 8,          70,     4,     4,     2,   2,  2,     2, 0, 0,
                               1, 1, c.expected, pooled, 0.07f, 0.05f, 100, 90, false, 0, 4};
@@ -415,7 +415,7 @@ static void test_limits(void **state)
     assert_null(w);
     float x[1] = {1.0f};
     uint8_t y[1];
-    struct clq_quantize_args q = {x, y, 1, 0x1p-140f, 0};
+    struct clq_quantize_args q = {x, y, 1, 0x1p-140f, 0, false};
     assert_int_equal(clq_cl_quantize(cl, false, &q, NULL, &err), CLQ_ERR_UNSUPPORTED);
     clq_cl_close(cl);
 }

@@ -52,7 +52,7 @@ static void fill(struct state *s)
 static void elementwise(struct state *s, size_t n)
 {
     struct clq_error *e = &s->err;
-    struct clq_quantize_args q = {s->f, s->want, n, 0.05f, 3};
+    struct clq_quantize_args q = {s->f, s->want, n, 0.05f, 3, false};
     struct clq_dequantize_args d = {s->a, s->want_f, n, 0.05f, 3, false};
     struct clq_binary_u8_args b = {s->a, s->b, s->want, n, 0.05f, 0.04f, 0.07f, 1, 2, 3, 0, 250};
     struct clq_lut_args l = {s->a, s->want, n, s->b};

@@ -68,7 +68,7 @@ static clq_status run_on(struct clq_program *p, struct clq_step *s, struct clq_e
         s->gemm.y = data(p, s->out[0]);
         return clq_cl_gemm(cl, s->cl_object, &s->gemm, NULL, err);
     case CLQ_STEP_QUANTIZE: {
-        struct clq_quantize_args a = {data(p, s->in[0]), data(p, s->out[0]), count(p, s->out[0]), s->out_scale, s->out_zero};
+        struct clq_quantize_args a = {data(p, s->in[0]), data(p, s->out[0]), count(p, s->out[0]), s->out_scale, s->out_zero, false};
         return clq_cl_supports_quantize(cl, &a) ? clq_cl_quantize(cl, false, &a, NULL, err) : CLQ_ERR_UNSUPPORTED;
     }
     case CLQ_STEP_DEQUANTIZE: {

@@ -70,7 +70,7 @@ static void element_chunks(void *state, size_t begin, size_t end, int thread)
     uint8_t *y = data(j->p, s->out[0]);
     switch (s->kind) {
     case CLQ_STEP_QUANTIZE:
-        k->quantize_f32_u8(&(struct clq_quantize_args){(const float *)(const void *)a + at, y + at, n, s->out_scale, s->out_zero});
+        k->quantize_f32_u8(&(struct clq_quantize_args){(const float *)(const void *)a + at, y + at, n, s->out_scale, s->out_zero, false});
         break;
     case CLQ_STEP_DEQUANTIZE:
         k->dequantize_u8_f32(&(struct clq_dequantize_args){a + at, (float *)(void *)y + at, n, s->in_scale[0], s->in_zero[0], false});

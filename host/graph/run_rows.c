@@ -63,7 +63,7 @@ static void quantize_rows(void *state, size_t begin, size_t end, int thread)
     for (size_t r = begin; r < end; r++) {
         const float *row = (const float *)x->data + r * n;
         scale[r] = clq_rows_scale(row, n);
-        j->p->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){row, (uint8_t *)data(j->p, j->s->out[0]) + r * n, n, scale[r], 128});
+        j->p->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){row, (uint8_t *)data(j->p, j->s->out[0]) + r * n, n, scale[r], 128, false});
     }
 }
 

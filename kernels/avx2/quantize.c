@@ -34,6 +34,16 @@ static inline __attribute__((always_inline)) __m256i block(const char *x, const 
     return _mm256_permutevar8x32_epi32(is_signed ? _mm256_packs_epi16(a, b) : _mm256_packus_epi16(a, b), order);
 }
 
+/* Up to 32 values. */
+static inline __attribute__((always_inline)) void some(const char *x, char *y, size_t n, const struct quantizer *q, bool is_signed)
+{
+    char in[128] = {0}, out[32];
+    memcpy(in, x, 4 * n);
+    _mm256_storeu_si256((__m256i *)out, block(in, q, is_signed));
+    memcpy(y, out, n);
+}
+
+/* A store past the caches spares reading the line that it fills: 5 bytes per value move in place of 6. */
 static inline __attribute__((always_inline)) void quantize(const struct clq_quantize_args *args, bool is_signed)
 {
     const struct quantizer q = {
@@ -46,13 +56,16 @@ static inline __attribute__((always_inline)) void quantize(const struct clq_quan
     const char *x = (const char *)args->x;
     char *y = args->y;
     size_t left = args->n;
-    for (; left >= 32; left -= 32, x += 128, y += 32) _mm256_storeu_si256((__m256i *)y, block(x, &q, is_signed));
-    if (left) {
-        char in[128] = {0}, out[32];
-        memcpy(in, x, 4 * left);
-        _mm256_storeu_si256((__m256i *)out, block(in, &q, is_signed));
-        memcpy(y, out, left);
+    if (args->streaming && left >= 64) {
+        const size_t head = (32 - (uintptr_t)y % 32) % 32;
+        some(x, y, head, &q, is_signed);
+        x += 4 * head;
+        y += head;
+        for (left -= head; left >= 32; left -= 32, x += 128, y += 32) _mm256_stream_si256((__m256i *)(void *)y, block(x, &q, is_signed));
+        _mm_sfence();
     }
+    for (; left >= 32; left -= 32, x += 128, y += 32) _mm256_storeu_si256((__m256i *)y, block(x, &q, is_signed));
+    if (left) some(x, y, left, &q, is_signed);
 }
 
 void clq_quantize_f32_u8_avx2(struct clq_quantize_args *q)

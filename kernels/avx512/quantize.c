@@ -30,6 +30,19 @@ static inline __attribute__((always_inline)) __m512i pack(const __m512i v[4], co
     return _mm512_permutexvar_epi32(order, is_signed ? _mm512_packs_epi16(a, b) : _mm512_packus_epi16(a, b));
 }
 
+/* Up to 64 values. */
+static inline __attribute__((always_inline)) void some(const char *x, char *y, size_t n, const struct quantizer *q, bool is_signed)
+{
+    const __mmask64 mask = ~0ull >> (64 - n);
+    __m512i v[4];
+    for (int i = 0; i < 4; i++) {
+        const __mmask16 part = (__mmask16)(mask >> (16 * i));
+        v[i] = codes(_mm512_maskz_loadu_ps(part, x + 64 * i), q);
+    }
+    _mm512_mask_storeu_epi8(y, mask, pack(v, q, is_signed));
+}
+
+/* A store past the caches spares reading the line that it fills: 5 bytes per value move in place of 6. */
 static inline __attribute__((always_inline)) void quantize(const struct clq_quantize_args *args, bool is_signed)
 {
     const struct quantizer q = {
@@ -43,18 +56,22 @@ static inline __attribute__((always_inline)) void quantize(const struct clq_quan
     char *y = args->y;
     size_t left = args->n;
     __m512i v[4];
+    if (args->streaming && left >= 128) {
+        const size_t head = (64 - (uintptr_t)y % 64) % 64;
+        if (head > 0) some(x, y, head, &q, is_signed);
+        x += 4 * head;
+        y += head;
+        for (left -= head; left >= 64; left -= 64, x += 256, y += 64) {
+            for (int i = 0; i < 4; i++) v[i] = codes(_mm512_loadu_ps(x + 64 * i), &q);
+            _mm512_stream_si512((void *)y, pack(v, &q, is_signed));
+        }
+        _mm_sfence();
+    }
     for (; left >= 64; left -= 64, x += 256, y += 64) {
         for (int i = 0; i < 4; i++) v[i] = codes(_mm512_loadu_ps(x + 64 * i), &q);
         _mm512_storeu_si512(y, pack(v, &q, is_signed));
     }
-    if (left) {
-        const __mmask64 mask = ~0ull >> (64 - left);
-        for (int i = 0; i < 4; i++) {
-            const __mmask16 part = (__mmask16)(mask >> (16 * i));
-            v[i] = codes(_mm512_maskz_loadu_ps(part, x + 64 * i), &q);
-        }
-        _mm512_mask_storeu_epi8(y, mask, pack(v, &q, is_signed));
-    }
+    if (left) some(x, y, left, &q, is_signed);
 }
 
 void clq_quantize_f32_u8_avx512(struct clq_quantize_args *q)

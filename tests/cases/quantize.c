@@ -19,9 +19,10 @@ enum {
 
 /* Scale, zero point and offset walk through their lists at different paces, so that neighbors differ in all of them. */
 static void describe(struct clq_case *c, size_t n, enum clq_fill fill, size_t slack, float scale, int zero_point,
-                     enum clq_elem elem)
+                     enum clq_elem elem, bool streaming)
 {
-    clq_case_label(c, "n=%zu slack=%zu scale=%a zp=%d %s", n, slack, (double)scale, zero_point, clq_fill_name(fill));
+    clq_case_label(c, "n=%zu slack=%zu scale=%a zp=%d %s%s", n, slack, (double)scale, zero_point, clq_fill_name(fill),
+                   streaming ? " streaming" : "");
     struct clq_quantize_args *q = clq_case_args(c, sizeof *q);
     float *x = clq_case_operand(c, "x", CLQ_IN, CLQ_ELEM_F32, n, slack);
     clq_fill_f32(&c->rng, x, n, fill, scale);
@@ -31,6 +32,7 @@ static void describe(struct clq_case *c, size_t n, enum clq_fill fill, size_t sl
         .n = n,
         .scale = scale,
         .zero_point = zero_point,
+        .streaming = streaming,
     };
     c->bytes = 5.0 * (double)n;
     c->operations = (double)n;
@@ -40,7 +42,7 @@ static void prepare(struct clq_case *c, size_t index, const int zero_points[4], 
 {
     const size_t kind = index % PER_SIZE, size = index / PER_SIZE;
     describe(c, sizes[size], (enum clq_fill)(kind % CLQ_FILL_COUNT), index % 4, scales[(index + size) % N_SCALES],
-             zero_points[(kind + size / 2) % 4], elem);
+             zero_points[(kind + size / 2) % 4], elem, (kind + size) % 2);
 }
 
 static void prepare_u8(struct clq_case *c, size_t index)
@@ -58,12 +60,12 @@ enum { N_BENCHES = 3 };
 
 static void bench_u8(struct clq_case *c, size_t index)
 {
-    describe(c, bench_sizes[index], CLQ_FILL_UNIFORM, 0, 0.05f, 113, CLQ_ELEM_U8);
+    describe(c, bench_sizes[index], CLQ_FILL_UNIFORM, 0, 0.05f, 113, CLQ_ELEM_U8, false);
 }
 
 static void bench_s8(struct clq_case *c, size_t index)
 {
-    describe(c, bench_sizes[index], CLQ_FILL_UNIFORM, 0, 0.05f, -3, CLQ_ELEM_S8);
+    describe(c, bench_sizes[index], CLQ_FILL_UNIFORM, 0, 0.05f, -3, CLQ_ELEM_S8, false);
 }
 
 static void run_u8(struct clq_case *c, const struct clq_kernels *k)
