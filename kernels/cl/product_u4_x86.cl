@@ -4,9 +4,9 @@
  * Weight object and parameters as in gemm_u4.cl. 2-D, local size (1, 1): group = (block of rows, panel of 64 columns); the first
  * index runs over the rows, so neighbors share the panel in the cache. No barrier.
  *   CLQ_FEW 0: gemm_s8u4, blocks of up to 112 rows, a multiple of 7, by the number of groups; rows are codes + 128 (flip is not
- *              read). Weights are unpacked as w - z, a
- *              strip of 32 columns and a segment at a time, or 1,024 elements of a longer group, into local memory. Sums begin
- *              at -128 times the sum of w - z. A tile is 7 rows x 32 columns, or 4 x 32.
+ *              read). Weights are unpacked as w - z, a strip of 32 columns and a segment at a time, or 1,024 elements of a
+ *              longer group, into local memory. Sums begin at -128 times the sum of w - z. A tile is 7 rows x 32 columns, or
+ *              4 x 32.
  *   CLQ_FEW 1: gemv_s8u4, blocks of 4 rows. Nibbles are split in registers while the weights stream by, and stay unsigned;
  *              sums of a go along. Tiles of 1 x 64, 2 x 64 and 4 x 32.
  * Rows past the end repeat the last row and are not stored. */
