@@ -137,8 +137,9 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
     }
 }
 
-/* The sums of all pieces of some rows: of four neighbors at a time, then of each piece's. */
-static inline void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *fours, int32_t *sums, size_t rows)
+/* The sums of all pieces of some rows: of four neighbors at a time, then of each piece's. Inlined, its constants would be spilled
+ * in the loop over units. */
+static __attribute__((noinline)) void clq_groups_sums(const struct clq_groups *p, const int8_t *a, int32_t *fours, int32_t *sums, size_t rows)
 {
     const size_t pieces = clq_groups_pieces(p, p->count);
     const CLQ_V ones = CLQ_MM(set1_epi8)(1), none = CLQ_MM(set1_epi32)(0);
