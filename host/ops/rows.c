@@ -178,9 +178,21 @@ void clq_rows_finish(float *y, size_t begin, size_t end, size_t n, const struct 
 CLQ_CLONES static float largest_magnitude(const float *x, size_t n)
 {
     const bits clear = (bits){0} + 0x7fffffff;
-    vector most = {0};
+    vector most = {0}, second = {0}, third = {0}, fourth = {0}; /* so that no comparison waits for the one before */
     float top = 0;
     size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        const vector *at = (const vector *)(x + i);
+        const vector a = (vector)((bits)at[0] & clear), b = (vector)((bits)at[1] & clear), c = (vector)((bits)at[2] & clear),
+                     d = (vector)((bits)at[3] & clear);
+        most = LARGER(a, most);
+        second = LARGER(b, second);
+        third = LARGER(c, third);
+        fourth = LARGER(d, fourth);
+    }
+    most = LARGER(second, most);
+    third = LARGER(fourth, third);
+    most = LARGER(third, most);
     for (; i + LANES <= n; i += LANES) {
         vector v = (vector)((bits)*(const vector *)(x + i) & clear);
         most = LARGER(v, most);
