@@ -65,6 +65,7 @@ static int set_up(struct runner *r, int argc, char **argv)
         else if (strcmp(argv[i], "--threads") == 0) o.threads = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--batch") == 0) d.batch = (size_t)atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--device") == 0) o.device = argv[i + 1];
+        else if (strcmp(argv[i], "--isa") == 0) o.isa = argv[i + 1];
     }
     if (argc < 2 || !inputs || clq_context_create(&r->ctx, &o) != CLQ_OK) return fail(r);
     if (clq_model_load(&r->model, r->ctx, argv[1], NULL) != CLQ_OK) return fail(r);

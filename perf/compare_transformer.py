@@ -11,7 +11,7 @@ INT8 (transformer mode) and 4-bit weights, in OpenVINO with float32 precision. E
 is one run of each, in an order that rotates. SQNR of the outputs on all samples of TEST.npz: of rivals against float in
 onnxruntime, of our files against our float (clquant eval). With --keep, sets of processes and SQNR are added to what the file
 holds and the table is of all of them, so that a long comparison can be made in short pieces. With --isa avx512_vnni nobody gets AMX:
-clquant by its own option, the rivals because Linux refuses them the tile registers (rivals/no_amx.py).
+clquant by its own option, OpenVINO by that of oneDNN, onnxruntime because Linux refuses it the tile registers (rivals/no_amx.py).
 """
 import argparse
 import json
@@ -81,12 +81,12 @@ def rival_files(args):
 def start(args, files):
     t = ["--inputs", args.inputs, "--threads", args.threads]
     if args.isa:
-        os.environ["CLQ_ISA"] = args.isa
-    no_amx = ["--no-amx"] if args.isa else []
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_VNNI"
+    own_isa, no_amx = (["--isa", args.isa], ["--no-amx"]) if args.isa else ([], [])
     runner = os.path.join(args.build, "clquant_runner")
-    made = {"clquant float": Ours(runner, args.model, *t)}
+    made = {"clquant float": Ours(runner, args.model, *t, *own_isa)}
     for path in args.ours:
-        made[f"clquant {os.path.basename(path)}"] = Ours(runner, path, *t)
+        made[f"clquant {os.path.basename(path)}"] = Ours(runner, path, *t, *own_isa)
     for name, path in files.items():
         try:
             made[name] = Rival(RIVALS[name][0], path, *t, *no_amx)
