@@ -122,6 +122,14 @@ clq_status clq_cl_gemm_u4(struct clq_cl *cl, const struct clq_cl_u4 *w, const st
     return g->m == 0 ? CLQ_OK : run(cl, w, g, &r, io ? io : &no_io, err);
 }
 
+clq_status clq_cl_gemm_u4_grouped(struct clq_cl *cl, const struct clq_cl_u4 *w, const struct clq_gemm_u4_args *g, struct clq_error *err)
+{
+    static const struct clq_cl_io no_io;
+    const struct rows r = {
+        .family = CLQ_CL_GEMM_U4_GROUPED, .a = g->a, .scale = g->scale_a, .lda = g->lda, .element = 1, .scales = (w->k - 1) / w->group + 1};
+    return g->m == 0 ? CLQ_OK : run(cl, w, g, &r, &no_io, err);
+}
+
 /* ---- Real rows ---- */
 
 static struct clq_limbs limbs_of(const float *x, size_t n)

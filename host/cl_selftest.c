@@ -252,6 +252,7 @@ static clq_status run(struct clq_cl *cl, struct work *w, enum clq_cl_family fami
     case CLQ_CL_DEPTHWISE: return clq_cl_selftest_product(cl, family, err);
     case CLQ_CL_GEMM_U4:
     case CLQ_CL_GEMV_U4:
+    case CLQ_CL_GEMM_U4_GROUPED:
     case CLQ_CL_GEMM_U4_REAL: return clq_cl_selftest_u4(cl, family, err);
     case CLQ_CL_FAMILIES: break;
     }

@@ -18,12 +18,12 @@ static const struct {
     {1, 65, 2500, 2500, 0, false, false, true, false}, {230, 2, 45, 16, 0, false, true, true, true},
 };
 
-enum { MOST_A = 40000, MOST_W = 90000, MOST_POINTS = 4608, MOST_Y = 640, MOST_N = 130, MOST_M = 230 };
+enum { MOST_A = 40000, MOST_W = 90000, MOST_POINTS = 4608, MOST_Y = 640, MOST_N = 130, MOST_SCALES = 690 };
 
 struct work {
     float x[MOST_A];
     uint8_t a[MOST_A], weight[MOST_W], zero[MOST_POINTS], scale[4 * MOST_POINTS];
-    float scale_a[MOST_M], bias[MOST_N], y[MOST_Y], got[MOST_Y];
+    float scale_a[MOST_SCALES], bias[MOST_N], y[MOST_Y], got[MOST_Y];
 };
 
 static void fill(struct work *w, size_t i)
@@ -40,7 +40,7 @@ static void fill(struct work *w, size_t i)
         else memcpy(w->scale + 4 * j, &scale, 4);
     }
     for (size_t j = 0; j < MOST_A; j++) w->x[j] = ldexpf((float)(clq_cl_random(&seed) % 16777216) - 8388608, (int)(clq_cl_random(&seed) % 30) - 30);
-    for (size_t j = 0; j < MOST_M; j++) w->scale_a[j] = (float)(1 + clq_cl_random(&seed) % 997) * 0x1.7p-15f;
+    for (size_t j = 0; j < MOST_SCALES; j++) w->scale_a[j] = (float)(1 + clq_cl_random(&seed) % 997) * 0x1.7p-15f;
     for (size_t j = 0; j < MOST_N; j++) w->bias[j] = (float)(clq_cl_random(&seed) % 2001) * 0.01f - 10;
 }
 
@@ -61,25 +61,27 @@ static clq_status run_codes(struct clq_cl *cl, struct work *w, struct clq_gemm_u
     return clq_cl_trial_end(&t, st, w->y, bytes, what, err);
 }
 
-static clq_status run_reals(struct clq_cl *cl, struct work *w, struct clq_gemm_u4_args *g, const struct clq_cl_u4 *weight, struct clq_error *err)
+/* Operands in host memory: real rows, or rows with a scale per group. */
+static clq_status run_hosted(struct clq_cl *cl, struct work *w, struct clq_gemm_u4_args *g, const struct clq_cl_u4 *weight, bool real, struct clq_error *err)
 {
     struct clq_kernels reference;
-    g->a = w->x;
-    CLQ_TRY(clq_cl_gemm_u4_real(cl, weight, g, err));
+    if (real) g->a = w->x;
+    CLQ_TRY((real ? clq_cl_gemm_u4_real : clq_cl_gemm_u4_grouped)(cl, weight, g, err));
     memcpy(w->got, w->y, sizeof w->got);
     memset(w->y, 0x5a, sizeof w->y);
     clq_kernels_init(&reference, 0);
-    reference.gemm_f32u4_plan(g);
+    (real ? reference.gemm_f32u4_plan : reference.gemm_g8u4_plan)(g);
     g->unit_end = g->units;
-    reference.gemm_f32u4(g);
+    (real ? reference.gemm_f32u4 : reference.gemm_g8u4)(g);
     for (size_t i = 0; i < g->m * g->ldy; i++)
         if (memcmp(&w->got[i], &w->y[i], sizeof w->y[i]) != 0)
-            return clq_fail(err, CLQ_ERR_NUMERIC, "4-bit product of real rows %zux%zux%zu group %zu: element %zu: expected %a, actual %a", g->m, g->n, g->k,
+            return clq_fail(err, CLQ_ERR_NUMERIC, "4-bit product of rows %s %zux%zux%zu group %zu: element %zu: expected %a, actual %a",
+                            real ? "of reals" : "in groups", g->m, g->n, g->k,
                             g->group, i, (double)w->y[i], (double)w->got[i]);
     return CLQ_OK;
 }
 
-static clq_status test(struct clq_cl *cl, struct work *w, size_t i, bool real, struct clq_error *err)
+static clq_status test(struct clq_cl *cl, struct work *w, size_t i, enum clq_cl_family family, struct clq_error *err)
 {
     const size_t m = cases[i].m, n = cases[i].n, k = cases[i].k;
     struct clq_gemm_u4_args g = {.m = m, .n = n, .k = k, .group = cases[i].group, .a = w->a, .lda = k + cases[i].gap, .ldy = n + cases[i].gap};
@@ -95,7 +97,8 @@ static clq_status test(struct clq_cl *cl, struct work *w, size_t i, bool real, s
     g.y = w->y;
     memset(w->y, 0x5a, sizeof w->y);
     CLQ_TRY(clq_cl_prepare_u4(&weight, cl, &g, err));
-    clq_status st = real ? run_reals(cl, w, &g, weight, err) : run_codes(cl, w, &g, weight, err);
+    const bool real = family == CLQ_CL_GEMM_U4_REAL, hosted = real || family == CLQ_CL_GEMM_U4_GROUPED;
+    clq_status st = hosted ? run_hosted(cl, w, &g, weight, real, err) : run_codes(cl, w, &g, weight, err);
     clq_cl_u4_free(cl, weight);
     return st;
 }
@@ -108,7 +111,7 @@ clq_status clq_cl_selftest_u4(struct clq_cl *cl, enum clq_cl_family family, stru
     clq_status st = CLQ_OK;
     cl->few_rows = family == CLQ_CL_GEMV_U4 ? SIZE_MAX : 0;
     for (size_t i = 0; st == CLQ_OK && i < clq_cl_cases(cl, sizeof cases / sizeof *cases); i++)
-        st = test(cl, w, i, family == CLQ_CL_GEMM_U4_REAL, err);
+        st = test(cl, w, i, family, err);
     cl->few_rows = few_rows;
     free(w);
     return st;

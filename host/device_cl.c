@@ -24,6 +24,7 @@ const char *clq_cl_family_name(enum clq_cl_family family)
         [CLQ_CL_GEMV] = "gemv_u8s8",
         [CLQ_CL_GEMM_U4] = "gemm_s8u4",
         [CLQ_CL_GEMV_U4] = "gemv_s8u4",
+        [CLQ_CL_GEMM_U4_GROUPED] = "gemm_g8u4",
         [CLQ_CL_GEMM_U4_REAL] = "gemm_f32u4",
         [CLQ_CL_FLIP] = "flip_s8",
         [CLQ_CL_CONV] = "conv_u8s8",

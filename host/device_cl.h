@@ -67,6 +67,7 @@ enum clq_cl_family {
     CLQ_CL_GEMV, /* products of few rows; not on every device */
     CLQ_CL_GEMM_U4, /* weights of 4 bits in groups */
     CLQ_CL_GEMV_U4, /* the same for few rows; not on every device */
+    CLQ_CL_GEMM_U4_GROUPED, /* rows with a scale per group */
     CLQ_CL_GEMM_U4_REAL, /* the same with real activations */
     CLQ_CL_FLIP, /* int8 activations to uint8: part of gemm_s8s8 */
     CLQ_CL_CONV,
@@ -172,6 +173,8 @@ clq_status clq_cl_prepare_u4(struct clq_cl_u4 **out, struct clq_cl *cl, const st
 void clq_cl_u4_free(struct clq_cl *cl, struct clq_cl_u4 *weight);
 clq_status clq_cl_gemm_u4(struct clq_cl *cl, const struct clq_cl_u4 *weight, const struct clq_gemm_u4_args *args,
                           const struct clq_cl_io *io, struct clq_error *err);
+/* Rows with a scale per group (gemm_g8u4), in host memory. */
+clq_status clq_cl_gemm_u4_grouped(struct clq_cl *cl, const struct clq_cl_u4 *weight, const struct clq_gemm_u4_args *args, struct clq_error *err);
 /* Real rows (gemm_f32u4), which become integers on the host; y is host memory as well. */
 clq_status clq_cl_gemm_u4_real(struct clq_cl *cl, const struct clq_cl_u4 *weight, const struct clq_gemm_u4_args *args, struct clq_error *err);
 

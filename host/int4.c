@@ -185,34 +185,50 @@ static void run_units(void *state, size_t begin, size_t end, int thread)
     j->run(&a);
 }
 
-static clq_status multiply(struct clq_int4 *g, const char *what, struct clq_gemm_u4_args *a, bool real)
+/* What rows are: codes with one scale, codes with a scale per group, or reals, which take three products for one. */
+enum rows_kind { BY_ROW, BY_GROUP, REAL };
+
+#ifdef CLQ_HAVE_OPENCL
+static clq_status multiply_on_device(struct clq_int4 *g, const struct clq_gemm_u4_args *a, enum rows_kind kind, struct clq_error *why)
 {
+    struct clq_cl *cl = g->p.ctx->cl;
+    if (!clq_cl_supports_u4(cl, a)) return clq_fail(why, CLQ_ERR_UNSUPPORTED, "%zu rows are too many for the device", a->m);
+    switch (kind) {
+    case BY_ROW: return clq_cl_gemm_u4(cl, g->on_device, a, NULL, why);
+    case BY_GROUP: return clq_cl_gemm_u4_grouped(cl, g->on_device, a, why);
+    case REAL: break;
+    }
+    return clq_cl_gemm_u4_real(cl, g->on_device, a, why);
+}
+#endif
+
+static clq_status multiply(struct clq_int4 *g, const char *what, struct clq_gemm_u4_args *a, enum rows_kind kind)
+{
+    const struct clq_kernels *k = &g->p.ctx->kernels;
+    void (*const plan[])(struct clq_gemm_u4_args *args) = {k->gemm_s8u4_plan, k->gemm_g8u4_plan, k->gemm_f32u4_plan};
+    void (*const run[])(struct clq_gemm_u4_args *args) = {k->gemm_s8u4, k->gemm_g8u4, k->gemm_f32u4};
     CLQ_TRY(clq_buffers_require(g->p.ctx, what));
 #ifdef CLQ_HAVE_OPENCL
     struct clq_error why = {""};
     if (g->on_device && clq_buffers_device(g->p.ctx)) {
-        struct clq_cl *cl = g->p.ctx->cl;
-        clq_status st;
-        if (!clq_cl_supports_u4(cl, a)) st = clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows are too many for the device", a->m);
-        else st = real ? clq_cl_gemm_u4_real(cl, g->on_device, a, &why) : clq_cl_gemm_u4(cl, g->on_device, a, NULL, &why);
+        const clq_status st = multiply_on_device(g, a, kind, &why);
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(g->p.ctx, what, st, &why));
     }
 #endif
-    const struct clq_kernels *kernels = &g->p.ctx->kernels;
-    (real ? kernels->gemm_f32u4_plan : kernels->gemm_s8u4_plan)(a);
-    struct job j = {.g = g, .args = a, .run = real ? kernels->gemm_f32u4 : kernels->gemm_s8u4, .stride = clq_product_stride(a->scratch_bytes)};
+    plan[kind](a);
+    struct job j = {.g = g, .args = a, .run = run[kind], .stride = clq_product_stride(a->scratch_bytes)};
     size_t bytes;
     if (!clq_size_mul(&bytes, j.stride, (size_t)g->p.ctx->threads)) bytes = SIZE_MAX;
     if (a->scratch_bytes > 0) CLQ_TRY(clq_product_reserve(&g->p, &g->p.scratch, &g->p.scratch_bytes, bytes));
-    const int threads = clq_product_threads(&g->p, (double)a->m * (double)a->n * (double)a->k * (real ? 3 : 1));
+    const int threads = clq_product_threads(&g->p, (double)a->m * (double)a->n * (double)a->k * (kind == REAL ? 3 : 1));
     clq_pool_for(g->p.ctx->pool, threads, a->units, run_units, &j);
     return CLQ_OK;
 }
 
-clq_status clq_int4_run(clq_int4 *g, const int8_t *a, const float *scale_a, size_t lda, size_t m, float *y, size_t ldy)
+static clq_status run_codes(clq_int4 *g, const char *what, enum rows_kind kind, const int8_t *a, const float *scale_a, size_t lda, size_t m, float *y,
+                            size_t ldy)
 {
-    static const char what[] = "clq_int4_run";
     if (!g) return CLQ_ERR_INVALID_ARGUMENT;
     if (m == 0) return CLQ_OK;
     CLQ_TRY(check_run(g, what, a, lda, 1, m, y, ldy));
@@ -224,7 +240,17 @@ clq_status clq_int4_run(clq_int4 *g, const int8_t *a, const float *scale_a, size
     r.scale_a = scale_a;
     r.y = y;
     r.ldy = ldy;
-    return multiply(g, what, &r, false);
+    return multiply(g, what, &r, kind);
+}
+
+clq_status clq_int4_run(clq_int4 *g, const int8_t *a, const float *scale_a, size_t lda, size_t m, float *y, size_t ldy)
+{
+    return run_codes(g, "clq_int4_run", BY_ROW, a, scale_a, lda, m, y, ldy);
+}
+
+clq_status clq_int4_run_grouped(clq_int4 *g, const int8_t *a, const float *scale_a, size_t lda, size_t m, float *y, size_t ldy)
+{
+    return run_codes(g, "clq_int4_run_grouped", BY_GROUP, a, scale_a, lda, m, y, ldy);
 }
 
 /* ---- Activations ---- */
@@ -235,25 +261,34 @@ struct rows {
     void *codes;
     float *scale;
     size_t ldx, distance, k;
+    size_t group, count; /* elements and number of a row's groups: one scale each */
     bool flipped; /* code + 128 as uint8_t */
 };
 
-/* The scale is one binary32 division: a double quotient rounded to binary32 is the same. */
+/* n elements from number `at` of row i on, with one scale, which is one binary32 division: a double quotient rounded to binary32 is
+ * the same. */
+static float quantize_part(const struct rows *r, size_t i, size_t at, size_t n)
+{
+    struct clq_minmax_args range = {.x = r->x + i * r->ldx + at, .n = n, .min = INFINITY, .max = -INFINITY};
+    r->kernels->minmax_f32(&range);
+    const float most = fmaxf(range.max, -range.min);
+    float scale = most > 0 && most < INFINITY ? most / 127.0f : 1.0f;
+    if (scale < 0x1p-126f) scale = 0x1p-126f;
+    struct clq_quantize_args q = {.x = range.x, .y = (char *)r->codes + i * r->distance + at, .n = n, .scale = scale};
+    q.zero_point = r->flipped ? 128 : 0;
+    (r->flipped ? r->kernels->quantize_f32_u8 : r->kernels->quantize_f32_s8)(&q);
+    return scale;
+}
+
 static void quantize_units(void *state, size_t begin, size_t end, int thread)
 {
     const struct rows *r = state;
     (void)thread;
-    for (size_t i = begin; i < end; i++) {
-        struct clq_minmax_args range = {.x = r->x + i * r->ldx, .n = r->k, .min = INFINITY, .max = -INFINITY};
-        r->kernels->minmax_f32(&range);
-        const float most = fmaxf(range.max, -range.min);
-        float scale = most > 0 && most < INFINITY ? most / 127.0f : 1.0f;
-        if (scale < 0x1p-126f) scale = 0x1p-126f;
-        struct clq_quantize_args q = {.x = range.x, .y = (char *)r->codes + i * r->distance, .n = r->k, .scale = scale};
-        q.zero_point = r->flipped ? 128 : 0;
-        (r->flipped ? r->kernels->quantize_f32_u8 : r->kernels->quantize_f32_s8)(&q);
-        r->scale[i] = scale;
-    }
+    for (size_t i = begin; i < end; i++)
+        for (size_t j = 0; j < r->count; j++) {
+            const size_t at = j * r->group, left = r->k - at;
+            r->scale[i * r->count + j] = quantize_part(r, i, at, left < r->group ? left : r->group);
+        }
 }
 
 static void quantize_rows(struct clq_context *ctx, struct rows *r, size_t m)
@@ -263,9 +298,8 @@ static void quantize_rows(struct clq_context *ctx, struct rows *r, size_t m)
     clq_pool_for(ctx->pool, threads, m, quantize_units, r);
 }
 
-clq_status clq_quantize_rows(clq_context *ctx, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k)
+static clq_status quantize_plain(clq_context *ctx, const char *what, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k, size_t group)
 {
-    static const char what[] = "clq_quantize_rows";
     size_t bytes, x_bytes;
     if (!ctx) return CLQ_ERR_INVALID_ARGUMENT;
     if (m == 0) return CLQ_OK;
@@ -275,9 +309,19 @@ clq_status clq_quantize_rows(clq_context *ctx, int8_t *codes, float *scale, cons
     if (!clq_size_mul(&bytes, m, k) || !rows_bytes(&x_bytes, m, ldx, k, 4))
         return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu rows of distance %zu do not fit into memory", what, m, ldx);
     if (clq_buffers_overlap(codes, bytes, x, x_bytes)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: codes and x overlap", what);
-    struct rows r = {.x = x, .codes = codes, .scale = scale, .ldx = ldx, .distance = k, .k = k};
+    struct rows r = {.x = x, .codes = codes, .scale = scale, .ldx = ldx, .distance = k, .k = k, .group = group ? group : k, .count = group ? clq_int4_groups(k, group) : 1};
     quantize_rows(ctx, &r, m);
     return CLQ_OK;
+}
+
+clq_status clq_quantize_rows(clq_context *ctx, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k)
+{
+    return quantize_plain(ctx, "clq_quantize_rows", codes, scale, x, ldx, m, k, 0);
+}
+
+clq_status clq_quantize_row_groups(clq_context *ctx, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k, size_t group)
+{
+    return quantize_plain(ctx, "clq_quantize_row_groups", codes, scale, x, ldx, m, k, group);
 }
 
 /* Rows are whole lines and one more: a distance of many 4096 would put them into the same sets of the cache. */
@@ -293,7 +337,7 @@ clq_status clq_int4_run_real(clq_int4 *g, const float *x, size_t ldx, size_t m, 
     distance += 64;
     CLQ_TRY(clq_product_reserve(&g->p, (void **)&g->rows, &g->rows_bytes, bytes));
     CLQ_TRY(clq_product_reserve(&g->p, (void **)&g->row_scale, &g->row_scale_bytes, m * sizeof *g->row_scale));
-    struct rows r = {.x = x, .codes = g->rows, .scale = g->row_scale, .ldx = ldx, .distance = distance, .k = g->args.k, .flipped = true};
+    struct rows r = {.x = x, .codes = g->rows, .scale = g->row_scale, .ldx = ldx, .distance = distance, .k = g->args.k, .group = g->args.k, .count = 1, .flipped = true};
     quantize_rows(g->p.ctx, &r, m);
     struct clq_gemm_u4_args a = g->args;
     a.m = m;
@@ -303,7 +347,7 @@ clq_status clq_int4_run_real(clq_int4 *g, const float *x, size_t ldx, size_t m, 
     a.scale_a = g->row_scale;
     a.y = y;
     a.ldy = ldy;
-    return multiply(g, what, &a, false);
+    return multiply(g, what, &a, BY_ROW);
 }
 
 static clq_status widen(struct clq_int4 *g, const char *what, const uint16_t *x, size_t ldx, size_t m)
@@ -337,7 +381,7 @@ clq_status clq_int4_run_float(clq_int4 *g, const void *x, clq_dtype dtype, size_
     a.lda = half ? a.k : ldx;
     a.y = y;
     a.ldy = ldy;
-    return multiply(g, what, &a, true);
+    return multiply(g, what, &a, REAL);
 }
 
 void clq_int4_describe(clq_int4_info *out, const clq_int4 *g)

@@ -117,7 +117,7 @@ static void clq_groups_many(const struct clq_gemm_u4_args *g, size_t row, size_t
         .scale = (float *)(void *)(scratch + part.scale),
         .depth = depth,
         .piece_steps = (clq_groups_most(p) + 7) / 8 * 2,
-        .units = (const float *)(void *)(scratch + part.units),
+        .units = clq_groups_row_units(g, &part, row),
         .pieces = clq_groups_pieces(p, p->count),
         .end = {.slots = (float *)(void *)(scratch + part.slots),
                 .slot = (rows + CLQ_TILE - 1) / CLQ_TILE * CLQ_TILE * CLQ_STRIP,

@@ -13,6 +13,9 @@
 #ifndef CLQ_SIGNED_ROWS
 #define CLQ_SIGNED_ROWS 0
 #endif
+#ifndef CLQ_UNITS
+#define CLQ_UNITS (CLQ_LIMBS > 1)
+#endif
 
 #define CLQ_INLINE static inline __attribute__((always_inline))
 #define CLQ_UNROLL _Pragma("GCC unroll 16")
@@ -174,6 +177,14 @@ static inline void clq_groups_split(const struct clq_gemm_u4_args *g, uint8_t *t
 }
 #endif
 
+/* What multiplies the pieces of the rows from `row` on: those of their limbs, in scratch, or their scales. */
+static inline const float *clq_groups_row_units(const struct clq_gemm_u4_args *g, const struct clq_groups_parts *part, size_t row)
+{
+    const struct clq_groups *p = g->packed;
+    if (CLQ_UNITS && CLQ_LIMBS == 1) return g->scale_a + row * p->count;
+    return (const float *)(const void *)((const char *)g->scratch + part->units);
+}
+
 /* ---- Results ---- */
 
 /* Where a row's sums go: into a slot, or, after the last segment, to y. */
@@ -202,7 +213,7 @@ CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, si
     if (at >= e->width) return;
     const size_t width = e->width - at;
     float *y = e->y + row * e->ldy + at, bias[CLQ_LANES] = {0};
-    CLQ_VF v = CLQ_LIMBS > 1 ? f : CLQ_MM(mul_ps)(f, CLQ_MM(set1_ps)(e->scale_a[row]));
+    CLQ_VF v = CLQ_UNITS ? f : CLQ_MM(mul_ps)(f, CLQ_MM(set1_ps)(e->scale_a[row]));
     if (e->bias && width < CLQ_LANES) {
         memcpy(bias, e->bias + at, 4 * width);
         v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
@@ -223,8 +234,9 @@ CLQ_INLINE CLQ_VF clq_groups_add(CLQ_VF f, const CLQ_V *sums, size_t distance, c
     const CLQ_VF v = CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(high), CLQ_MM(set1_ps)(256), CLQ_MM(cvtepi32_ps)(sums[2 * distance]));
     return CLQ_MM(fmadd_ps)(CLQ_MM(mul_ps)(v, CLQ_MM(set1_ps)(*unit)), scale, f);
 #else
-    (void)distance, (void)unit;
-    return CLQ_MM(fmadd_ps)(CLQ_MM(cvtepi32_ps)(sums[0]), scale, f);
+    (void)distance;
+    const CLQ_VF v = CLQ_MM(cvtepi32_ps)(sums[0]);
+    return CLQ_MM(fmadd_ps)(CLQ_UNITS ? CLQ_MM(mul_ps)(v, CLQ_MM(set1_ps)(*unit)) : v, scale, f);
 #endif
 }
 

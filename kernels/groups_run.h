@@ -14,6 +14,7 @@
  *   CLQ_LIMBS                                  1: rows of 8 bits. 3: real rows, each as three rows of limbs: CLQ_ROWS is a
  *                                              multiple of 3, and
  *   CLQ_NARROW(p, v)                           stores the low bytes of CLQ_LANES int32
+ *   CLQ_UNITS                                  1, or not defined: rows of 8 bits have a scale per group (gemm_g8u4)
  *   CLQ_SIGNED_ROWS                            1, or not defined: the dots want signed bytes on both sides, so A is signed for any
  *                                              number of rows, and sums start at 0
  *
@@ -261,7 +262,7 @@ static void clq_groups_few_rows(const struct clq_gemm_u4_args *g, size_t panel, 
         .p = g->packed,
         .a = (int8_t *)(scratch + part.rows),
         .sums = (int32_t *)(void *)(scratch + part.sums),
-        .units = (const float *)(void *)(scratch + part.units),
+        .units = clq_groups_row_units(g, &part, 0),
         .end = {.slots = (float *)(void *)(scratch + part.slots),
                 .slot = g->m * CLQ_GROUPS_WIDTH,
                 .stride = CLQ_GROUPS_WIDTH,

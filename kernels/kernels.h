@@ -98,6 +98,10 @@ struct clq_gemm_args {
  * whole bytes of 8 codes in a group: where group is neither a multiple of 8 nor at least K, they plan the reference.
  * flipped: a holds the code + 128 as uint8_t; this spares a copy of the rows where K is a multiple of 8.
  *
+ * g8u4 takes rows with one scale per group, scale_a[m][ceil(k / group)], and packed is what gemm_s8u4_pack of the same level wrote:
+ *   f    = fma(RN32(RN32(acc) * scale_a[row][group]), scale, f) in ascending groups; segments as above
+ *   y    = F, or RN32(F + bias[n])
+ *
  * f32u4 takes real rows instead: a is float, scale_a and flipped are not read, and packed is what gemm_s8u4_pack of the same
  * level wrote. A group is cut into pieces of CLQ_U4_PIECE elements, the last one shorter; K's end cuts a piece as it cuts a
  * group. The elements of a piece are integers q times a power of two, its unit (limbs.h); with q = 256 * h + l, -128 <= l < 128:
@@ -110,7 +114,7 @@ struct clq_gemm_u4_args {
     const void *a;             /* int8_t (flipped: uint8_t), f32u4: float [m][lda] */
     size_t lda;                /* elements, >= k */
     bool flipped;
-    const float *scale_a;      /* [m]; not read by f32u4 */
+    const float *scale_a;      /* [m], g8u4: [m][ceil(k / group)]; not read by f32u4 */
     const uint8_t *weight;     /* [n][(k + 1) / 2]: element k in byte k / 2, even k in the low nibble */
     const void *scale;         /* [n][ceil(k / group)], float or, with scale_f16, the bits of binary16 */
     bool scale_f16;

@@ -66,7 +66,8 @@ static void check_weights(const struct data *d, const struct shape *s, clq_dtype
     }
 }
 
-static void check_reference(const struct data *d, const struct shape *s, clq_dtype dtype, const int8_t *a, const float *scale_a, const float *y)
+/* grouped: scale_a has a scale per group of a row. */
+static void check_reference(const struct data *d, const struct shape *s, clq_dtype dtype, const int8_t *a, const float *scale_a, bool grouped, const float *y)
 {
     const size_t group = s->group ? s->group : s->k;
     for (size_t m = 0; m < s->m; m++) {
@@ -74,12 +75,13 @@ static void check_reference(const struct data *d, const struct shape *s, clq_dty
             double sum = 0, size = 0;
             for (size_t k = 0; k < s->k; k++) {
                 const size_t i = n * d->groups + k / group;
-                const double v = (double)a[m * s->k + k] * (code_at(d, s, n, k) - (d->zero ? d->zero[i] : 8)) * (double)scale_of(d, dtype, i);
+                const double sized = (double)a[m * s->k + k] * (double)scale_a[grouped ? m * d->groups + k / group : m];
+                const double v = sized * (code_at(d, s, n, k) - (d->zero ? d->zero[i] : 8)) * (double)scale_of(d, dtype, i);
                 sum += v;
                 size += fabs(v);
             }
-            sum = sum * (double)scale_a[m] + (double)d->bias[n];
-            const double bound = (double)(d->groups + 8) * 0x1p-24 * (size * (double)scale_a[m] + fabs((double)d->bias[n]));
+            sum += (double)d->bias[n];
+            const double bound = (double)(d->groups + 8) * 0x1p-24 * (size + fabs((double)d->bias[n]));
             assert_true(fabs(sum - (double)y[m * s->n + n]) <= bound);
         }
     }
@@ -129,6 +131,52 @@ static void run_floats(const struct data *d, const struct shape *s, clq_int4 *p,
     free(other), free(half), free(rounded);
 }
 
+/* Codes and scales of a group are those of a row that is the group alone. */
+static void check_row_groups(const struct data *d, const struct shape *s, const int8_t *a, const float *scale_a)
+{
+    const size_t group = s->group ? s->group : s->k;
+    int8_t *codes = block(group);
+    for (size_t i = 0; i < s->m * d->groups; i++) {
+        const size_t at = i / d->groups * s->k + i % d->groups * group, left = s->k - i % d->groups * group, n = left < group ? left : group;
+        float scale;
+        OK(ref, clq_quantize_rows(ref, codes, &scale, d->x + at, n, 1, n));
+        assert_memory_equal(codes, a + at, n);
+        assert_memory_equal(&scale, &scale_a[i], sizeof scale);
+    }
+    free(codes);
+}
+
+static void check_grouped(struct shape s, clq_dtype dtype, bool points)
+{
+    struct data d = make(&s, dtype, points);
+    int8_t *a = block(s.m * s.k);
+    float *scale_a = block(s.m * d.groups * 4), *y_ref = block(s.m * s.n * 4), *y = block(s.m * s.n * 4);
+    check_weights(&d, &s, dtype);
+    for (size_t t = 0; t < n_targets; t++) {
+        clq_context *ctx = targets[t].ctx;
+        clq_int4_desc desc = {s.n, s.k, s.group, d.codes, d.scale, dtype, d.zero, d.bias};
+        clq_int4 *p = NULL;
+        if (strstr(targets[t].name, "opencl") && s.group % 8 != 0 && s.group < s.k) continue; /* refused */
+        memset(a, 0x55, s.m * s.k);
+        OK(ctx, clq_quantize_row_groups(ctx, a, scale_a, d.x, s.k, s.m, s.k, s.group));
+        check_row_groups(&d, &s, a, scale_a);
+        OK(ctx, clq_int4_prepare(&p, ctx, &desc));
+        OK(ctx, clq_int4_run_grouped(p, a, scale_a, s.k, s.m, t == 0 ? y_ref : y, s.n));
+        same(y_ref, t == 0 ? y_ref : y, s.m * s.n * 4, &targets[t], "a product of rows in groups");
+        clq_int4_free(p);
+    }
+    check_reference(&d, &s, dtype, a, scale_a, true, y_ref);
+    free(a), free(scale_a), free(y_ref), free(y);
+    drop(&d);
+}
+
+static void test_grouped(void **state)
+{
+    static const struct shape shapes[] = {{1, 130, 96, 32}, {9, 64, 1256, 64}, {40, 33, 1100, 128}, {17, 20, 300, 0}, {2, 9, 77, 12}};
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_grouped(shapes[i], i % 2 ? CLQ_DTYPE_F16 : CLQ_DTYPE_F32, i % 3 > 0);
+}
+
 static void check_product(struct shape s, clq_dtype dtype, bool points)
 {
     struct data d = make(&s, dtype, points);
@@ -159,7 +207,7 @@ static void check_product(struct shape s, clq_dtype dtype, bool points)
         if (s.group % 8 != 0 && s.group < s.k) assert_string_equal(info.kernel, "ref");
         clq_int4_free(p);
     }
-    check_reference(&d, &s, dtype, a, scale_a, y_ref);
+    check_reference(&d, &s, dtype, a, scale_a, false, y_ref);
     check_float(&d, &s, dtype, y_float);
     free(a), free(scale_a), free(y_ref), free(y_float), free(y);
     drop(&d);
@@ -238,6 +286,8 @@ static void test_wrong_arguments(void **state)
     expect(clq_int4_run_float(p, x, CLQ_DTYPE_S8, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "int8");
     expect(clq_int4_run_float(p, NULL, CLQ_DTYPE_F16, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "NULL");
     expect(clq_int4_run(p, (const int8_t *)x, NULL, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "scale_a");
+    expect(clq_int4_run_grouped(p, (const int8_t *)x, NULL, 4, 1, y, 2), CLQ_ERR_INVALID_ARGUMENT, "clq_int4_run_grouped: scale_a");
+    expect(clq_quantize_row_groups(ref, (int8_t *)y, scale, x, 3, 1, 4, 2), CLQ_ERR_INVALID_ARGUMENT, "clq_quantize_row_groups: ldx");
     OK(ref, clq_int4_run_real(p, NULL, 0, 0, NULL, 0));
     clq_int4_free(p);
     clq_int4_free(NULL);
@@ -247,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_grouped),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_weights),
         cmocka_unit_test(test_wrong_arguments),

@@ -155,6 +155,11 @@ static void gemm_u4(struct state *s, size_t m, size_t n, size_t k, size_t group)
     clq_status st = clq_cl_prepare_u4(&w, s->cl, &g, &s->err);
     if (st == CLQ_OK) st = clq_cl_gemm_u4(s->cl, w, &g, NULL, &s->err);
     expect(s, st, s->want_f, s->got_f, m * n * sizeof(float), "gemm_s8u4");
+    g.y = s->want_f;
+    s->reference.gemm_g8u4(&g);
+    g.y = s->got_f;
+    if (st == CLQ_OK) st = clq_cl_gemm_u4_grouped(s->cl, w, &g, &s->err);
+    expect(s, st, s->want_f, s->got_f, m * n * sizeof(float), "gemm_g8u4");
     g.a = s->multiplier;
     g.m = 1;
     g.y = s->want_f;

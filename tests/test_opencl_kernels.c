@@ -86,22 +86,26 @@ static void plan_u4(struct clq_gemm_u4_args *a)
 
 static void pack_u4(struct clq_gemm_u4_args *a) { (void)a; }
 
-static void run_u4_of(struct clq_gemm_u4_args *a, bool real)
+enum u4_rows { BY_ROW, BY_GROUP, REAL };
+
+static void run_u4_of(struct clq_gemm_u4_args *a, enum u4_rows rows)
 {
     struct clq_cl_u4 *w = NULL;
     if (!clq_cl_supports_u4(device, a)) {
-        if (real) reference.gemm_f32u4(a);
-        else reference.gemm_s8u4(a);
+        (rows == REAL ? reference.gemm_f32u4 : rows == BY_GROUP ? reference.gemm_g8u4 : reference.gemm_s8u4)(a);
         on_cpu++;
         return;
     }
     must(clq_cl_prepare_u4(&w, device, a, &failure));
-    must(real ? clq_cl_gemm_u4_real(device, w, a, &failure) : clq_cl_gemm_u4(device, w, a, NULL, &failure));
+    if (rows == REAL) must(clq_cl_gemm_u4_real(device, w, a, &failure));
+    else if (rows == BY_GROUP) must(clq_cl_gemm_u4_grouped(device, w, a, &failure));
+    else must(clq_cl_gemm_u4(device, w, a, NULL, &failure));
     clq_cl_u4_free(device, w);
 }
 
-static void run_u4(struct clq_gemm_u4_args *a) { run_u4_of(a, false); }
-static void run_u4_real(struct clq_gemm_u4_args *a) { run_u4_of(a, true); }
+static void run_u4(struct clq_gemm_u4_args *a) { run_u4_of(a, BY_ROW); }
+static void run_u4_grouped(struct clq_gemm_u4_args *a) { run_u4_of(a, BY_GROUP); }
+static void run_u4_real(struct clq_gemm_u4_args *a) { run_u4_of(a, REAL); }
 
 static void plan_conv(struct clq_conv_args *a)
 {
@@ -140,7 +144,8 @@ static void fill_table(struct clq_kernels *k)
     k->gemm_s8u4_plan = plan_u4;
     k->gemm_s8u4_pack = pack_u4;
     k->gemm_s8u4 = run_u4;
-    k->gemm_f32u4_plan = plan_u4;
+    k->gemm_g8u4_plan = k->gemm_f32u4_plan = plan_u4;
+    k->gemm_g8u4 = run_u4_grouped;
     k->gemm_f32u4 = run_u4_real;
     k->conv_u8s8_plan = plan_conv;
     k->conv_u8s8_pack = pack_conv;

@@ -90,3 +90,29 @@ void clq_gemm_f32u4_amx(struct clq_gemm_u4_args *g)
     else
         clq_u4_run_amx_real(g);
 }
+
+void clq_gemm_g8u4_plan_avx512(struct clq_gemm_u4_args *g)
+{
+    if (!clq_u4_plan_avx512_grouped(g)) clq_gemm_g8u4_plan_ref(g);
+}
+
+void clq_gemm_g8u4_avx512(struct clq_gemm_u4_args *g)
+{
+    if (g->packed_bytes == 0)
+        clq_gemm_g8u4_ref(g);
+    else
+        clq_u4_run_avx512_grouped(g);
+}
+
+void clq_gemm_g8u4_plan_avx512_vnni(struct clq_gemm_u4_args *g)
+{
+    if (!clq_u4_plan_vnni_grouped(g)) clq_gemm_g8u4_plan_ref(g);
+}
+
+void clq_gemm_g8u4_avx512_vnni(struct clq_gemm_u4_args *g)
+{
+    if (g->packed_bytes == 0)
+        clq_gemm_g8u4_ref(g);
+    else
+        clq_u4_run_vnni_grouped(g);
+}

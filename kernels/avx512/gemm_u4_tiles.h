@@ -12,6 +12,11 @@ bool clq_u4_plan_vnni(struct clq_gemm_u4_args *g);
 void clq_u4_run_vnni(const struct clq_gemm_u4_args *g);
 bool clq_u4_plan_amx(struct clq_gemm_u4_args *g);
 void clq_u4_run_amx(const struct clq_gemm_u4_args *g);
+/* Rows with a scale per group. */
+bool clq_u4_plan_avx512_grouped(struct clq_gemm_u4_args *g);
+void clq_u4_run_avx512_grouped(const struct clq_gemm_u4_args *g);
+bool clq_u4_plan_vnni_grouped(struct clq_gemm_u4_args *g);
+void clq_u4_run_vnni_grouped(const struct clq_gemm_u4_args *g);
 /* Real rows. */
 bool clq_u4_plan_avx512_real(struct clq_gemm_u4_args *g);
 void clq_u4_run_avx512_real(const struct clq_gemm_u4_args *g);

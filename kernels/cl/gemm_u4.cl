@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Product with 4-bit weights in groups for every device, bits of ref/gemm_u4.c (family F0): plain OpenCL C 1.2, CLQ_ROWS
- * rows of one column per work-item. A few rows run on it as well. With CLQ_REAL=1 it is gemm_f32u4.
+ * rows of one column per work-item. A few rows run on it as well. With CLQ_GROUPED=1 it is gemm_g8u4, with
+ * CLQ_REAL=1 gemm_f32u4.
  * Weight object w at byte w_at (64-byte aligned), the panels of kernels/groups.h without their header, then bias [np] f32:
  *   panel [np / 64]: data [k8][64][4], scale [count][64] f32 or f16, zero [count][64] u8 only with zeros
  * 2-D: item = (column, block of CLQ_ROWS rows); global >= (n, ceil(m / CLQ_ROWS)), any local size. a is s8, or code + 128 with
- * flip 128; CLQ_REAL: the integers q of kernels.h as int32, and their units [m][pieces] in place of scale_a (pieces: 1).
+ * flip 128; CLQ_REAL: the integers q of kernels.h as int32, and their units [m][pieces] in place of scale_a, which has `pieces` per row:
+ * 1, or with CLQ_GROUPED that of groups.
  * a_at bytes, s_at and y_at elements. group: a multiple of 8, or k. At most 2^14 segments. */
 #ifndef CLQ_COMMON_CLH
 #include "common.clh"
 #endif
 #ifndef CLQ_REAL
 #define CLQ_REAL 0
+#endif
+#ifndef CLQ_GROUPED
+#define CLQ_GROUPED 0
 #endif
 #ifndef CLQ_ROWS
 #define CLQ_ROWS 4
@@ -27,6 +32,8 @@
 
 #if CLQ_REAL
 kernel void gemm_f32u4(
+#elif CLQ_GROUPED
+kernel void gemm_g8u4(
 #else
 kernel void gemm_s8u4(
 #endif
@@ -78,9 +85,8 @@ kernel void gemm_s8u4(
                 at_k = stop;
                 for (uint i = 0; i < rows; i++) {
                     float v = (float)acc[i];
-#if CLQ_REAL
-                    v = fma((float)high[i], 256.0f, v) * scale_a[s_at + (ulong)(row + i) * pieces + piece];
-#endif
+                    if (CLQ_REAL) v = fma((float)high[i], 256.0f, v);
+                    if (CLQ_REAL || CLQ_GROUPED) v *= scale_a[s_at + (ulong)(row + i) * pieces + piece];
                     f[i] = fma(v, s, f[i]);
                 }
             }
@@ -95,7 +101,7 @@ kernel void gemm_s8u4(
     }
     global const float *bias = (global const float *)(w + w_at + np / 64 * bytes);
     for (uint i = 0; i < rows; i++) {
-        const float v = CLQ_REAL ? f[i] : f[i] * scale_a[s_at + row + i];
+        const float v = CLQ_REAL || CLQ_GROUPED ? f[i] : f[i] * scale_a[s_at + row + i];
         y[y_at + (row + i) * ldy + column] = biased ? v + bias[column] : v;
     }
 }

@@ -130,6 +130,7 @@ const struct clq_cl_variant clq_cl_variants[] = {
     CLQ_GEMV_U4_ROWS("gemv_amd", 4, CLQ_CL_CAP_LOCAL | CLQ_CL_CAP_DOT_AMD),
     CLQ_GEMV_U4_ROWS("gemv", 0, CLQ_CL_CAP_LOCAL),
     CLQ_GEMV_U4_ROWS("gemv_plain", 0, CLQ_CL_CAP_BY_NAME),
+    CLQ_GENERIC_U4_ROW("gemm_g8u4", "-DCLQ_ROWS=4 -DCLQ_GROUPED=1"),
     CLQ_GENERIC_U4_ROW("gemm_f32u4", "-DCLQ_ROWS=4 -DCLQ_REAL=1"),
     CLQ_GENERIC_ROW("conv_u8s8", "conv", "conv_u8s8"),
     CLQ_PLAIN_TILE_ROWS("conv_u8s8", "conv_u8s8"),

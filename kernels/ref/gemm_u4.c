@@ -31,8 +31,8 @@ static int weight_at(const struct clq_gemm_u4_args *g, size_t n, size_t k)
     return g->weight[n * ((g->k + 1) / 2) + k / 2] >> (k % 2 * 4) & 15;
 }
 
-/* Elements begin .. end - 1 of a group, of a row of 8 bits. */
-static float add_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
+/* The sum of elements begin .. end - 1 of a row of 8 bits, which are of one group. */
+static float sum_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero)
 {
     int64_t sum = 0;
     for (size_t k = begin; k < end; k++) {
@@ -40,7 +40,19 @@ static float add_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, s
         const int a = g->flipped ? ((const uint8_t *)g->a)[at] - 128 : ((const int8_t *)g->a)[at];
         sum += a * (weight_at(g, n, k) - zero);
     }
-    return fmaf((float)sum, scale, f);
+    return (float)sum;
+}
+
+static float add_codes(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
+{
+    return fmaf(sum_codes(g, row, n, begin, end, zero), scale, f);
+}
+
+/* The same of a row with one scale per group. */
+static float add_scaled(const struct clq_gemm_u4_args *g, size_t row, size_t n, size_t begin, size_t end, int zero, float scale, float f)
+{
+    const float unit = g->scale_a[row * ((g->k - 1) / g->group + 1) + begin / g->group];
+    return fmaf(sum_codes(g, row, n, begin, end, zero) * unit, scale, f);
 }
 
 static float real_at(const struct clq_gemm_u4_args *g, size_t at)
@@ -115,6 +127,16 @@ static void run(const struct clq_gemm_u4_args *g, add_group *add)
 void clq_gemm_s8u4_ref(struct clq_gemm_u4_args *g)
 {
     run(g, add_codes);
+}
+
+void clq_gemm_g8u4_plan_ref(struct clq_gemm_u4_args *g)
+{
+    clq_gemm_s8u4_plan_ref(g);
+}
+
+void clq_gemm_g8u4_ref(struct clq_gemm_u4_args *g)
+{
+    run(g, add_scaled);
 }
 
 void clq_gemm_f32u4_plan_ref(struct clq_gemm_u4_args *g)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Cases of gemm_s8u4 and gemm_f32u4: every row, column and depth remainder, all group sizes and groups that end ragged, one group per
+ * Cases of gemm_s8u4, gemm_g8u4 and gemm_f32u4: every row, column and depth remainder, all group sizes and groups that end ragged, one group per
  * channel, both forms of activations, scales and zero points, blocks of rows, one to eleven segments, and extreme operands.
  * Tests run the units out of order and on two scratch buffers. */
 #include <math.h>
@@ -12,10 +12,14 @@ struct sizes {
     size_t m, n, k, group;
 };
 
+/* Codes with a scale per row, per group of a row, and real rows. */
+enum rows { BY_ROW, BY_GROUP, REAL };
+
 /* What a test adds to the argument struct, which comes first. */
 struct product {
     struct clq_gemm_u4_args g;
-    bool real, split;
+    enum rows rows;
+    bool split;
 };
 
 static const struct sizes large[] = {
@@ -74,26 +78,27 @@ static const char *fill_reals(struct clq_case *c, float *a, size_t n, size_t var
     return clq_fill_name((enum clq_fill)kind);
 }
 
-static void describe(struct clq_case *c, struct sizes s, size_t variation, bool real)
+static void describe(struct clq_case *c, struct sizes s, size_t variation, enum rows rows)
 {
+    const bool real = rows == REAL;
     struct product *p = clq_case_args(c, sizeof *p);
     struct clq_gemm_u4_args *g = &p->g;
     const enum clq_fill_codes fill = (enum clq_fill_codes)(variation / 3 % CLQ_CODES_COUNT);
     const enum clq_fill_codes codes = (enum clq_fill_codes)(variation / 5 % CLQ_CODES_COUNT);
     const size_t count = (s.k - 1) / s.group + 1, row = (s.k + 1) / 2;
     *g = (struct clq_gemm_u4_args){.m = s.m, .n = s.n, .k = s.k, .group = s.group};
-    p->real = real;
+    p->rows = rows;
     p->split = true;
     g->lda = s.k + (variation % 3 == 2 ? variation % 7 : 0);
     g->ldy = s.n + (variation % 4 == 3 ? variation % 5 : 0);
     g->flipped = variation % 2 == 1;
     g->scale_f16 = variation / 2 % 2 == 1;
-    const size_t n_a = (s.m - 1) * g->lda + s.k, n_y = (s.m - 1) * g->ldy + s.n, unit = g->scale_f16 ? 2 : 4;
+    const size_t n_scales = s.m * (rows == BY_GROUP ? count : 1), n_a = (s.m - 1) * g->lda + s.k, n_y = (s.m - 1) * g->ldy + s.n, unit = g->scale_f16 ? 2 : 4;
     uint8_t *a = clq_case_operand(c, "a", CLQ_IN, real ? CLQ_ELEM_F32 : g->flipped ? CLQ_ELEM_U8 : CLQ_ELEM_S8, n_a, variation % 4);
     uint8_t *w = clq_case_operand(c, "weight", CLQ_IN, CLQ_ELEM_U8, s.n * row, 0);
     void *scale = clq_case_operand(c, "scale", CLQ_IN, CLQ_ELEM_U8, s.n * count * unit, 0);
     uint8_t *zero = clq_case_operand(c, "zero point", CLQ_IN, CLQ_ELEM_U8, s.n * count, 0);
-    float *scale_a = clq_case_operand(c, "scale_a", CLQ_IN, CLQ_ELEM_F32, s.m, 0);
+    float *scale_a = clq_case_operand(c, "scale_a", CLQ_IN, CLQ_ELEM_F32, n_scales, 0);
     float *bias = clq_case_operand(c, "bias", CLQ_IN, CLQ_ELEM_F32, s.n, 0);
     const char *filled = clq_codes_name(fill);
     if (real) {
@@ -110,7 +115,7 @@ static void describe(struct clq_case *c, struct sizes s, size_t variation, bool 
     fill_scales(c, scale, s.n * count, g->scale_f16, variation / 7);
     for (size_t i = 0; i < s.n * count; i++)
         zero[i] = (uint8_t)(variation % 5 == 3 ? clq_rng_below(&c->rng, 16) : clq_rng_below(&c->rng, 2) * 15);
-    for (size_t i = 0; i < s.m; i++) scale_a[i] = (clq_rng_unit(&c->rng) + 0.01f) * 0.02f;
+    for (size_t i = 0; i < n_scales; i++) scale_a[i] = (clq_rng_unit(&c->rng) + 0.01f) * 0.02f;
     for (size_t i = 0; i < s.n; i++) bias[i] = clq_rng_unit(&c->rng) - 0.5f;
     g->a = a;
     g->weight = w;
@@ -127,7 +132,7 @@ static void describe(struct clq_case *c, struct sizes s, size_t variation, bool 
 static void describe_limit(struct clq_case *c, size_t index)
 {
     const struct sizes s = {index < 2 ? 2 : 9, 2, 1118481 - index % 2, SIZE_MAX};
-    describe(c, s, 3, false);
+    describe(c, s, 3, BY_ROW);
     struct clq_gemm_u4_args *g = &((struct product *)c->args)->g;
     memset(c->operand[0].memory.data, 0, c->operand[0].memory.bytes); /* flipped: -128 */
     const size_t row = (s.k + 1) / 2;
@@ -138,7 +143,7 @@ static void describe_limit(struct clq_case *c, size_t index)
     clq_case_label(c, "%zux%zux%zu at the limit of int32", g->m, g->n, g->k);
 }
 
-static void prepare_any(struct clq_case *c, size_t index, bool real)
+static void prepare_any(struct clq_case *c, size_t index, enum rows rows)
 {
     if (index < N_SWEEP) {
         const size_t t = index % N_TAILS + 1, way = index / N_TAILS;
@@ -146,21 +151,26 @@ static void prepare_any(struct clq_case *c, size_t index, bool real)
         const struct sizes s = {way == 0 ? t : 1 + clq_rng_below(&c->rng, 20),
                                 way == 1 ? 2 * t - 1 : 1 + clq_rng_below(&c->rng, 90),
                                 way == 2 ? t : 1 + clq_rng_below(&c->rng, 300), group};
-        describe(c, s, index, real);
+        describe(c, s, index, rows);
     } else {
-        describe(c, large[(index - N_SWEEP) / 3], index + (index - N_SWEEP) % 3 * 13, real);
+        describe(c, large[(index - N_SWEEP) / 3], index + (index - N_SWEEP) % 3 * 13, rows);
     }
 }
 
 static void prepare(struct clq_case *c, size_t index)
 {
-    if (index < N_SWEEP + N_LARGE) prepare_any(c, index, false);
+    if (index < N_SWEEP + N_LARGE) prepare_any(c, index, BY_ROW);
     else describe_limit(c, index - N_SWEEP - N_LARGE);
+}
+
+static void prepare_grouped(struct clq_case *c, size_t index)
+{
+    prepare_any(c, index, BY_GROUP);
 }
 
 static void prepare_real(struct clq_case *c, size_t index)
 {
-    prepare_any(c, index, true);
+    prepare_any(c, index, REAL);
 }
 
 /* Variations 1 and 3 take flipped activations; 3 has scales of 16 bits, and both no zero points; see describe. */
@@ -176,13 +186,19 @@ enum { N_BENCHES = sizeof benches / sizeof *benches };
 
 static void prepare_bench(struct clq_case *c, size_t index)
 {
-    describe(c, benches[index].s, benches[index].variation, false);
+    describe(c, benches[index].s, benches[index].variation, BY_ROW);
+    ((struct product *)c->args)->split = false;
+}
+
+static void prepare_grouped_bench(struct clq_case *c, size_t index)
+{
+    describe(c, benches[index].s, benches[index].variation, BY_GROUP);
     ((struct product *)c->args)->split = false;
 }
 
 static void prepare_real_bench(struct clq_case *c, size_t index)
 {
-    describe(c, benches[index].s, benches[index].variation, true);
+    describe(c, benches[index].s, benches[index].variation, REAL);
     clq_fill_f32(&c->rng, (float *)(void *)c->operand[0].memory.data, c->operand[0].memory.bytes / 4, CLQ_FILL_UNIFORM, 0.01f);
     ((struct product *)c->args)->split = false;
 }
@@ -195,7 +211,8 @@ static void setup(struct clq_case *c, const struct clq_kernels *k)
     struct clq_gemm_u4_args *g = &p->g;
     k->gemm_s8u4_plan(g);
     const size_t packed_bytes = g->packed_bytes;
-    if (p->real) k->gemm_f32u4_plan(g);
+    if (p->rows == BY_GROUP) k->gemm_g8u4_plan(g);
+    if (p->rows == REAL) k->gemm_f32u4_plan(g);
     g->packed = clq_case_work(c, WORK_PACKED, packed_bytes);
     clq_case_work(c, WORK_SCRATCH_TOO, g->scratch_bytes);
     g->scratch = clq_case_work(c, WORK_SCRATCH, g->scratch_bytes);
@@ -212,7 +229,7 @@ static void run(struct clq_case *c, const struct clq_kernels *k)
         g.unit_end = end;
         g.unit_begin = end - taken;
         g.scratch = c->work[WORK_SCRATCH + call % 2].data;
-        (p->real ? k->gemm_f32u4 : k->gemm_s8u4)(&g);
+        (p->rows == REAL ? k->gemm_f32u4 : p->rows == BY_GROUP ? k->gemm_g8u4 : k->gemm_s8u4)(&g);
         end -= taken;
     }
 }
@@ -229,6 +246,17 @@ const struct clq_family clq_family_gemm_s8u4 = {
     .n_benches = N_BENCHES,
     .prepare = prepare,
     .prepare_bench = prepare_bench,
+    .setup = setup,
+    .run = run,
+    .explain = explain,
+};
+
+const struct clq_family clq_family_gemm_g8u4 = {
+    .op = "gemm_g8u4",
+    .n_tests = N_SWEEP + N_LARGE,
+    .n_benches = N_BENCHES,
+    .prepare = prepare_grouped,
+    .prepare_bench = prepare_grouped_bench,
     .setup = setup,
     .run = run,
     .explain = explain,

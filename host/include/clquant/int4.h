@@ -3,8 +3,8 @@
  * int4.h - matrix products with 4-bit weights in groups, on plain arrays.
  *
  * Weights [n][k] have codes 0..15 with one scale, and optionally one zero point, per `group` consecutive elements of a row.
- * Activations are 8-bit codes with one scale per row (token), found when the product runs, or floats (weight-only). Every
- * product inside a group is exact in integers; the groups are added in a fixed float order, so results have the same bits on
+ * Activations are 8-bit codes with one scale per row (token), found when the product runs, or per group of a row, or floats
+ * (weight-only). Every product inside a group is exact in integers; the groups are added in a fixed float order, so results have the same bits on
  * every instruction set, device, thread count and number of rows.
  *
  *     size_t groups = clq_int4_groups(k, 32);
@@ -59,6 +59,9 @@ CLQ_API clq_status clq_quantize_int4(clq_context *ctx, uint8_t *codes, void *sca
  * Magnitudes below 2^-126 count as zero, NaN has code 0, infinities 127 and -128. */
 CLQ_API clq_status clq_quantize_rows(clq_context *ctx, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k);
 
+/* The same with a scale per `group` elements of a row: scale[m][clq_int4_groups(k, group)], 0: one per row. */
+CLQ_API clq_status clq_quantize_row_groups(clq_context *ctx, int8_t *codes, float *scale, const float *x, size_t ldx, size_t m, size_t k, size_t group);
+
 /* ---- Products ---- */
 
 typedef struct clq_int4_desc {
@@ -92,6 +95,12 @@ CLQ_API clq_status clq_int4_run(clq_int4 *product, const int8_t *a, const float 
 
 /* The same from real rows x[m][k], which are quantized as clq_quantize_rows does: equal bits. */
 CLQ_API clq_status clq_int4_run_real(clq_int4 *product, const float *x, size_t ldx, size_t m, float *y, size_t ldy);
+
+/* The same with a scale per group of a row, scale_a[m][groups] for the groups of the weights:
+ *   y = round(F) (+ bias[n], rounded once more)
+ *   F = sum over groups of scale * round(scale_a * round(exact integer sum of a * (code - zero point))), in binary32
+ * in the order of clq_int4_run. Magnitudes that change along a row cost less precision so; the product is a little slower. */
+CLQ_API clq_status clq_int4_run_grouped(clq_int4 *product, const int8_t *a, const float *scale_a, size_t lda, size_t m, float *y, size_t ldy);
 
 /* The weight-only product: real rows x[m][k] of dtype CLQ_DTYPE_F32 or _F16, as precise as a sum in binary32. The elements of a
  * group (of every 256 elements of a larger one) are rounded to multiples of 2^-22 of the power of two below the largest
