@@ -71,7 +71,7 @@ void clq_cl_u4_free(struct clq_cl *cl, struct clq_cl_u4 *weight)
     free(weight);
 }
 
-/* What a run reads: rows of codes with a scale each, or of integers with the units of their pieces. */
+/* What a run reads: rows of codes with a scale each or per group, or of integers with the units of their pieces. */
 struct rows {
     enum clq_cl_family family;
     const void *a;

@@ -21,8 +21,8 @@ typedef void clq_widen_rows_fn(const uint8_t *a, size_t lda, size_t rows, size_t
 
 /* How an ISA runs a product. */
 struct clq_product_way {
-    clq_strip_fn *strip;
-    clq_strips_fn *strips;     /* many at once, where that is more than one after the other; NULL: each by strip */
+    clq_strip_fn *strip;       /* or, where many at once are more than one after the other, */
+    clq_strips_fn *strips;
     size_t multiple;           /* of the rows of a block, see clq_grid_make; 0: any number */
     bool is_signed;
     bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */

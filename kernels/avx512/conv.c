@@ -12,7 +12,7 @@ static const struct clq_conv_way way_avx512 = {{.strip = clq_strip_avx512}, clq_
                                                clq_dwconv_run_avx512};
 static const struct clq_conv_way way_avx512_vnni = {{.strip = clq_strip_vnni, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
                                                     clq_dwconv_run_vnni};
-static const struct clq_conv_way way_amx = {{.strip = clq_strip_amx, .strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
+static const struct clq_conv_way way_amx = {{.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
                                             clq_dwconv_run_vnni};
 
 void clq_conv_u8s8_plan_avx512(struct clq_conv_args *c)

@@ -10,8 +10,8 @@ static const struct clq_product_way u8_avx512 = {.strip = clq_strip_avx512};
 static const struct clq_product_way s8_avx512 = {.strip = clq_strip_avx512, .is_signed = true};
 static const struct clq_product_way u8_vnni = {.strip = clq_strip_vnni, .wide = true};
 static const struct clq_product_way s8_vnni = {.strip = clq_strip_vnni, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
-static const struct clq_product_way u8_amx = {.strip = clq_strip_amx, .strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true};
-static const struct clq_product_way s8_amx = {.strip = clq_strip_amx, .strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
+static const struct clq_product_way u8_amx = {.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true};
+static const struct clq_product_way s8_amx = {.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
 
 void clq_gemm_u8s8_plan_avx512(struct clq_gemm_args *g)
 {

@@ -213,9 +213,3 @@ void clq_strips_amx(const struct clq_strips *g)
     }
     CLQ_AMX_RELEASE();
 }
-
-void clq_strip_amx(const struct clq_strip *s)
-{
-    const struct clq_strips one = {.strip = *s, .panels = 1, .lines = 1};
-    clq_strips_amx(&one);
-}

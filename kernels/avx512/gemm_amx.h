@@ -8,7 +8,6 @@
 /* Rows of a block that fill two tiles. */
 enum { CLQ_AMX_ROWS = 32 };
 
-void clq_strip_amx(const struct clq_strip *strip);
 void clq_strips_amx(const struct clq_strips *strips);
 
 #endif
