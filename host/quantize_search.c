@@ -43,8 +43,7 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     int n = s->units.n_units;
     uint8_t *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
     if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (int i = 0; i < n; i++) all[i] = s->records[i].capable;
-    if (!clq_any_layer(all, n)) return CLQ_OK;
+    if (!clq_search_all_int8(all, s)) return CLQ_OK;
     size_t pairs = pairs_of(o);
     CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
     if (!s->profile->other) CLQ_TRY(clq_search_remember(s, all, d->uniform_speed.ratio, err));
@@ -77,7 +76,7 @@ static clq_status noise_on_codes(double *noise, struct clq_search *s, struct clq
     struct clq_comparison c;
     uint8_t *on = clq_arena_array(&s->arena, (size_t)s->units.n_units + 1, sizeof *on);
     if (!on) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    for (int i = 0; i < s->units.n_units; i++) on[i] = s->records[i].capable;
+    clq_search_all_int8(on, s);
     CLQ_TRY(clq_search_compare_plan(&c, s, &s->tuning, on, err));
     *noise = c.noise;
     return CLQ_OK;

@@ -181,6 +181,9 @@ clq_status clq_search_compare_plan(struct clq_comparison *out, struct clq_search
 /* Whether a plan of n units changes any. */
 bool clq_any_layer(const uint8_t *mode, int n);
 
+/* The plan that has every capable layer on int8; whether there is one. */
+bool clq_search_all_int8(uint8_t *on, const struct clq_search *s);
+
 /* Chooses each tensor's calibrator by the measured error of the model's output. */
 clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err);
 

@@ -242,12 +242,22 @@ bool clq_any_layer(const uint8_t *on, int n)
     return false;
 }
 
+bool clq_search_all_int8(uint8_t *on, const struct clq_search *s)
+{
+    for (int i = 0; i < s->units.n_units; i++) on[i] = s->records[i].capable;
+    return clq_any_layer(on, s->units.n_units);
+}
+
 clq_status clq_search_compare_plan(struct clq_comparison *c, struct clq_search *s, const struct clq_probe *probe, const uint8_t *mode, struct clq_error *err)
 {
     struct clq_model m;
-    if (s->journal && clq_journal_find_comparison(s->journal, clq_journal_key_compare(s, probe, mode), c)) return CLQ_OK;
+    struct clq_journal_key key = {0};
+    if (s->journal) {
+        key = clq_journal_key_compare(s, probe, mode);
+        if (clq_journal_find_comparison(s->journal, key, c)) return CLQ_OK;
+    }
     CLQ_TRY(clq_search_model(&m, s, mode, err));
-    clq_status st = clq_search_compare(c, s, probe, &m, mode, err);
+    clq_status st = compare(c, s, probe, &m, err);
     clq_model_release(&m);
-    return st;
+    return st == CLQ_OK && s->journal ? clq_journal_keep_comparison(s->journal, key, c, err) : st;
 }

@@ -35,7 +35,7 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
     uint8_t *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!on || !in) return no_memory(err);
-    for (int i = 0; i < n; i++) on[i] = s->records[i].capable;
+    clq_search_all_int8(on, s);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     for (int round = 0; round < 8; round++) {
         struct clq_model m;

@@ -128,7 +128,7 @@ static clq_status attempt(struct clq_group_weights *best, double *least, struct 
 
 bool clq_search_takes_bias(const struct clq_search *s, const struct clq_unit *u)
 {
-    return s->bias_correction && (u->bias >= 0 || u->float_out);
+    return s->bias_correction && clq_unit_adds_bias(u);
 }
 
 static clq_status correct_bias(struct clq_group_weights *g, struct clq_search *s, const float *weight, const struct clq_moments *m, struct clq_error *err)
@@ -240,7 +240,7 @@ clq_status clq_search_groups_replay(struct clq_search *s, int i, int mode, const
         CLQ_TRY(clq_groups_start(g, &s->arena, n, k, &s->modes[mode], err));
         g->algorithm = s->algorithm;
         CLQ_TRY(clq_plan_weights_read(g, &s->arena, &s->modes[mode], l->weights, l->name, err));
-        if (g->bias && u->bias < 0 && !u->float_out)
+        if (g->bias && !clq_unit_adds_bias(u))
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "layer '%s': weights: they have a bias, and the layer has none to add it to", l->name);
         return CLQ_OK;
     }

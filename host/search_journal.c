@@ -243,7 +243,7 @@ static bool read_groups(struct clq_search *s, struct clq_arena *scratch, int uni
     if (name == bytes || name > 16 || !clq_search_algorithm_known(value) || strcmp(value, "auto") == 0) return false;
     if (clq_groups_start(&g, scratch, n, k, &s->modes[mode], NULL) != CLQ_OK || clq_groups_start(&own, &s->arena, n, k, &s->modes[mode], NULL) != CLQ_OK) return false;
     if (clq_plan_weights_read(&g, scratch, &s->modes[mode], value + name + 1, u->name, NULL) != CLQ_OK) return false;
-    if (g.bias && u->bias < 0 && !u->float_out) return false; /* nothing adds it */
+    if (g.bias && !clq_unit_adds_bias(u)) return false;
     own.bias = g.bias ? clq_arena_array(&s->arena, n + 1, sizeof *own.bias) : NULL;
     g.algorithm = clq_arena_string(&s->arena, value);
     if (!g.algorithm || (g.bias && !own.bias)) return false;
@@ -295,7 +295,7 @@ clq_status clq_search_score(double *out, struct clq_search *s, const char *comma
     const struct clq_journal_key key = clq_journal_key_text("score", command, hash);
     double score;
     if (find_reals(s->journal, key, &score, 1) && isfinite(score)) {
-            *out = score;
+        *out = score;
         return CLQ_OK;
     }
     CLQ_TRY(clq_eval_command_score(out, s->ctx, command, timeout_s, model, err));

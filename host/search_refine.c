@@ -115,8 +115,7 @@ static clq_status try_uniform(struct refiner *r, struct clq_error *err)
     struct clq_search *s = r->s;
     struct clq_comparison c;
     double ratio;
-    for (int i = 0; i < s->units.n_units; i++) r->trial[i] = s->records[i].capable;
-    if (!clq_any_layer(r->trial, s->units.n_units) || same(s, r->trial, r->best.on)) return CLQ_OK;
+    if (!clq_search_all_int8(r->trial, s) || same(s, r->trial, r->best.on)) return CLQ_OK;
     CLQ_TRY(clq_search_compare_plan(&c, s, &s->validation, r->trial, err));
     return clq_search_within(&c, r->q->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
 }

@@ -139,7 +139,7 @@ static clq_status start_profile(struct profile *p, struct clq_search *s, struct 
 
 static clq_status choose_units(struct profile *p, struct clq_search *s, struct clq_error *err)
 {
-    for (int i = 0; i < s->units.n_units; i++) p[PLAN_INT8].on[i] = s->records[i].capable;
+    clq_search_all_int8(p[PLAN_INT8].on, s);
     CLQ_TRY(clq_search_alternate(p[PLAN_EVEN].on, s, false, err));
     return clq_search_alternate(p[PLAN_ODD].on, s, true, err);
 }

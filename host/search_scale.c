@@ -349,12 +349,18 @@ static clq_status judge(bool *kept, struct trial *t, const struct clq_scalable *
     return CLQ_OK;
 }
 
+/* Scales are searched for the first mode that the caller names beside int8, or for int8. */
+static const struct clq_mode *tried_mode(const struct clq_search *s)
+{
+    return &s->modes[s->n_modes > 2 ? 2 : 1];
+}
+
 /* best [2 channels] */
 static clq_status choose(float *best, bool *found, struct clq_search *s, const struct clq_scalable *q, int reader, int methods, struct clq_error *err)
 {
     const struct clq_tensor_record *rec = &s->tensors[q->tensor];
     const struct clq_moments *moments = &rec->moments;
-    struct trial t = {.s = s, .mode = &s->modes[s->n_modes > 2 ? 2 : 1], .x = rec->kept, .rows = (rec->kept_rows + 1) / 2};
+    struct trial t = {.s = s, .mode = tried_mode(s), .x = rec->kept, .rows = (rec->kept_rows + 1) / 2};
     t.moments = moments->k == q->channels && moments->rows > 0 ? moments : NULL;
     t.takes_bias = t.moments && clq_search_takes_bias(s, &s->units.units[reader]);
     *found = false;
@@ -413,7 +419,7 @@ clq_status clq_search_scale(struct clq_search *s, bool *changed, struct clq_erro
             clq_context_log(s->ctx, "the time for scaling is over: %d of %d tensors were looked at", t, n);
             break;
         }
-        if (!clq_scalable_find(&q, &s->model, &s->units, t) || quantized_between(s, &q, &s->modes[s->n_modes > 2 ? 2 : 1])) continue;
+        if (!clq_scalable_find(&q, &s->model, &s->units, t) || quantized_between(s, &q, tried_mode(s))) continue;
         float *best = clq_arena_array(&s->arena, 2 * q.channels + 1, sizeof *best);
         if (!best) return no_memory(err);
         CLQ_TRY(choose(best, &found, s, &q, first_reader(s, t), methods, err));

@@ -11,6 +11,8 @@
 #include "search_runtime.h"
 #include "watch.h"
 
+enum { WARM = 3, PASSES = 21 };
+
 static clq_status no_memory(struct clq_error *err)
 {
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
@@ -24,23 +26,23 @@ static clq_status canceled(struct clq_error *err)
 /* Of a model whose shapes wait for values, all units lie in the first stage. */
 static const struct clq_program_options first_stage = {.partial = true};
 
+static int unit_of_step(const struct clq_search *s, const struct clq_step *st)
+{
+    return st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
+}
+
 /* A quantization of rows is shared by the products that read it. */
-static void collect_rows(const struct clq_search *s, const struct clq_program *p, const struct clq_step *rows, double *us, int passes, int pass)
+static void collect_rows(const struct clq_search *s, const struct clq_program *p, const struct clq_step *rows, double *us, int pass)
 {
     int readers = 0;
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < p->n_steps; i++) {
             const struct clq_step *st = &p->steps[i];
             if (st->dead || st->n_in < 1 || st->in[0] != rows->out[0]) continue;
-            int u = st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
+            int u = unit_of_step(s, st);
             if (round == 0) readers++;
-            else if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += rows->seconds * 1e6 / readers;
+            else if (u >= 0) us[(size_t)u * PASSES + (size_t)pass] += rows->seconds * 1e6 / readers;
         }
-}
-
-static int unit_of_step(const struct clq_search *s, const struct clq_step *st)
-{
-    return st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
 }
 
 /* The unit whose layout a step makes: of who reads it, otherwise of who made it; -1: none. */
@@ -57,19 +59,19 @@ static int unit_of_layout(const struct clq_search *s, const struct clq_program *
     return producer;
 }
 
-/* Adds the step seconds of one pass to per-unit samples: us[unit * passes + pass]. */
-static void collect(const struct clq_search *s, struct clq_program *p, double *us, int passes, int pass)
+/* Adds the step seconds of one pass to per-unit samples: us[unit * PASSES + pass]. */
+static void collect(const struct clq_search *s, struct clq_program *p, double *us, int pass)
 {
     for (int i = 0; i < p->n_steps; i++) {
         struct clq_step *st = &p->steps[i];
         if (!st->dead && st->kind == CLQ_STEP_LAYOUT) {
             int u = unit_of_layout(s, p, st);
-            if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += st->seconds * 1e6;
+            if (u >= 0) us[(size_t)u * PASSES + (size_t)pass] += st->seconds * 1e6;
             continue;
         }
         if (st->dead || !st->node || st->kind == CLQ_STEP_QUANTIZE || st->kind == CLQ_STEP_DEQUANTIZE) continue;
         if (st->kind == CLQ_STEP_QUANTIZE_ROWS) {
-            collect_rows(s, p, st, us, passes, pass);
+            collect_rows(s, p, st, us, pass);
             continue;
         }
         int u = unit_of_step(s, st);
@@ -77,7 +79,7 @@ static void collect(const struct clq_search *s, struct clq_program *p, double *u
             for (int k = 0; k < s->units.n_units && u < 0; k++)
                 if (s->units.units[k].act >= 0 && strcmp(s->model.graph.nodes[s->units.units[k].act].name, st->node->name) == 0) u = k;
         }
-        if (u >= 0) us[(size_t)u * (size_t)passes + (size_t)pass] += st->seconds * 1e6;
+        if (u >= 0) us[(size_t)u * PASSES + (size_t)pass] += st->seconds * 1e6;
     }
 }
 
@@ -86,13 +88,13 @@ static void reset(struct clq_program *p)
     for (int i = 0; i < p->n_steps; i++) p->steps[i].seconds = 0;
 }
 
-static clq_status timed_pass(struct clq_search *s, struct clq_program *p, const clq_tensor *in, double *us, int passes, int pass, struct clq_error *err)
+static clq_status timed_pass(struct clq_search *s, struct clq_program *p, const clq_tensor *in, double *us, int pass, struct clq_error *err)
 {
     reset(p);
     p->timed = true;
     CLQ_TRY(clq_program_run(p, in, NULL, NULL, NULL, err));
     p->timed = false;
-    if (pass >= 0 && us) collect(s, p, us, passes, pass);
+    if (pass >= 0 && us) collect(s, p, us, pass);
     return CLQ_OK;
 }
 
@@ -137,36 +139,36 @@ static double spread(double *us, size_t n)
     return clq_quantile(us, n, 0.75) - low;
 }
 
-static void take_mode_medians(struct clq_search *s, double *us, int mode, int passes)
+static void take_mode_medians(struct clq_search *s, double *us, int mode)
 {
     for (int i = 0; i < s->units.n_units; i++) {
         struct clq_mode_record *r = &s->extra[mode][i];
-        r->us = clq_median(us + (size_t)i * (size_t)passes, (size_t)passes);
-        r->spread = spread(us + (size_t)i * (size_t)passes, (size_t)passes);
+        r->us = clq_median(us + (size_t)i * PASSES, PASSES);
+        r->spread = spread(us + (size_t)i * PASSES, PASSES);
     }
 }
 
-static void take_medians(struct clq_search *s, double *f32, double *int8, double *dev, int passes)
+static void take_medians(struct clq_search *s, double *f32, double *int8, double *dev)
 {
     for (int i = 0; i < s->units.n_units; i++) {
         struct clq_unit_record *r = &s->records[i];
-        r->f32_us = clq_median(f32 + (size_t)i * (size_t)passes, (size_t)passes);
-        r->int8_us = clq_median(int8 + (size_t)i * (size_t)passes, (size_t)passes);
-        r->device_us = dev ? clq_median(dev + (size_t)i * (size_t)passes, (size_t)passes) : -1;
-        r->f32_spread = spread(f32 + (size_t)i * (size_t)passes, (size_t)passes);
-        r->int8_spread = spread(int8 + (size_t)i * (size_t)passes, (size_t)passes);
-        r->device_spread = dev ? spread(dev + (size_t)i * (size_t)passes, (size_t)passes) : 0;
-        r->timings = passes;
+        r->f32_us = clq_median(f32 + (size_t)i * PASSES, PASSES);
+        r->int8_us = clq_median(int8 + (size_t)i * PASSES, PASSES);
+        r->device_us = dev ? clq_median(dev + (size_t)i * PASSES, PASSES) : -1;
+        r->f32_spread = spread(f32 + (size_t)i * PASSES, PASSES);
+        r->int8_spread = spread(int8 + (size_t)i * PASSES, PASSES);
+        r->device_spread = dev ? spread(dev + (size_t)i * PASSES, PASSES) : 0;
+        r->timings = PASSES;
     }
 }
 
 /* A float operator that runs for nothing in the epilogue of the product before it costs its own time where that product runs
  * on codes: then it belongs to the step back to float32. */
-static void charge_fused(struct clq_search *s, double *alone, int passes)
+static void charge_fused(struct clq_search *s, double *alone)
 {
     for (int i = 0; i < s->units.n_units; i++) {
         const struct clq_unit *u = &s->units.units[i];
-        double us = clq_median(alone + (size_t)i * (size_t)passes, (size_t)passes);
+        double us = clq_median(alone + (size_t)i * PASSES, PASSES);
         if (s->records[i].f32_us > 0 || !(us > 0)) continue;
         for (int k = 0; k < u->n_in; k++) {
             int producer = s->units.tensors[u->in[k]].producer;
@@ -176,7 +178,6 @@ static void charge_fused(struct clq_search *s, double *alone, int passes)
 }
 
 enum { TIMED_FLOAT, TIMED_INT8, TIMED_ALONE, TIMED_DEVICE, TIMED };
-enum { WARM = 3, PASSES = 21 };
 
 /* One program per mode from 2 on, with every unit in it that it can compute. */
 struct timed_mode {
@@ -196,10 +197,10 @@ struct timed {
     struct clq_mixed mixed[2];
 };
 
-static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mode, uint8_t *on, const clq_tensor *in, size_t passes, struct clq_error *err)
+static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mode, uint8_t *on, const clq_tensor *in, struct clq_error *err)
 {
     int n = s->units.n_units;
-    t->us = clq_arena_array(&s->arena, (size_t)n * passes + 1, sizeof *t->us);
+    t->us = clq_arena_array(&s->arena, (size_t)n * PASSES + 1, sizeof *t->us);
     if (!t->us) return no_memory(err);
     for (int i = 0; i < n; i++) on[i] = s->extra[mode][i].capable ? (uint8_t)mode : 0;
     CLQ_TRY(clq_search_model(&t->model, s, on, err));
@@ -215,13 +216,13 @@ static clq_status start_timed(struct timed *t, struct clq_search *s, struct clq_
     for (int k = 0; k < TIMED; k++)
         if (!(t->us[k] = clq_arena_array(&s->arena, n * PASSES + 1, sizeof(double)))) return no_memory(err);
     if (!on) return no_memory(err);
-    for (size_t i = 0; i < n; i++) on[i] = s->records[i].capable;
+    clq_search_all_int8(on, s);
     CLQ_TRY(clq_search_model(&t->int8, s, on, err));
     CLQ_TRY(clq_program_compile(&t->program[TIMED_FLOAT], s->ctx, &s->model, t->in, &first_stage, err));
     CLQ_TRY(clq_program_compile(&t->program[TIMED_INT8], s->ctx, &t->int8, t->in, &first_stage, err));
     CLQ_TRY(clq_program_compile(&t->program[TIMED_ALONE], s->ctx, &s->model, t->in, &alone, err));
     if (t->programs > TIMED_DEVICE) CLQ_TRY(clq_program_compile(&t->program[TIMED_DEVICE], s->ctx, &t->int8, t->in, &device, err));
-    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(start_mode(&t->extra[k], s, k, on, t->in, PASSES, err));
+    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(start_mode(&t->extra[k], s, k, on, t->in, err));
     for (int k = 0; k < 2; k++) CLQ_TRY(clq_mixed_start(&t->mixed[k], s, k, t->in, PASSES, err));
     return CLQ_OK;
 }
@@ -261,9 +262,9 @@ static double time_outside(const struct clq_program *p, const double *us, int n_
 static clq_status time_round(struct timed *t, struct clq_search *s, int pass, struct clq_error *err)
 {
     if (pass >= 0) forget_round(t, s, (size_t)pass);
-    for (int k = 0; k < t->programs; k++) CLQ_TRY(timed_pass(s, t->program[k], t->in, t->us[k], PASSES, pass, err));
-    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(timed_pass(s, t->extra[k].program, t->in, t->extra[k].us, PASSES, pass, err));
-    for (int k = 0; k < 2; k++) CLQ_TRY(timed_pass(s, t->mixed[k].program, t->in, NULL, PASSES, pass, err));
+    for (int k = 0; k < t->programs; k++) CLQ_TRY(timed_pass(s, t->program[k], t->in, t->us[k], pass, err));
+    for (int k = 2; k < s->n_modes; k++) CLQ_TRY(timed_pass(s, t->extra[k].program, t->in, t->extra[k].us, pass, err));
+    for (int k = 0; k < 2; k++) CLQ_TRY(timed_pass(s, t->mixed[k].program, t->in, NULL, pass, err));
     for (int k = 0; k < 2 && pass >= 0; k++) clq_mixed_collect(&t->mixed[k], s, PASSES, (size_t)pass);
     if (pass >= 0) t->outside[pass] = time_outside(t->program[TIMED_FLOAT], t->us[TIMED_FLOAT], s->units.n_units, (size_t)pass);
     return CLQ_OK;
@@ -303,10 +304,10 @@ static clq_status time_rounds(struct timed *t, struct clq_search *s, struct clq_
         if (pass >= 0) rounds[pass] = round;
     }
     CLQ_TRY(repeat_rounds(t, s, rounds, err));
-    take_medians(s, t->us[TIMED_FLOAT], t->us[TIMED_INT8], t->programs > TIMED_DEVICE ? t->us[TIMED_DEVICE] : NULL, PASSES);
-    for (int k = 2; k < s->n_modes; k++) take_mode_medians(s, t->extra[k].us, k, PASSES);
+    take_medians(s, t->us[TIMED_FLOAT], t->us[TIMED_INT8], t->programs > TIMED_DEVICE ? t->us[TIMED_DEVICE] : NULL);
+    for (int k = 2; k < s->n_modes; k++) take_mode_medians(s, t->extra[k].us, k);
     CLQ_TRY(time_conversions(s, err));
-    charge_fused(s, t->us[TIMED_ALONE], PASSES);
+    charge_fused(s, t->us[TIMED_ALONE]);
     s->outside_us = clq_median(t->outside, PASSES);
     clq_search_boundaries(s, t->mixed, PASSES, s->outside_us);
     return CLQ_OK;

@@ -4,8 +4,8 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
+#include "runner.h"
 #include "scheduler/compare.h"
 
 static bool steal(uint64_t *ticks)
@@ -19,13 +19,6 @@ static bool steal(uint64_t *ticks)
     return clq_steal_ticks(ticks, text);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Each step waits for the one before it, so the time is that of so many cycles, whatever else the core can do. The least of
  * a few is taken: an interrupt is no other clock. */
 static double spin(void)
@@ -34,12 +27,12 @@ static double spin(void)
     double least = INFINITY;
     uint64_t x = 1;
     for (int k = 0; k < TRIES; k++) {
-        double begin = now();
+        double begin = clq_now();
         for (int i = 0; i < STEPS; i++) {
             x = x * 6364136223846793005u + 1442695040888963407u;
             __asm__ volatile("" : "+r"(x));
         }
-        least = fmin(least, now() - begin);
+        least = fmin(least, clq_now() - begin);
     }
     return least;
 }

@@ -207,7 +207,7 @@ static void predict_by_others(struct seen *best, struct state *s)
 
 static void report(struct clq_refined *out, const struct state *s, const struct seen *best, int rounds)
 {
-    *out = (struct clq_refined){.measured = best->whole, .time_us = best->total[CLQ_AXIS_TIME], .measurement = (int)(best - s->seen),
+    *out = (struct clq_refined){.measured = best->whole, .measurement = (int)(best - s->seen),
                                 .rounds = rounds, .feasible = best->violation <= 0, .binding = best->whole.blame,
                                 .excess = best->whole.refused ? best->whole.excess : 0};
     memcpy(out->predicted, best->predicted, sizeof out->predicted);

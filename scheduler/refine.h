@@ -36,7 +36,6 @@ struct clq_refined {
     struct clq_whole measured;
     double predicted[CLQ_AXIS_COUNT];  /* by the model as it was before this plan was measured; the error by all other plans
                                         * that were. Where the corrected model chose the same plan again, by that model */
-    double time_us;                    /* the problem's total of its time */
     int measurement;                   /* the how-manieth call of measure saw it, from 0 */
     int rounds;
     bool feasible;                     /* keeps all bounds, as measured, and is not refused */

@@ -32,6 +32,12 @@ struct clq_unit {
     double params, macs;
 };
 
+/* Whether something adds a bias to its products, which then can take a correction. */
+static inline bool clq_unit_adds_bias(const struct clq_unit *u)
+{
+    return u->bias >= 0 || u->float_out;
+}
+
 struct clq_unit_tensor {
     const char *name;
     int producer;          /* unit, or -1: graph input or a node that is no unit */
