@@ -254,6 +254,13 @@ static clq_status measure_rewritten(const struct judge *j, const struct clq_mode
     return CLQ_OK;
 }
 
+static const char *decibel(char text[24], double db)
+{
+    if (isinf(db)) return db > 0 ? "exact" : "no signal";
+    snprintf(text, 24, "%.2f dB", db);
+    return text;
+}
+
 /* Bounds that are no axis: their largest excess refuses the plan. */
 static void refuse(struct clq_whole *out, const struct clq_budget *b, const struct clq_whole_values *v)
 {
@@ -298,7 +305,8 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
     refuse(out, b, v);
     j->scores[j->n] = score;
     j->seen[j->n++] = c;
-    clq_context_log(j->s->ctx, "plan %d: measured %.2f dB%s", j->n, c.sqnr_db, out->refused ? ", over the budget" : "");
+    char db[24];
+    clq_context_log(j->s->ctx, "plan %d: measured %s%s", j->n, decibel(db, c.sqnr_db), out->refused ? ", over the budget" : "");
     return CLQ_OK;
 }
 
@@ -392,9 +400,10 @@ static void take_best(struct clq_choice *out, const struct clq_refined *best, co
         out->values.value[CLQ_BOUND_LATENCY] = out->predicted_us * 1e-3;
         out->values.value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / out->predicted_us;
     }
-    clq_context_log(j->s->ctx, "%d rounds: predicted %.2f dB, measured %.2f dB: %s budget", best->rounds,
-                    out->predicted_noise > 0 ? -10 * log10(out->predicted_noise) : (double)INFINITY, out->measured.sqnr_db,
-                    best->feasible ? "within the" : "over the");
+    char predicted[24], measured[24];
+    clq_context_log(j->s->ctx, "%d round%s: predicted %s, measured %s: %s budget", best->rounds, best->rounds == 1 ? "" : "s",
+                    decibel(predicted, out->predicted_noise > 0 ? -10 * log10(out->predicted_noise) : (double)INFINITY),
+                    decibel(measured, out->measured.sqnr_db), best->feasible ? "within the" : "over the");
 }
 
 clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *q, struct clq_error *err)
