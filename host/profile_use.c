@@ -367,7 +367,7 @@ static clq_status put_times(struct clq_profile_use *u, void *what, struct clq_er
             CLQ_TRY(clq_profile_put(&u->profile, key_of(u, slots[k].device), &e, err));
         }
     }
-    if (s->units.n_units > 0 && s->outside_us > 0) {
+    if (s->units.n_units > 0 && s->outside_us >= CLQ_PROFILE_LEAST_US) {
         const struct clq_profile_entry e = {OUTSIDE, w->unit_place[0], "f32", s->outside_us, 0, PASSES};
         CLQ_TRY(clq_profile_put(&u->profile, &u->cpu, &e, err));
     }

@@ -107,8 +107,8 @@ static clq_status read_answer(struct collected *c, int process, const char *path
     const clq_json *list = clq_json_get(doc, "seconds");
     clq_status st = clq_json_is_array(list) ? CLQ_OK : clq_fail(err, CLQ_ERR_INTERNAL, "the timing process gave no 'seconds'");
     const double disturbed = clq_json_as_real(clq_json_get(doc, "disturbed"), 0), unsure = clq_json_as_real(clq_json_get(doc, "discarded"), 0);
-    if (disturbed > 0 && disturbed <= 1e9) c->disturbed += (size_t)disturbed;
-    if (unsure > 0 && unsure <= disturbed) c->unsure += (size_t)unsure;
+    if (disturbed > 0 && disturbed <= (double)clq_json_size(list)) c->disturbed += (size_t)disturbed;
+    if (unsure > 0 && unsure <= disturbed && disturbed <= (double)clq_json_size(list)) c->unsure += (size_t)unsure;
     for (size_t i = 0; st == CLQ_OK && i < clq_json_size(list) && c->n < c->capacity; i++) {
         const clq_json *p = clq_json_at(list, i);
         double r = clq_json_as_real(clq_json_at(p, 0), 0), m = clq_json_as_real(clq_json_at(p, 1), 0);

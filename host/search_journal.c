@@ -132,7 +132,8 @@ static bool is_verdict(const double v[VERDICT])
     const double positive[] = {v[5], v[7], v[8], v[11], v[12]}; /* ratio, upper bound, speed-up, both times */
     for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
         if (!(positive[i] > 0) || !isfinite(positive[i])) return false;
-    return is_count(v[13]) && is_count(v[14]) && v[0] <= CLQ_SPEED_SLOWER && v[1] <= 1 && v[2] > 0 && v[6] <= v[5] && v[5] <= v[7] && v[9] <= v[8] && v[8] <= v[10];
+    return is_count(v[13]) && is_count(v[14]) && v[0] <= CLQ_SPEED_SLOWER && v[1] <= 1 && v[2] > 0 && v[6] <= v[5] && v[5] <= v[7] && v[9] <= v[8] && v[8] <= v[10] &&
+           v[14] <= v[13] && v[13] <= v[2] + v[3];
 }
 
 bool clq_journal_find_verdict(struct clq_search_journal *j, struct clq_journal_key key, struct clq_accept_verdict *out)
@@ -183,11 +184,26 @@ static size_t each_time(struct clq_search *s, double *v, bool write)
     return n + 1;
 }
 
-static bool are_times(const double *v, size_t n)
+static bool in_range(const double *v, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (!(v[i] >= -1 && v[i] <= 1e9)) return false;
     return true;
+}
+
+/* Below zero stands what was not timed: units in modes that they do not have, and a device that is not there. */
+static bool are_times(const struct clq_search *s)
+{
+    bool fit = s->outside_us >= 0;
+    for (int i = 0; i < s->units.n_units; i++) {
+        const struct clq_unit_record *r = &s->records[i];
+        fit = fit && r->f32_us >= 0 && (!r->capable || r->int8_us >= 0) && (s->ctx->cl || r->device_us < 0) && r->timings > 0;
+        fit = fit && r->f32_spread >= 0 && r->int8_spread >= 0 && r->device_spread >= 0;
+        for (int m = 2; m < s->n_modes; m++) fit = fit && (!s->extra[m][i].capable || (s->extra[m][i].us >= 0 && s->extra[m][i].spread >= 0));
+    }
+    for (int d = 0; d < 2; d++)
+        for (int t = 0; t < s->units.n_tensors; t++) fit = fit && s->convert_us[d][t] >= 0;
+    return fit;
 }
 
 static struct clq_journal_key times_key(const struct clq_search *s)
@@ -204,12 +220,15 @@ bool clq_journal_find_times(struct clq_search *s)
 {
     if (!s->journal) return false;
     size_t n = each_time(s, NULL, false), tensors = (size_t)s->units.n_tensors + 1;
-    double *v = clq_arena_array(&s->arena, n + 1, sizeof *v);
-    bool found = v && find_reals(s->journal, times_key(s), v, n) && are_times(v, n);
+    double *v = clq_arena_array(&s->arena, n + 1, sizeof *v), *was = clq_arena_array(&s->arena, n + 1, sizeof *was);
+    bool found = v && was && find_reals(s->journal, times_key(s), v, n) && in_range(v, n);
     for (int d = 0; d < 2 && found; d++) found = (s->convert_us[d] = clq_arena_array(&s->arena, tensors, sizeof(double))) != NULL;
     if (!found) return false;
+    each_time(s, was, false);
     each_time(s, v, true);
-    return true;
+    if (are_times(s)) return true;
+    each_time(s, was, true);
+    return false;
 }
 
 clq_status clq_journal_keep_times(struct clq_search *s, struct clq_error *err)
@@ -219,7 +238,7 @@ clq_status clq_journal_keep_times(struct clq_search *s, struct clq_error *err)
     double *v = clq_arena_array(&s->arena, n + 1, sizeof *v);
     if (!v) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     each_time(s, v, false);
-    return are_times(v, n) ? append(s->journal, times_key(s), v, n * sizeof *v, err) : CLQ_OK;
+    return in_range(v, n) && are_times(s) ? append(s->journal, times_key(s), v, n * sizeof *v, err) : CLQ_OK;
 }
 
 /* ---- Weights ---- */

@@ -122,10 +122,8 @@ static void test_torn_and_flipped(void **state)
 }
 
 /* Well-sealed records with values that nobody measured: they are measured. */
-static void test_hostile_values(void **state)
+static void run_on_values(const double hostile[3])
 {
-    static const double hostile[] = {NAN, -1e300, 1e300};
-    (void)state;
     struct ran r;
     struct clq_journal_job known = {.name = {"", "", "", "", ""}};
     struct clq_journal from, to;
@@ -149,6 +147,13 @@ static void test_hostile_values(void **state)
     clq_journal_close(&to);
     struct run run = job(scratch("k"), scratch("profile.json"));
     run_and_compare(&r, &run);
+}
+
+static void test_hostile_values(void **state)
+{
+    (void)state;
+    run_on_values((const double[]){NAN, -1e300, 1e300});
+    run_on_values((const double[]){-1, -1, -1}); /* what was not timed */
 }
 
 /* ---- Killed ---- */

@@ -188,6 +188,10 @@ static clq_status read_all(struct clq_journal *j, const struct clq_journal_job *
             return clq_fail(err, CLQ_ERR_IO, "'%s': %s", j->path, errno == EWOULDBLOCK ? "another process is at work on it" : strerror(errno));
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
     }
+    struct stat there; /* the other process may have written on, or removed its journal */
+    if (fstat(j->fd, &file) != 0 || lstat(j->path, &there) != 0) return clq_fail(err, CLQ_ERR_IO, "'%s': %s", j->path, strerror(errno));
+    if (file.st_dev != there.st_dev || file.st_ino != there.st_ino)
+        return clq_fail(err, CLQ_ERR_IO, "'%s': another process was at work on it and has removed it", j->path);
     const uint64_t size = (uint64_t)file.st_size;
     CLQ_TRY(read_head(j, job, size, must, reason, room, err));
     if (size <= HEAD || j->end != HEAD || reason[0]) return CLQ_OK;
