@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The one seam for threads: OpenMP in normal builds, own threads under ThreadSanitizer (libgomp is not instrumented).
+ * The seam for long work on threads (short integer steps: pool.h): OpenMP in normal builds, own threads under ThreadSanitizer (libgomp is not instrumented).
  * Work is cut into units by shape; results never depend on the number of threads. */
 #ifndef CLQ_BASE_PARALLEL_H
 #define CLQ_BASE_PARALLEL_H
