@@ -2,6 +2,7 @@
 """The clquant command, seen from outside: usage, exit codes, JSON, files, signals.
 
 Arguments: the command, the example, the source tree, and the names of groups or tests."""
+import ctypes
 import json
 import os
 import pty
@@ -914,8 +915,17 @@ class Signals(Case):
         time.sleep(0.5)
         p.send_signal(signal.SIGINT)
         p.send_signal(signal.SIGINT)
-        p.communicate(timeout=60)
-        self.assertEqual(p.returncode, 130)
+        err = p.communicate(timeout=60)[1]
+        self.assertEqual(p.returncode, 130, err)
+
+    def test_given_to_another_thread(self):
+        p = self.start("eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL, "--threads", "2")
+        time.sleep(0.7)
+        threads = [int(t) for t in os.listdir("/proc/%d/task" % p.pid)]
+        self.assertGreater(len(threads), 1)
+        self.assertEqual(ctypes.CDLL(None).tgkill(p.pid, max(threads), signal.SIGINT), 0)
+        err = p.communicate(timeout=60)[1]
+        self.assertEqual(p.returncode, 130, err)
 
     def test_progress_in_a_file_and_quiet(self):
         p = self.start("eval", MODEL, "--data", "synthetic:300000", "--reference", MODEL)

@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,13 +175,13 @@ int cli_finish(struct cli *cli, int code)
     return cli_system(cli, "the result could not be written to standard output");
 }
 
-/* ---- Signals. The only state that a handler can reach is static. ---- */
-static volatile sig_atomic_t stop_signal, held;
+/* ---- Signals. The only state that a handler can reach is static; atomic, because any thread may be given the signal. ---- */
+static atomic_int stop_signal, held;
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2, "a signal handler may use lock-free atomics only");
 
 static void on_signal(int number)
 {
-    if (stop_signal && !held) _exit(128 + number);
-    stop_signal = number;
+    if (atomic_exchange(&stop_signal, number) && !held) _exit(128 + number);
 }
 
 void cli_catch_signals(void)
