@@ -47,7 +47,6 @@ static clq_status find(struct clq_program **out, struct clq_runner *r, const clq
     clq_program_free(r->programs[oldest]);
     r->programs[oldest] = NULL;
     CLQ_TRY(clq_program_compile(&r->programs[oldest], r->ctx, r->model, inputs, &r->options, err));
-    r->programs[oldest]->timed = r->timed;
     r->used[oldest] = ++r->clock;
     *out = r->programs[oldest];
     return CLQ_OK;

@@ -14,7 +14,6 @@ struct clq_runner {
     struct clq_program_options options;
     struct clq_program *programs[CLQ_RUNNER_KEEP];
     uint64_t used[CLQ_RUNNER_KEEP], clock;
-    bool timed;
     void *foreign; /* the runtime's session, or NULL */
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The public face of models: loading, describing, running. */
+#include "session.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <clquant/model.h>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -11,7 +11,6 @@
 #include "graph/simplify.h"
 #include "graph/stages.h"
 #include "graph/units.h"
-#include "runner.h"
 
 /* Plans know a model by this: of the file's bytes, and of the external data that it names. */
 static void identify(struct clq_model *m, const struct clq_blob *file)
@@ -204,12 +203,6 @@ clq_status clq_model_layers(clq_context *ctx, const clq_model *model, const clq_
 }
 
 /* ---- Sessions ---- */
-struct clq_session {
-    struct clq_context *ctx;
-    struct clq_model model; /* simplified */
-    struct clq_runner runner;
-};
-
 clq_status clq_session_create(clq_session **out, clq_context *ctx, const clq_model *model)
 {
     if (!out || !ctx || !model) return CLQ_ERR_INVALID_ARGUMENT;
@@ -252,26 +245,4 @@ clq_status clq_session_run(clq_session *s, const clq_tensor *inputs, int n_input
             return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "input '%s': the tensor has no valid shape or no data", s->model.graph.inputs[i].name);
     }
     return clq_runner_run(&s->runner, inputs, outputs, NULL, NULL, err);
-}
-
-clq_status clq_session_describe(clq_session_stats *out, const clq_session *session)
-{
-    if (!out || !session) return CLQ_ERR_INVALID_ARGUMENT;
-    *out = (clq_session_stats){0};
-    const struct clq_program *p = NULL;
-    uint64_t latest = 0;
-    for (int i = 0; i < CLQ_RUNNER_KEEP; i++)
-        if (session->runner.programs[i] && session->runner.used[i] >= latest) {
-            p = session->runner.programs[i];
-            latest = session->runner.used[i];
-        }
-    for (int i = 0; p && i < p->n_steps; i++) {
-        const struct clq_step *s = &p->steps[i];
-        if (s->dead) continue;
-        if (s->on_device) out->device_steps++;
-        if (s->kind >= CLQ_STEP_QCONV && s->kind <= CLQ_STEP_QMOVE) out->integer_steps++;
-        else if (s->kind >= CLQ_STEP_CONV && s->kind <= CLQ_STEP_LAYERNORM) out->float_steps++;
-        else out->other_steps++;
-    }
-    return CLQ_OK;
 }

@@ -975,6 +975,23 @@ class Bench(Case):
         self.assertLessEqual(d["speedup"], d["speedup_hi"])
         self.fails(2, "the data has 256 samples", "bench", "model", MODEL, "--data", CALIB, "--index", "256")
 
+    def test_profile(self):
+        d = self.json("bench", "model", MODEL, "--profile", "--pairs", "3", "--threads", "1")
+        self.assertEqual((d["runs"], d["threads"]), (3, 1))
+        self.assertAlmostEqual(sum(s["share"] for s in d["steps"]), 1, 6)
+        self.assertAlmostEqual(sum(s["median_us"] for s in d["steps"]), 1e3 * d["steps_ms"], 6)
+        products = [s for s in d["steps"] if s["macs"] > 0]
+        self.assertTrue(products)
+        for s in products:
+            self.assertAlmostEqual(s["gops"], 2e-3 * s["macs"] / s["median_us"], 6)
+        summary = self.json("inspect", MODEL)
+        self.assertEqual(sum(s["macs"] for s in products), sum(layer["macs"] for layer in summary["layers"]))
+        text = self.run_command("bench", "model", MODEL, "--profile", "--pairs", "3").out
+        self.assertRegex(text, r"(?s)^step +operator.*\noperator +arithmetic +steps.*\nsteps together .* \(medians of 3 runs each\)\n")
+        self.assertEqual(sum(line.startswith(products[0]["name"] + " ") for line in text.splitlines()), 1)
+        for other in (["--raw"], ["--reference", MODEL], ["--measure", "onnxruntime"]):
+            self.fails(2, "--profile is of one model's steps", "bench", "model", MODEL, "--profile", *other)
+
     def program(self, *args, **more):
         if not os.path.exists(os.path.join(os.path.dirname(CLQUANT), "clquant-bench")):
             self.skipTest("built without benches")

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Shapes that depend on values: programs in stages, and what If, Loop and Scan do with hostile graphs. ONNX's node cases hold
  * the ordinary ones. */
+#include <clquant/model.h>
+
 #include "graph_build.h"
 #include "runner.h"
 
@@ -274,9 +276,58 @@ static void test_depth(void **state)
     clq_context_free(ctx);
 }
 
+static int find_step(clq_session_step *out, const clq_session *session, const char *op)
+{
+    int i = 0;
+    while (clq_session_get_step(out, session, i) == CLQ_OK && strcmp(out->op, op) != 0) i++;
+    return clq_session_get_step(out, session, i) == CLQ_OK ? i : -1;
+}
+
+/* A session's steps: those of all stages, in order, with the times of the runs that were asked for alone. */
+static void test_steps(void **state)
+{
+    (void)state;
+    struct net g;
+    struct clq_context *ctx = net_context(2, NULL);
+    clq_session *session;
+    clq_session_step relu, neg;
+    clq_tensor in, out[1];
+    float x[4] = {1, -2, 3, 4};
+    net_start(&g, 17);
+    net_in(&g, "x", CLQ_DTYPE_F32, DIMS(-1));
+    net_node(&g, "Relu", "x", "y");
+    net_node(&g, "NonZero", "y", "rows");
+    net_node(&g, "Transpose", "rows", "index");
+    net_node(&g, "Sqrt", "y", "root"); /* decides nothing, so that what reads it is not folded */
+    net_node(&g, "GatherND", "root index", "found");
+    net_node(&g, "Neg", "found", "minus");
+    net_out(&g, "minus");
+    assert_int_equal(clq_session_create(&session, ctx, &g.m), CLQ_OK);
+    assert_int_equal(clq_session_get_step(&relu, session, 0), CLQ_ERR_INVALID_ARGUMENT);
+    for (int runs = 0; runs < 4; runs++) {
+        in = floats(x, 4);
+        memset(out, 0, sizeof out);
+        assert_int_equal(clq_session_time_steps(session, runs > 1), CLQ_OK);
+        assert_int_equal(clq_session_run(session, &in, 1, out, 1), CLQ_OK);
+        int first = find_step(&relu, session, "Relu"), last = find_step(&neg, session, "Neg");
+        assert_true(first >= 0 && last > first);
+        assert_int_equal(relu.runs, runs > 1 ? runs - 1 : 0);
+        assert_int_equal(neg.runs, relu.runs);
+        assert_true((relu.seconds > 0) == (runs > 1) && (neg.seconds > 0) == (runs > 1));
+        assert_int_equal(neg.rank, 1);
+        assert_int_equal(neg.shape[0], 3);
+        assert_true(neg.bytes == 24 && neg.macs == 0 && relu.bytes == 32);
+        assert_int_equal(clq_session_get_step(&neg, session, last + 1), CLQ_ERR_INVALID_ARGUMENT);
+        assert_int_equal(clq_session_get_step(&neg, session, -1), CLQ_ERR_INVALID_ARGUMENT);
+    }
+    clq_session_free(session);
+    clq_context_free(ctx);
+    net_end(&g);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_chain), cmocka_unit_test(test_loop),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps), cmocka_unit_test(test_rows), cmocka_unit_test(test_chain), cmocka_unit_test(test_loop),
                                        cmocka_unit_test(test_endless), cmocka_unit_test(test_depth)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <clquant/quantize.h>
 
+#include "bench_steps.h"
 #include "cli.h"
 #include "files.h"
 #include "out.h"
@@ -19,7 +20,7 @@
 struct arguments {
     const char *reference, *data, *measure;
     long long pairs, batch, index, seed;
-    bool raw;
+    bool raw, profile;
 };
 
 static const struct cli_option options[] = {
@@ -30,6 +31,7 @@ static const struct cli_option options[] = {
     {"pairs", 0, CLI_WHOLE, offsetof(struct arguments, pairs), "N", 1, 1000000, "timed pairs (default: as many as fit into 20 s, 21 to 200)"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
     CLI_MEASURE(struct arguments),
+    {"profile", 0, CLI_FLAG, offsetof(struct arguments, profile), NULL, 0, 0, "where the time goes: a table of every step in place, of its kernel, shape, time and rate"},
     {"raw", 0, CLI_FLAG, offsetof(struct arguments, raw), NULL, 0, 0, "with --json: also every pair, as \"seconds\": [[reference, model], ...]"},
     {NULL, 0, CLI_FLAG, 0, NULL, 0, 0, NULL},
 };
@@ -41,12 +43,14 @@ static const struct cli_spec model_spec = {
     .arguments = "MODEL [--reference MODEL] [--data DATA]",
     .summary = "Times a model on one sample after a warm-up. With a reference the two run in turn, in the order ABBA; the speed-up\n"
                "is the median of the paired ratios, with its 95 % bootstrap interval. Pairs during which the machine gave\n"
-               "processor time away, or changed its clock, are timed once more; those that are disturbed again are discarded.\n",
+               "processor time away, or changed its clock, are timed once more; those that are disturbed again are discarded.\n"
+               "With --profile the table has a row for every step that is left after fusion, in order, and one for every operator;\n"
+               "runs with the steps timed take turns with runs without, so that the cost of timing them shows.\n",
     .options = options,
     .least = 1,
     .most = 1,
     .positional = positional,
-    .example = "  clquant bench model model.int8.onnx --reference model.onnx\n  clquant bench model model.onnx --threads 1 --json\n",
+    .example = "  clquant bench model model.int8.onnx --reference model.onnx\n  clquant bench model model.onnx --threads 1 --profile\n",
 };
 
 /* What clquant-bench knows. */
@@ -157,6 +161,7 @@ static int time_models(struct cli *cli, struct job *b, const struct arguments *a
     b->inputs = cli_alloc((n_in + 1) * sizeof *b->inputs);
     b->pairs = (size_t)a->pairs;
     clq_status st = clq_data_get(b->data, (size_t)a->index, b->inputs);
+    if (st == CLQ_OK && a->profile) return cli_bench_steps(cli, b->model, b->inputs, b->pairs);
     if (st == CLQ_OK && b->pairs == 0) st = choose_pairs(cli, b);
     if (st != CLQ_OK) return cli_fail(cli, st);
     b->seconds = cli_alloc(b->pairs * 2 * sizeof *b->seconds);
@@ -179,6 +184,8 @@ static int bench_model(struct cli *cli, int argc, char **argv)
     char *many = NULL;
     if (strcmp(a.data, "synthetic:1") == 0) a.data = many = cli_print("synthetic:%lld", a.batch > 1 ? a.batch : 1);
     cli->measure = a.measure;
+    if (a.profile && (a.reference || a.raw || (a.measure && strcmp(a.measure, "clquant") != 0)))
+        return cli_usage(cli, "--profile is of one model's steps in clquant: not with --reference, --measure or --raw");
     code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &b.model, path);
     if (code == CLI_GO_ON && a.reference) code = cli_load(cli, &b.reference, a.reference);

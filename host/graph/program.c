@@ -184,6 +184,7 @@ clq_status clq_program_compile(struct clq_program **out, struct clq_context *ctx
     if (!p) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory while compiling the model");
     p->ctx = ctx;
     p->model = model;
+    p->timed = options && options->timed;
     clq_status st = run_passes(p, inputs, options ? options : &defaults, err);
     if (st != CLQ_OK) {
         clq_program_free(p);

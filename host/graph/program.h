@@ -124,6 +124,7 @@ struct clq_program_options {
     const char *const *device_nodes; /* names of nodes that run on the OpenCL device; NULL with device_all */
     int n_device_nodes;
     bool device_all;      /* every step that the device supports runs there */
+    bool timed;           /* every run adds to the steps' seconds */
     bool partial;         /* nodes whose shapes wait for values become the program's rest; otherwise they are unsupported */
     const bool *bind;     /* per graph input, or NULL: its value is a constant of this program */
     int depth, stage;     /* nested graphs that are being run around this one; programs that run before it */

@@ -83,6 +83,29 @@ typedef struct clq_session_stats {
 } clq_session_stats;
 CLQ_API clq_status clq_session_describe(clq_session_stats *out, const clq_session *session);
 
+/* Whether runs from now on take the time of every step: two readings of the clock each, about 50 ns. Off at first. */
+CLQ_API clq_status clq_session_time_steps(clq_session *session, bool on);
+
+/* One step of the program that ran last: what is left of the model's nodes once they are fused, in the order of execution. */
+typedef struct clq_session_step {
+    const char *name;       /* of the node that the step is known by, "" for none; all texts live as long as the session */
+    const char *op;         /* the operator of that node, or what a step does for which the model has no node: "QuantizeRows", ... */
+    const char *kernel;     /* what computes it: the version of an integer kernel, "oneDNN", "OpenCL", or "C" */
+    const char *arithmetic; /* "float32", "int8" or "int4" (the weights; rows may be float) for products, else the result's type */
+    bool bias, residual;    /* fused behind a product, and */
+    const char *activation; /* after them; NULL: none */
+    int rank;               /* of the first result, as it lies in memory: channels may be last */
+    int64_t shape[CLQ_MAX_RANK];
+    double macs;            /* multiply-accumulates; 0: not a product */
+    double bytes;           /* of its operands, constants but for weights left out, and of its results: each once */
+    double seconds;         /* summed over the timed runs of this program */
+    uint64_t runs;
+} clq_session_step;
+
+/* Step index of the session's last run, from 0; CLQ_ERR_INVALID_ARGUMENT beyond the last one, and where another runtime
+ * runs the model. Steps that only name another's memory are left out. */
+CLQ_API clq_status clq_session_get_step(clq_session_step *out, const clq_session *session, int index);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a session is, for the two files that implement it. */
+#ifndef CLQ_SESSION_H
+#define CLQ_SESSION_H
+
+#include <clquant/model.h>
+
+#include "runner.h"
+
+struct clq_session {
+    struct clq_context *ctx;
+    struct clq_model model; /* simplified */
+    struct clq_runner runner;
+};
+
+#endif
