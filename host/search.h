@@ -241,7 +241,8 @@ void clq_search_values(struct clq_whole_values *out, const struct clq_comparison
 struct clq_timed_plans {
     const uint8_t *mode, *base; /* base NULL, or without a layer: the float model */
     const clq_tensor *inputs;
-    size_t pairs;
+    size_t pairs;               /* in all */
+    int rounds;                 /* so often with programs made anew; 0: once */
     const char *key;            /* as in struct clq_proof_request */
 };
 clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err);

@@ -151,7 +151,7 @@ struct judge {
     struct clq_whole_values *values;
     double *scores;
     double params, fixed;            /* weights of all units, and of those that are no layers */
-    int n;
+    int n, tries;                    /* plans that were measured, and those of them that change a layer */
 };
 
 void clq_search_values(struct clq_whole_values *out, const struct clq_comparison *c)
@@ -274,6 +274,14 @@ static void refuse(struct clq_whole *out, const struct clq_budget *b, const stru
     }
 }
 
+/* Of other policies the one who asked them tells what became of their plans. */
+static void tell_measured(const struct judge *j, const struct clq_comparison *c, bool refused)
+{
+    char db[24];
+    if (j->q->policy || !clq_any_layer(j->on, j->s->units.n_units)) return;
+    clq_context_log(j->s->ctx, "our plan, try %d: measured %s%s", j->tries, decibel(db, c->sqnr_db), refused ? ", over the budget" : "");
+}
+
 static clq_status measure_whole(void *state, struct clq_whole *out, const int *choice, struct clq_error *err)
 {
     struct judge *j = state;
@@ -284,6 +292,7 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
     apply(j->w, choice, j->s, j->on, j->dev);
     if (clq_any_layer(j->on, j->s->units.n_units)) {
         struct clq_model m;
+        j->tries++;
         if (!clq_context_progress(j->s->ctx, "solving", (double)j->n / (ROUNDS + 1))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         us = NAN;
         CLQ_TRY(clq_search_model(&m, j->s, j->on, err));
@@ -305,8 +314,7 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
     refuse(out, b, v);
     j->scores[j->n] = score;
     j->seen[j->n++] = c;
-    char db[24];
-    clq_context_log(j->s->ctx, "plan %d: measured %s%s", j->n, decibel(db, c.sqnr_db), out->refused ? ", over the budget" : "");
+    tell_measured(j, &c, out->refused);
     return CLQ_OK;
 }
 
@@ -400,8 +408,9 @@ static void take_best(struct clq_choice *out, const struct clq_refined *best, co
         out->values.value[CLQ_BOUND_LATENCY] = out->predicted_us * 1e-3;
         out->values.value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / out->predicted_us;
     }
+    if (j->q->policy) return;
     char predicted[24], measured[24];
-    clq_context_log(j->s->ctx, "%d round%s: predicted %s, measured %s: %s budget", best->rounds, best->rounds == 1 ? "" : "s",
+    clq_context_log(j->s->ctx, "our plan after %d round%s: predicted %s, measured %s: %s budget", best->rounds, best->rounds == 1 ? "" : "s",
                     decibel(predicted, out->predicted_noise > 0 ? -10 * log10(out->predicted_noise) : (double)INFINITY),
                     decibel(measured, out->measured.sqnr_db), best->feasible ? "within the" : "over the");
 }

@@ -8,9 +8,9 @@
 #include "scheduler/policies.h"
 #include "search_runtime.h"
 
-enum { PAIRS = 40, SOLVES = 3 };
-static const double LEAST_GAIN = 0.98; /* for less the solved plan is not given up */
-static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again */
+enum { PAIRS = 40, AGAIN = 3, SOLVES = 3 };
+static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again; so close a race is run again */
+static const double LEAST_GAIN = 0.995; /* for less no plan is given up for another */
 static const double HOPELESS = 1.15;   /* a plan that is predicted to take so much longer is not timed */
 
 static bool same(const struct clq_search *s, const struct clq_choice *a, const struct clq_choice *b)
@@ -20,10 +20,21 @@ static bool same(const struct clq_search *s, const struct clq_choice *a, const s
 
 /* best NULL: beside the float model. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
-                            struct clq_error *err)
+                            int rounds, struct clq_error *err)
 {
-    const struct clq_timed_plans q = {.mode = other->mode, .base = best ? best->mode : NULL, .inputs = in, .pairs = PAIRS};
+    const struct clq_timed_plans q = {.mode = other->mode, .base = best ? best->mode : NULL, .inputs = in, .pairs = (size_t)(PAIRS * rounds), .rounds = rounds};
     return clq_search_time_plans(v, s, &q, err);
+}
+
+/* Where memory lies makes some percent of difference between two programs, so those that come close are made and timed again. Both
+ * keep the budget: to be wrong about equals costs nothing. */
+static clq_status beats(bool *faster, struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best,
+                        const clq_tensor *in, struct clq_error *err)
+{
+    CLQ_TRY(time_pair(v, s, other, best, in, 1, err));
+    if (fabs(v->ratio - 1) < CLOSE) CLQ_TRY(time_pair(v, s, other, best, in, AGAIN, err));
+    *faster = v->ratio < LEAST_GAIN;
+    return CLQ_OK;
 }
 
 void clq_search_predict(struct clq_choice *c, const struct clq_search *s, double reference_us)
@@ -34,11 +45,6 @@ void clq_search_predict(struct clq_choice *c, const struct clq_search *s, double
     if (c->model_us > 0) clq_context_log(s->ctx, "time of the plan: %.0f us as a whole, %.0f us by its layers", c->predicted_us, c->model_us);
 }
 
-static bool faster(const struct clq_accept_verdict *v)
-{
-    return v->hi < 1 && v->ratio < LEAST_GAIN;
-}
-
 /* Solves again with times as whole plans show them, while that gives a faster one. */
 static clq_status solve_again(struct clq_choice *best, struct clq_search *s, const struct clq_choose_request *q, const clq_tensor *in, struct clq_error *err)
 {
@@ -46,50 +52,69 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
     struct clq_choice last = *best;
     for (int k = 0; k < SOLVES && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
         struct clq_choice next;
-        CLQ_TRY(time_pair(&v, s, &last, NULL, in, err));
+        bool faster;
+        CLQ_TRY(time_pair(&v, s, &last, NULL, in, 1, err));
         if (fabs(q->reference_us * v.ratio / last.model_us - 1) < CLOSE) break;
-        clq_context_log(s->ctx, "whole plan: %.0f us where its layers say %.0f us: solved again with that in mind", q->reference_us * v.ratio, last.model_us);
+        clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", q->reference_us * v.ratio, last.model_us);
         CLQ_TRY(clq_search_choose(&next, s, q, err));
         if (!next.feasible || same(s, &next, &last) || !clq_any_layer(next.mode, s->units.n_units)) break;
         last = next;
-        CLQ_TRY(time_pair(&v, s, &next, best, in, err));
-        if (faster(&v)) *best = next;
+        CLQ_TRY(beats(&faster, &v, s, &next, best, in, err));
+        if (faster) *best = next;
     }
     return CLQ_OK;
 }
 
 /* ---- Other policies ---- */
-/* Whether a plan is worth timing beside the best one: it is another one, was not timed yet, and may win. */
-static bool rival(const struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const struct clq_choice *met, int n_met)
+struct race {
+    struct clq_search *s;
+    const clq_tensor *in;
+    struct clq_choice *best;
+    struct clq_choice *met; /* what was timed */
+    int n_met;
+};
+
+/* Why a plan is not timed beside the best one, or NULL: it is another one, was not timed yet, and may win. */
+static const char *hopeless(const struct race *r, const struct clq_choice *other)
 {
-    if (!other->feasible || !clq_any_layer(other->mode, s->units.n_units) || other->predicted_us > HOPELESS * best->predicted_us || same(s, other, best)) return false;
-    for (int i = 0; i < n_met; i++)
-        if (same(s, other, &met[i])) return false;
-    return true;
+    if (!other->feasible) return "over the budget";
+    if (!clq_any_layer(other->mode, r->s->units.n_units)) return "nothing but float32";
+    if (same(r->s, other, r->best)) return "the same";
+    for (int i = 0; i < r->n_met; i++)
+        if (same(r->s, other, &r->met[i])) return "one that was timed before";
+    return other->predicted_us > HOPELESS * r->best->predicted_us ? "predicted to take much longer, not timed" : NULL;
+}
+
+static clq_status challenge(struct race *r, const struct clq_policy *policy, const struct clq_choice *other, struct clq_error *err)
+{
+    struct clq_accept_verdict v;
+    bool faster;
+    const char *why = hopeless(r, other);
+    /* A policy whose mode no layer has gives plain float32: that is no news. */
+    if (why && (policy->looks_at_bounds || clq_any_layer(other->mode, r->s->units.n_units)))
+        clq_context_log(r->s->ctx, "beside our plan that of %s: %s", policy->name, why);
+    if (why) return CLQ_OK;
+    CLQ_TRY(beats(&faster, &v, r->s, other, r->best, r->in, err));
+    clq_context_log(r->s->ctx, "beside our plan that of %s: takes %.3f x the time (%.3f to %.3f)%s", policy->name, v.ratio, v.lo, v.hi, faster ? ": it is ours now" : "");
+    if (faster) *r->best = *other;
+    r->n_met++;
+    return CLQ_OK;
 }
 
 static clq_status race(struct clq_choice *best, struct clq_search *s, const struct clq_choose_request *request, const clq_tensor *in, struct clq_error *err)
 {
     size_t n;
-    int n_met = 0;
     struct clq_choose_request q = *request;
     const struct clq_policy *policies = clq_policies(&n);
-    struct clq_choice *met = clq_arena_array(&s->arena, n + 1, sizeof *met);
-    if (!met) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    met[n_met++] = *best;
+    struct race r = {.s = s, .in = in, .best = best, .met = clq_arena_array(&s->arena, n + 1, sizeof *r.met)};
+    if (!r.met) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    r.met[r.n_met++] = *best;
     for (size_t i = 0; i + 1 < n; i++) { /* the last one is ours */
-        struct clq_accept_verdict v;
-        struct clq_choice *other = &met[n_met];
         q.policy = &policies[i];
         if (strcmp(policies[i].name, "uniform-f32") == 0) continue;
         if (!clq_context_progress(s->ctx, "timing plans", (double)i / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-        CLQ_TRY(clq_search_choose(other, s, &q, err));
-        if (!rival(s, other, best, met, n_met)) continue;
-        n_met++;
-        CLQ_TRY(time_pair(&v, s, other, best, in, err));
-        if (!faster(&v)) continue;
-        clq_context_log(s->ctx, "the plan of %s is faster than what was chosen before it: it is taken", policies[i].name);
-        *best = *other;
+        CLQ_TRY(clq_search_choose(&r.met[r.n_met], s, &q, err));
+        CLQ_TRY(challenge(&r, &policies[i], &r.met[r.n_met], err));
     }
     return CLQ_OK;
 }

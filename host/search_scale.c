@@ -428,7 +428,7 @@ clq_status clq_search_scale(struct clq_search *s, bool *changed, struct clq_erro
         s->scale[first_reader(s, t)] = (struct clq_input_scale){best, q.channels};
         done++;
     }
-    if (methods > 0) clq_context_log(s->ctx, "scaling %s: the inputs of %d products were scaled", s->scaling, done);
+    if (done > 0) clq_context_log(s->ctx, "scaling %s: the inputs of %d product%s were scaled", s->scaling, done, done == 1 ? "" : "s");
     *changed = done > 0;
     if (*changed) restart(s);
     return CLQ_OK;
