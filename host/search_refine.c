@@ -14,6 +14,7 @@
 
 enum { PAIRS = 31, LOOK = 7, SOLVES = 3, TRIALS = 48, PARTS = 8 };
 static const double LEAST_GAIN = 1.01; /* below that a switch is not worth the trial's noise */
+static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again */
 static const double LOOK_GAIN = 0.98;  /* what a first look has to show for a second one */
 static const double MOST_SECONDS = 120; /* for all switches */
 
@@ -77,23 +78,6 @@ static clq_status consider(struct refiner *r, const uint8_t *on, const struct cl
     return CLQ_OK;
 }
 
-/* Conversions are what the sum of layer times knows least about: they get the factor that explains the measured plan. */
-static bool correct_conversions(struct clq_search *s, const uint8_t *on, double ratio)
-{
-    uint8_t *none = calloc((size_t)s->units.n_units + 1, sizeof *none);
-    double conversions, ignored;
-    if (!none) return false;
-    double predicted = clq_runtime_predict(s, on, &conversions), base = clq_runtime_predict(s, none, &ignored);
-    free(none);
-    double measured = base * ratio, wanted = conversions + measured - predicted;
-    if (!(conversions > 0) || fabs(measured - predicted) < 0.05 * base) return false;
-    double factor = fmin(4, fmax(0.25, wanted / conversions));
-    for (int d = 0; d < 2; d++)
-        for (int t = 0; t < s->units.n_tensors; t++) s->convert_us[d][t] *= factor;
-    clq_context_log(s->ctx, "whole plan: %.0f us where its layers say %.0f us; conversions are taken %.2f times as long", measured, predicted, factor);
-    return true;
-}
-
 static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first, struct clq_error *err)
 {
     struct clq_search *s = r->s;
@@ -104,7 +88,8 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
         if (!clq_any_layer(choice.mode, s->units.n_units) || (k > 0 && same(s, choice.mode, r->seen))) break;
         memcpy(r->seen, choice.mode, (size_t)s->units.n_units * sizeof *r->seen);
         CLQ_TRY(consider(r, choice.mode, &choice.measured, &ratio, err));
-        if (k + 1 == SOLVES || !correct_conversions(s, choice.mode, ratio)) break;
+        if (k + 1 == SOLVES || fabs(r->q->reference_us * ratio / choice.model_us - 1) < CLOSE) break;
+        clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", r->q->reference_us * ratio, choice.model_us);
         CLQ_TRY(clq_search_choose(&choice, s, r->q, err));
     }
     return CLQ_OK;

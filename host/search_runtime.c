@@ -282,16 +282,3 @@ clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *in, struct 
     clq_context_progress(s->ctx, "measuring times", 1);
     return CLQ_OK;
 }
-
-double clq_runtime_predict(const struct clq_search *s, const uint8_t *on, double *conversions)
-{
-    double units = 0;
-    *conversions = 0;
-    for (int i = 0; i < s->units.n_units; i++)
-        if (s->records[i].capable) units += on[i] == 1 ? s->records[i].int8_us : s->records[i].f32_us;
-    for (int t = 0; t < s->units.n_tensors; t++) {
-        int d = clq_search_crossing(s, on, t);
-        if (d >= 0) *conversions += s->convert_us[d][t];
-    }
-    return units + *conversions;
-}

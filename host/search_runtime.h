@@ -9,10 +9,7 @@
 /* In place of timing our own steps: the units' times and the conversions, from profiles of four whole models. */
 clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *inputs, struct clq_error *err);
 
-/* The time of a plan by those numbers, conversions included; *conversions receives their part. */
-double clq_runtime_predict(const struct clq_search *s, const uint8_t *on_codes, double *conversions);
-
-/* Times whole plans: solves again with conversions as they turned out, tries uniform int8, and then switches groups of units
+/* Times whole plans: solves again with what they took in mind, tries uniform int8, and then switches groups of units
  * to and fro while that makes the model faster and keeps it within the budget. Writes the best into choice. */
 clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
 
