@@ -39,10 +39,15 @@ clq_status clq_dnnl_check(dnnl_status_t status, const char *what, struct clq_err
     }
 }
 
-int clq_dnnl_enter(const struct clq_dnnl *dnnl)
+int clq_dnnl_threads(const struct clq_dnnl *dnnl, double nanoseconds)
+{
+    return nanoseconds < CLQ_DNNL_ALONE ? 1 : dnnl->threads;
+}
+
+int clq_dnnl_enter(int threads)
 {
     int saved = omp_get_max_threads();
-    if (saved != dnnl->threads) omp_set_num_threads(dnnl->threads);
+    if (saved != threads) omp_set_num_threads(threads);
     return saved;
 }
 
@@ -357,6 +362,11 @@ const char *clq_dnnl_step_name(const struct clq_dnnl_step *step)
     return step->name;
 }
 
+int clq_dnnl_step_threads(const struct clq_dnnl_step *step)
+{
+    return step->threads;
+}
+
 static clq_status execute(struct clq_dnnl *dnnl, struct clq_dnnl_exec *exec, float *const pointer[],
                           struct clq_error *err)
 {
@@ -378,7 +388,7 @@ clq_status clq_dnnl_run(struct clq_dnnl *dnnl, struct clq_dnnl_step *step, const
                         step->two_inputs ? 2 : 1, step->residual ? "a" : "no");
     bool in_y = step->residual && (residual == y || !step->main.primitive);
     if (in_y && residual != y) memcpy(y, residual, step->y_bytes);
-    int saved = clq_dnnl_enter(dnnl);
+    int saved = clq_dnnl_enter(step->threads);
     if (step->shuffle.rows) pointer[CLQ_DNNL_Y] = (float *)((char *)dnnl->scratch + step->shuffle.temp_at);
     clq_status st = execute(dnnl, in_y ? &step->sum : &step->main, pointer, err);
     pointer[CLQ_DNNL_Y] = y;

@@ -95,6 +95,8 @@ clq_status clq_dnnl_run(struct clq_dnnl *dnnl, struct clq_dnnl_step *step, const
                         const float *residual, float *y, struct clq_error *err);
 /* The oneDNN implementation's name ("jit:avx512_core", ...), for reports. */
 const char *clq_dnnl_step_name(const struct clq_dnnl_step *step);
+/* The threads it runs on: the context's, or 1 where it is too short to gain by more. */
+int clq_dnnl_step_threads(const struct clq_dnnl_step *step);
 void clq_dnnl_step_free(struct clq_dnnl_step *step);
 
 #endif

@@ -28,6 +28,14 @@ static int64_t end_padding(int64_t in, int64_t out, int64_t k, int64_t stride, i
     return need > 0 ? need : 0;
 }
 
+static double conv_nanoseconds(const struct clq_dnnl_conv *d)
+{
+    double in = (double)d->batch * (double)(d->h * d->w), out = (double)d->batch * (double)(d->oh * d->ow);
+    double products = (d->transposed ? in : out) * (double)(d->kh * d->kw) * (double)(d->ci / d->groups) * (double)d->co;
+    double speed = d->groups > 1 ? CLQ_DNNL_PRODUCTS / 4 : CLQ_DNNL_PRODUCTS;
+    return products / speed + (in * (double)d->ci + out * (double)d->co) / CLQ_DNNL_ELEMENTS;
+}
+
 static clq_status conv_check(const struct clq_dnnl_conv *d, struct clq_error *err)
 {
     int64_t g = d->groups;
@@ -248,7 +256,8 @@ static clq_status conv_upsampling_few(struct clq_dnnl_step **out, struct clq_dnn
 {
     struct clq_dnnl_step *step = NULL;
     CLQ_TRY(clq_dnnl_step_new(&step, err));
-    int saved = clq_dnnl_enter(dnnl);
+    step->threads = clq_dnnl_threads(dnnl, conv_nanoseconds(d));
+    int saved = clq_dnnl_enter(step->threads);
     clq_status st = upsampling_few(step, dnnl, d, weight, bias, err);
     clq_dnnl_leave(saved);
     if (st == CLQ_OK) *out = step;
@@ -298,7 +307,8 @@ clq_status clq_dnnl_conv(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, cons
     CLQ_TRY(conv_check(d, err));
     if (has_no_overlap(d)) return conv_without_overlap(out, dnnl, d, err);
     CLQ_TRY(clq_dnnl_step_new(&step, err));
-    int saved = clq_dnnl_enter(dnnl);
+    step->threads = clq_dnnl_threads(dnnl, conv_nanoseconds(d));
+    int saved = clq_dnnl_enter(step->threads);
     clq_status st = conv_prepare(step, dnnl, d, err);
     clq_dnnl_leave(saved);
     if (st == CLQ_OK) *out = step;

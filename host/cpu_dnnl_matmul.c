@@ -112,6 +112,17 @@ static void describe(struct product *p, const struct clq_dnnl_matmul *d)
     if (!d->weight && p->b_strides[n] == 1 && d->n > 1 && m < 8) p->prefer = "gemm:jit";
 }
 
+static double nanoseconds(const struct product *p)
+{
+    double a = 1, b = 1, y = 1;
+    for (int i = 0; i < p->batch_rank + 2; i++) {
+        a *= (double)p->a_dims[i];
+        b *= (double)p->b_dims[i];
+        y *= (double)p->y_dims[i];
+    }
+    return y * (double)p->a_dims[p->batch_rank + 1] / CLQ_DNNL_PRODUCTS + (a + b + y) / CLQ_DNNL_ELEMENTS;
+}
+
 static clq_status bind(struct clq_dnnl_step *step, struct clq_dnnl_exec *exec, struct clq_dnnl *dnnl,
                        const struct product *p, const struct layouts *l, const_dnnl_primitive_desc_t pd,
                        const struct clq_dnnl_epilogue *e, struct clq_error *err)
@@ -182,7 +193,8 @@ static clq_status create(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, cons
 {
     struct clq_dnnl_step *step = NULL;
     CLQ_TRY(clq_dnnl_step_new(&step, err));
-    int saved = clq_dnnl_enter(dnnl);
+    step->threads = clq_dnnl_threads(dnnl, nanoseconds(p));
+    int saved = clq_dnnl_enter(step->threads);
     clq_status st = prepare(step, dnnl, p, err);
     clq_dnnl_leave(saved);
     if (st == CLQ_OK) *out = step;

@@ -6,13 +6,14 @@
 
 /* Finishes a step of one input and one output of given layouts. */
 static clq_status unary(struct clq_dnnl_step *step, struct clq_dnnl *dnnl, const_dnnl_op_desc_t op,
-                        const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *y, struct clq_error *err)
+                        const dnnl_memory_desc_t *x, const dnnl_memory_desc_t *y, double nanoseconds, struct clq_error *err)
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     struct clq_dnnl_epilogue e = {.alpha = 1};
     CLQ_TRY(clq_dnnl_attr(&attr, &e, err));
-    int saved = clq_dnnl_enter(dnnl);
+    step->threads = clq_dnnl_threads(dnnl, nanoseconds);
+    int saved = clq_dnnl_enter(step->threads);
     clq_status st = clq_dnnl_choose(&pd, dnnl, op, attr, NULL, CLQ_DNNL_TAKE_ALL, err);
     if (st == CLQ_OK) st = clq_dnnl_exec_create(step, &step->main, dnnl, pd, err);
     clq_dnnl_leave(saved);
@@ -67,8 +68,9 @@ clq_status clq_dnnl_pool(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, cons
                                (dnnl_dims_t){d->stride_h, d->stride_w}, (dnnl_dims_t){d->kh, d->kw},
                                (dnnl_dims_t){d->dilation_h - 1, d->dilation_w - 1},
                                (dnnl_dims_t){d->pad_top, d->pad_left}, (dnnl_dims_t){end_h, end_w}), "pooling", err));
+    double out_n = (double)d->batch * (double)(d->oh * d->ow) * (double)d->c;
     CLQ_TRY(clq_dnnl_step_new(&step, err));
-    return deliver(out, step, unary(step, dnnl, &op, &x, &y, err));
+    return deliver(out, step, unary(step, dnnl, &op, &x, &y, out_n * (double)(d->kh * d->kw) / CLQ_DNNL_ELEMENTS, err));
 }
 
 /* log y[i] = x[i] - max + log(y[argmax]). oneDNN's own log softmax is off by 3e-6 near zero; the softmax is good to a
@@ -100,7 +102,8 @@ clq_status clq_dnnl_softmax(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, i
     step->log_outer = outer;
     step->log_n = logarithm ? n : 0;
     step->log_inner = inner;
-    return deliver(out, step, unary(step, dnnl, &op, &x, &x, err));
+    double elements = (double)outer * (double)n * (double)inner;
+    return deliver(out, step, unary(step, dnnl, &op, &x, &x, elements * (inner == 1 ? 0.5 : 54), err));
 }
 
 clq_status clq_dnnl_layernorm(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, int64_t outer, int64_t n,
@@ -118,7 +121,7 @@ clq_status clq_dnnl_layernorm(struct clq_dnnl_step **out, struct clq_dnnl *dnnl,
     CLQ_TRY(clq_dnnl_check(dnnl_layer_normalization_forward_desc_init(&op, dnnl_forward_inference, &x, &stat, epsilon,
                                                                       flags), "layer normalization", err));
     CLQ_TRY(clq_dnnl_step_new(&step, err));
-    clq_status st = unary(step, dnnl, &op, &x, &x, err);
+    clq_status st = unary(step, dnnl, &op, &x, &x, 3 * (double)outer * (double)n / CLQ_DNNL_ELEMENTS, err);
     if (st == CLQ_OK && scale)
         st = clq_dnnl_bind_constant(step, &step->main, dnnl, DNNL_ARG_SCALE, &vector, &vector, scale, err);
     if (st == CLQ_OK && shift)

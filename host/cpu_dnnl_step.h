@@ -54,6 +54,7 @@ struct clq_dnnl_step {
     struct clq_dnnl_fixed fixed[CLQ_DNNL_MAX_FIXED];
     int n_fixed;
     bool two_inputs, residual;
+    int threads;
     size_t y_bytes, scratch_bytes; /* of the scratchpad, the largest of the three */
     struct clq_dnnl_shuffle shuffle;
     int64_t log_outer, log_n, log_inner; /* a log softmax finishes with clq_dnnl_log_after; log_n 0: not one */
@@ -132,9 +133,15 @@ void clq_dnnl_shuffle(const struct clq_dnnl *dnnl, const struct clq_dnnl_shuffle
 /* y = log(y), given that y is the softmax of x. */
 void clq_dnnl_log_after(const struct clq_dnnl_step *step, const float *x, float *y);
 
+/* The threads of a step that takes about so many nanoseconds on one. Waking another thread costs 30 to 50 us where waiting
+ * threads sleep, so a step below CLQ_DNNL_ALONE gains nothing by it. Estimates are for AVX-512 and data in the caches; they
+ * follow from the shape alone, so that a model runs the same code every time. */
+enum { CLQ_DNNL_ALONE = 40000, CLQ_DNNL_PRODUCTS = 60, CLQ_DNNL_ELEMENTS = 8 }; /* ns; per ns: products, elements moved */
+int clq_dnnl_threads(const struct clq_dnnl *dnnl, double nanoseconds);
+
 /* oneDNN fixes the thread count when a primitive is created and reads OpenMP's current one when it runs; both happen
  * between these two. */
-int clq_dnnl_enter(const struct clq_dnnl *dnnl);
+int clq_dnnl_enter(int threads);
 void clq_dnnl_leave(int saved);
 
 #endif

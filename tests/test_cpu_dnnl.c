@@ -290,6 +290,18 @@ static void test_threads(void **state)
     dnnl = other;
     check_conv(geometry(11), true, false);
     check_conv(geometry(18), true, false);
+    static float weight[512 * 512];
+    for (int i = 0; i < 2; i++) { /* rows 1: shorter than waking a thread; 512: long enough */
+        struct clq_dnnl_step *step = NULL;
+        struct clq_dnnl_matmul d = {.m = i ? 512 : 1, .n = 512, .k = 512, .alpha = 1, .weight = weight};
+        assert_int_equal(clq_dnnl_matmul(&step, other, &d, &err), CLQ_OK);
+#if defined(__SANITIZE_THREAD__)
+        assert_int_equal(clq_dnnl_step_threads(step), 1);
+#else
+        assert_int_equal(clq_dnnl_step_threads(step), i ? 3 : 1);
+#endif
+        clq_dnnl_step_free(step);
+    }
     dnnl = first;
     clq_dnnl_free(other);
     assert_string_equal(clq_dnnl_version(), clq_dnnl_version());
