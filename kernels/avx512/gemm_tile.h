@@ -26,10 +26,11 @@ CLQ_INLINE __m512i clq_dot_vnni_shared(__m512i acc, __m512i u, __m512i s)
 /* One panel's pointers, and how its results are stored. */
 struct clq_tile {
     const int8_t *data;
+    const int8_t *ahead, *end; /* weights that come next, and are fetched into the second-level cache beside the products */
     const int32_t *bias;
     const float *multiplier, *shift;
     const size_t *offset;
-    size_t lda, segments, steps;
+    size_t lda, segments, steps, pace; /* pace: bytes ahead per step */
     size_t ldy;   /* bytes */
     size_t width; /* columns that are stored */
     size_t rest;  /* of them, in a doubled last vector: not in width (gemm_double.h) */
@@ -65,8 +66,11 @@ static inline struct clq_tile clq_tile_make(const struct clq_strip *s, size_t nv
 {
     const struct clq_panels *p = s->packed;
     const size_t first = clq_panels_start(p->columns, s->panel), end = clq_panels_start(p->columns, s->panel + 1);
+    const int8_t *after = clq_panels_data(p, s->group, end);
     struct clq_tile t = {
         .data = clq_panels_data(p, s->group, first),
+        .ahead = after,
+        .end = after + (p->columns - end < 64 ? p->columns - end : 64) * 4 * p->k4,
         .bias = clq_panels_bias(p, s->group) + first,
         .multiplier = clq_panels_multiplier(p, s->group) + first,
         .shift = clq_panels_shift(p, s->group) + first,
@@ -187,9 +191,11 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
 {
     const size_t lda = t->lda;
     const int ahead = mr <= 4 ? 4096 : 1024; /* few rows only stream the weights */
+    const int8_t *next = t->ahead;
     for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
         __m512i c[28];
         const int8_t *b = t->data;
+        if (next >= t->end) next = b; /* all is fetched: a line that is there costs nothing */
         CLQ_UNROLL for (int i = 0; i < mr * nv; i++) c[i] = _mm512_loadu_si512(t->bias + 16 * (i % nv));
         if (signed_rows) {
             CLQ_UNROLL for (int i = 0; i < mr * nv; i++)
@@ -203,6 +209,8 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
             CLQ_UNROLL for (int i = 0; i < mr; i += 3) p[i / 3] = a + t->offset[s] + (size_t)i * lda;
             for (size_t k = t->steps; k > 0; k--, b += 64 * nv) {
                 __m512i w[4];
+                _mm_prefetch((const char *)next, _MM_HINT_T1);
+                next += t->pace;
                 CLQ_UNROLL for (int j = 0; j < nv; j++)
                 {
                     w[j] = _mm512_loadu_si512(b + 64 * j);

@@ -54,14 +54,17 @@ void clq_strip_vnni(const struct clq_strip *s)
     const size_t first = clq_panels_start(p->columns, s->panel), end = clq_panels_start(p->columns, s->panel + 1);
     const bool twice = p->doubled && end == p->columns; /* the panel's last vector holds 8 columns twice */
     const size_t nv = (end - first) / 16 - twice;
-    const struct clq_tile t = clq_tile_make(s, nv, twice);
+    struct clq_tile t = clq_tile_make(s, nv, twice);
     uint8_t *y = clq_tile_output(s);
     const bool signed_rows = s->row_bias != NULL;
     /* Even tiles: 49 rows are 4 x 6 and 5 x 5, never 8 x 6 and 1. */
     const struct ladder *ladder = twice ? &doubled[signed_rows][nv] : &plain[signed_rows][nv];
     const size_t tiles = (s->rows + ladder->most - 1) / ladder->most, rows = s->rows / tiles, big = s->rows % tiles;
+    const size_t all = tiles * t.segments * t.steps, bytes = (size_t)(t.end - t.ahead);
+    t.pace = all == 0 || bytes >= 64 * all ? 64 : (bytes + all - 1) / all;
     if (big > 0) ladder->row[rows + 1](&t, s->a, y, s->row_bias, big);
     const size_t done = big * (rows + 1);
+    t.ahead += t.pace * big * t.segments * t.steps;
     ladder->row[rows](&t, s->a + done * s->lda, y + done * t.ldy, signed_rows ? s->row_bias + done : NULL, tiles - big);
 }
 
