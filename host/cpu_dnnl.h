@@ -81,13 +81,10 @@ struct clq_dnnl_pool {
 clq_status clq_dnnl_pool(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, const struct clq_dnnl_pool *desc,
                          struct clq_error *err);
 
-/* Softmax over the middle axis of [outer, n, inner]; layer norm over the last axis of [outer, n] with scale and shift
- * [n] or NULL. y must not be a. Softmax with inner > 1 takes 54 ns an element, 0.5 with inner 1: transpose long ones
+/* Softmax over the middle axis of [outer, n, inner]. y must not be a. Softmax with inner > 1 takes 54 ns an element, 0.5 with inner 1: transpose long ones
  * first. */
 clq_status clq_dnnl_softmax(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, int64_t outer, int64_t n,
                             int64_t inner, bool logarithm, struct clq_error *err);
-clq_status clq_dnnl_layernorm(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, int64_t outer, int64_t n,
-                              float epsilon, const float *scale, const float *shift, struct clq_error *err);
 
 /* Runs a step. a and b: the inputs (b NULL unless matmul without a constant weight); residual: NULL unless prepared
  * with one, may be y (then nothing is copied). y may not overlap a or b. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Pooling over NHWC, softmax and layer normalization. */
+ * Pooling over NHWC, and softmax. */
 #include <math.h>
 
 #include "cpu_dnnl_step.h"
@@ -104,27 +104,4 @@ clq_status clq_dnnl_softmax(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, i
     step->log_inner = inner;
     double elements = (double)outer * (double)n * (double)inner;
     return deliver(out, step, unary(step, dnnl, &op, &x, &x, elements * (inner == 1 ? 0.5 : 54), err));
-}
-
-clq_status clq_dnnl_layernorm(struct clq_dnnl_step **out, struct clq_dnnl *dnnl, int64_t outer, int64_t n,
-                              float epsilon, const float *scale, const float *shift, struct clq_error *err)
-{
-    struct clq_dnnl_step *step = NULL;
-    dnnl_memory_desc_t x, stat, vector;
-    dnnl_layer_normalization_desc_t op;
-    int64_t dims[2] = {outer, n};
-    unsigned flags = (scale ? dnnl_use_scale : 0u) | (shift ? dnnl_use_shift : 0u);
-    CLQ_TRY(clq_dnnl_dims("layer normalization", 2, dims, err));
-    CLQ_TRY(clq_dnnl_dense(&x, 2, dims, err));
-    CLQ_TRY(clq_dnnl_dense(&stat, 1, &outer, err));
-    CLQ_TRY(clq_dnnl_dense(&vector, 1, &n, err));
-    CLQ_TRY(clq_dnnl_check(dnnl_layer_normalization_forward_desc_init(&op, dnnl_forward_inference, &x, &stat, epsilon,
-                                                                      flags), "layer normalization", err));
-    CLQ_TRY(clq_dnnl_step_new(&step, err));
-    clq_status st = unary(step, dnnl, &op, &x, &x, 3 * (double)outer * (double)n / CLQ_DNNL_ELEMENTS, err);
-    if (st == CLQ_OK && scale)
-        st = clq_dnnl_bind_constant(step, &step->main, dnnl, DNNL_ARG_SCALE, &vector, &vector, scale, err);
-    if (st == CLQ_OK && shift)
-        st = clq_dnnl_bind_constant(step, &step->main, dnnl, DNNL_ARG_SHIFT, &vector, &vector, shift, err);
-    return deliver(out, step, st);
 }

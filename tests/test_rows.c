@@ -81,6 +81,43 @@ static void test_softmax_masks(void **state)
     assert_true(isnan(y[0]));
 }
 
+static void check_layernorm(const float *y, const float *x, const float *scale, const float *shift, size_t n, double epsilon)
+{
+    double mean = 0, var = 0, magnitude = 0;
+    for (size_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+    for (size_t i = 0; i < n; i++) var += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+    for (size_t i = 0; i < n; i++) magnitude += fabs((double)x[i]) / (double)n;
+    const double inverse = 1 / sqrt(var + epsilon), gamma = ((double)n + 8) * 0x1p-24;
+    for (size_t i = 0; i < n; i++) {
+        const double k = scale ? (double)scale[i] : 1, b = shift ? (double)shift[i] : 0, base = ((double)x[i] - mean) * inverse;
+        /* The mean is off by gamma * magnitude, which moves every difference, and the square root relatively. */
+        const double bound = fabs(k) * (gamma * magnitude * inverse * (1 + fabs(base)) + 2 * gamma * fabs(base)) +
+                             0x1p-23 * (fabs(base * k + b) + fabs(b)) + 0x1p-24;
+        assert_true(fabs((double)y[i] - (base * k + b)) <= bound);
+    }
+}
+
+static void test_layernorm(void **state)
+{
+    (void)state;
+    static float x[CLQ_ROWS_TOGETHER * 1000], y[CLQ_ROWS_TOGETHER * 1000], scale[1000], shift[1000];
+    static const size_t cases[][2] = {{1, 1}, {3, 7}, {8, 384}, {3, 33}, {5, 1000}, {2, 64}};
+    fill(scale, 1000, 2, 3);
+    fill(shift, 1000, 1, 4);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
+        for (unsigned flags = 0; flags < 8; flags++) {
+            const size_t rows = cases[k][0], n = cases[k][1];
+            const float *gain = flags & 1 ? scale : NULL, *bias = flags & 2 ? shift : NULL;
+            fill(x, rows * n, 1, (unsigned)n);
+            for (size_t i = 0; i < rows * n; i++) x[i] += flags & 4 ? 10.0f : 0.0f;
+            clq_rows_layernorm(y, x, rows, n, gain, bias, 1e-5f);
+            for (size_t r = 0; r < rows; r++) check_layernorm(y + r * n, x + r * n, gain, bias, n, 1e-5);
+        }
+    memcpy(y, x, sizeof x);
+    clq_rows_layernorm(x, x, 2, 64, scale, NULL, 1e-5f);
+    for (size_t r = 0; r < 2; r++) check_layernorm(x + r * 64, y + r * 64, scale, NULL, 64, 1e-5);
+}
+
 static void test_gelu(void **state)
 {
     (void)state;
@@ -141,6 +178,7 @@ static void test_scale(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax), cmocka_unit_test(test_softmax_masks), cmocka_unit_test(test_gelu), cmocka_unit_test(test_finish), cmocka_unit_test(test_scale)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_softmax), cmocka_unit_test(test_softmax_masks), cmocka_unit_test(test_layernorm),
+                                       cmocka_unit_test(test_gelu), cmocka_unit_test(test_finish), cmocka_unit_test(test_scale)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,15 +136,6 @@ static clq_status prepare_softmax(struct clq_program *p, struct clq_step *s, str
     return named(s, clq_dnnl_softmax(&s->dnnl, p->ctx->dnnl, outer, n, inner, strcmp(s->node->op_type, "LogSoftmax") == 0, err), err);
 }
 
-static clq_status prepare_layernorm(struct clq_program *p, struct clq_step *s, struct clq_error *err)
-{
-    const clq_tensor *x = tensor(p, s->in[0]);
-    int64_t n = x->shape[x->rank - 1], outer = 1;
-    for (int d = 0; d < x->rank - 1; d++) outer *= x->shape[d];
-    return named(s, clq_dnnl_layernorm(&s->dnnl, p->ctx->dnnl, outer, n, s->act_a,
-                                       floats(p, s->weight), floats(p, s->bias), err), err);
-}
-
 static void need_scratch(struct clq_program *p, size_t bytes)
 {
     size_t aligned = (bytes + 63) / 64 * 64;
@@ -245,7 +236,6 @@ static clq_status prepare_step(struct clq_program *p, struct clq_step *s, struct
     case CLQ_STEP_MATMUL: return prepare_matmul(p, s, err);
     case CLQ_STEP_POOL: return prepare_pool(p, s, err);
     case CLQ_STEP_SOFTMAX: return prepare_softmax(p, s, err);
-    case CLQ_STEP_LAYERNORM: return prepare_layernorm(p, s, err);
     case CLQ_STEP_QCONV: return prepare_qconv(p, s, err);
     case CLQ_STEP_QGEMM: return prepare_qgemm(p, s, err);
     case CLQ_STEP_Q4GEMM: return prepare_q4gemm(p, s, err);

@@ -288,7 +288,6 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_MATMUL:
     case CLQ_STEP_POOL:
     case CLQ_STEP_SOFTMAX:
-    case CLQ_STEP_LAYERNORM:
         if (!s->dnnl && !s->n_taps) {
             clq_step_scores(p, s);
             return CLQ_OK;
@@ -316,6 +315,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm4.units, gemm4_units, &j);
         clq_step_finish(p, s, NULL, NULL);
         return CLQ_OK;
+    case CLQ_STEP_LAYERNORM: clq_step_layernorm(p, s); return CLQ_OK;
     case CLQ_STEP_QUANTIZE_ROWS: clq_step_quantize_rows(p, s); return CLQ_OK;
     case CLQ_STEP_QMAXPOOL:
     case CLQ_STEP_QAVGPOOL: {

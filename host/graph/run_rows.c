@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Steps that go by rows: softmax of scores, rows with scales of their own, and what follows an integer product. */
+ * Steps that go by rows: softmax of scores, layer normalization, rows with scales of their own, and what follows an integer product. */
 #include "graph/run.h"
 #include "ops/rows.h"
 
@@ -12,7 +12,12 @@ struct scores {
 };
 
 /* What stays in the first-level cache. */
-enum { SCORES_TOGETHER = 2048 };
+enum { ELEMENTS_TOGETHER = 4096 };
+
+static size_t rows_together(size_t n)
+{
+    return n < ELEMENTS_TOGETHER / CLQ_ROWS_TOGETHER ? CLQ_ROWS_TOGETHER : n < ELEMENTS_TOGETHER ? ELEMENTS_TOGETHER / n : 1;
+}
 
 static int64_t mask_row(const struct scores *j, size_t row)
 {
@@ -30,7 +35,7 @@ static void score_rows(void *state, size_t begin, size_t end, int thread)
     const struct scores *j = state;
     const clq_tensor *x = j->x;
     const size_t n = (size_t)x->shape[x->rank - 1];
-    size_t most = n < SCORES_TOGETHER / CLQ_ROWS_TOGETHER ? CLQ_ROWS_TOGETHER : n < SCORES_TOGETHER ? SCORES_TOGETHER / n : 1;
+    const size_t most = rows_together(n);
     for (size_t r = begin; r < end; r += most) {
         const float *mask[CLQ_ROWS_TOGETHER];
         const size_t rows = end - r < most ? end - r : most;
@@ -52,18 +57,40 @@ void clq_step_scores(struct clq_program *p, struct clq_step *s)
     clq_pool_for(p->ctx->pool, threads_for(p, (double)count(j.x)), rows, score_rows, &j);
 }
 
+/* ---- Layer normalization ---- */
+static void normalize_rows(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct job *j = state;
+    const clq_tensor *x = &j->p->values[j->s->in[0]].t;
+    const size_t n = (size_t)x->shape[x->rank - 1], most = rows_together(n);
+    for (size_t r = begin; r < end; r += most)
+        clq_rows_layernorm((float *)data(j->p, j->s->out[0]) + r * n, (const float *)x->data + r * n, end - r < most ? end - r : most, n,
+                           data(j->p, j->s->weight), data(j->p, j->s->bias), j->s->act_a);
+}
+
+void clq_step_layernorm(struct clq_program *p, struct clq_step *s)
+{
+    struct job j = {.p = p, .s = s};
+    const clq_tensor *x = &p->values[s->in[0]].t;
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)count(x)), count(x) / (size_t)x->shape[x->rank - 1], normalize_rows, &j);
+}
+
 /* ---- Rows with scales of their own ---- */
 static void quantize_rows(void *state, size_t begin, size_t end, int thread)
 {
     (void)thread;
     struct job *j = state;
     const clq_tensor *x = &j->p->values[j->s->in[0]].t;
-    size_t n = (size_t)x->shape[x->rank - 1];
+    const size_t n = (size_t)x->shape[x->rank - 1], most = rows_together(n);
+    const float *from = x->data;
     float *scale = data(j->p, j->s->out[1]);
-    for (size_t r = begin; r < end; r++) {
-        const float *row = (const float *)x->data + r * n;
-        scale[r] = clq_rows_scale(row, n);
-        j->p->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){row, (uint8_t *)data(j->p, j->s->out[0]) + r * n, n, scale[r], 128, false});
+    uint8_t *to = data(j->p, j->s->out[0]);
+    for (size_t first = begin; first < end; first += most) {
+        const size_t last = end - first < most ? end : first + most;
+        for (size_t r = first; r < last; r++) scale[r] = clq_rows_scale(from + r * n, n); /* all, so that no division is waited for */
+        for (size_t r = first; r < last; r++)
+            j->p->ctx->kernels.quantize_f32_u8(&(struct clq_quantize_args){from + r * n, to + r * n, n, scale[r], 128, false});
     }
 }
 

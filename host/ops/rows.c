@@ -175,6 +175,63 @@ void clq_rows_finish(float *y, size_t begin, size_t end, size_t n, const struct 
     }
 }
 
+/* The sum of x - from, or of its square. Four parts, so that no addition waits for the one before. */
+static inline __attribute__((always_inline)) float sum_beyond(const float *x, size_t n, float from, bool square)
+{
+    vector part[4] = {{0}};
+    size_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        const vector *at = (const vector *)(x + i);
+        const vector a = at[0] - from, b = at[1] - from, c = at[2] - from, d = at[3] - from;
+        part[0] += square ? (vector)(a * a) : a;
+        part[1] += square ? (vector)(b * b) : b;
+        part[2] += square ? (vector)(c * c) : c;
+        part[3] += square ? (vector)(d * d) : d;
+    }
+    for (; i + LANES <= n; i += LANES) {
+        const vector a = *(const vector *)(x + i) - from;
+        part[0] += square ? (vector)(a * a) : a;
+    }
+    vector sum = (part[0] + part[1]) + (part[2] + part[3]);
+    sum += FOLD(sum, 8);
+    sum += FOLD(sum, 4);
+    sum += FOLD(sum, 2);
+    sum += FOLD(sum, 1);
+    float all = sum[0];
+    for (; i < n; i++) {
+        const float d = x[i] - from;
+        all += square ? d * d : d;
+    }
+    return all;
+}
+
+/* As softmax_rows: each pass takes all rows. */
+CLQ_CLONES static void normalize_rows(float *y, const float *x, size_t rows, size_t n, const float *scale, const float *shift, float epsilon)
+{
+    float mean[CLQ_ROWS_TOGETHER], by[CLQ_ROWS_TOGETHER];
+    for (size_t r = 0; r < rows; r++) mean[r] = sum_beyond(x + r * n, n, 0, false) / (float)n;
+    for (size_t r = 0; r < rows; r++) by[r] = 1.0f / sqrtf(sum_beyond(x + r * n, n, mean[r], true) / (float)n + epsilon);
+    for (size_t r = 0; r < rows; r++) {
+        float *to = y + r * n;
+        const float *from = x + r * n, middle = mean[r], factor = by[r];
+        if (scale && shift) {
+            CLQ_IVDEP
+            for (size_t i = 0; i < n; i++) to[i] = (from[i] - middle) * factor * scale[i] + shift[i];
+        } else if (scale) {
+            CLQ_IVDEP
+            for (size_t i = 0; i < n; i++) to[i] = (from[i] - middle) * factor * scale[i];
+        } else {
+            CLQ_IVDEP
+            for (size_t i = 0; i < n; i++) to[i] = (from[i] - middle) * factor + (shift ? shift[i] : 0.0f);
+        }
+    }
+}
+
+void clq_rows_layernorm(float *y, const float *x, size_t rows, size_t n, const float *scale, const float *shift, float epsilon)
+{
+    normalize_rows(y, x, rows, n, scale, shift, epsilon);
+}
+
 CLQ_CLONES static float largest_magnitude(const float *x, size_t n)
 {
     const bits clear = (bits){0} + 0x7fffffff;

@@ -24,6 +24,10 @@ bool clq_rows_takes_act(enum clq_act act);
 /* Rows begin .. end - 1 of y. */
 void clq_rows_finish(float *y, size_t begin, size_t end, size_t n, const struct clq_rows_epilogue *epilogue);
 
+/* y = (x - mean) / sqrt(variance + epsilon) * scale + shift of up to CLQ_ROWS_TOGETHER rows of n > 0; scale and shift [n] or NULL. y may
+ * be x. Means are sums of binary32 in lanes: off by at most (n + 8) 2^-24 of the mean magnitude. */
+void clq_rows_layernorm(float *y, const float *x, size_t rows, size_t n, const float *scale, const float *shift, float epsilon);
+
 /* The scale of a row whose largest magnitude gets the code 127; at least the smallest normal number. */
 float clq_rows_scale(const float *x, size_t n);
 
