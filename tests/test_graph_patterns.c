@@ -157,9 +157,30 @@ static void test_scores(void **state)
     }
 }
 
+/* Rows that are written over those that they are made of: not while these are read later, are the mask or an output. */
+static void test_rows_in_place(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 8; form++) {
+        struct net g;
+        struct kinds k;
+        tokens(&g, 17);
+        const char *x = net_op(&g, "Neg", "x"), *mask = form & 1 ? x : net_op(&g, "Abs", "x");
+        const char *y = net_op(&g, "Softmax", "%s", net_op(&g, "Add", "%s %s", net_op(&g, "Mul", "%s %s", x, net_float(&g, 0.5f)), mask));
+        const char *normal = net_op(&g, "LayerNormalization", "%s %s", y, net_weights(&g, 0.5f, 1.5f, DIMS(48)));
+        if (form & 2) normal = net_op(&g, "Sub", "%s %s", normal, x);
+        if (form & 4) normal = net_op(&g, "Sub", "%s %s", normal, y);
+        net_out(&g, normal);
+        if (form == 0) net_out(&g, y);
+        check("rows in place", &g, form == 0 ? 2 : 1, &k);
+        assert_int_equal(k.n[CLQ_STEP_SOFTMAX] + k.n[CLQ_STEP_LAYERNORM], 2);
+        net_end(&g);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layernorm), cmocka_unit_test(test_layernorm_is_left_alone),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layernorm), cmocka_unit_test(test_layernorm_is_left_alone), cmocka_unit_test(test_rows_in_place),
                                        cmocka_unit_test(test_activations), cmocka_unit_test(test_scores), cmocka_unit_test(test_scalars_of_many_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The arena plan: lifetimes of values in steps, then fixed offsets, largest values first into the lowest gap that is free for
- * their whole life. Reshapes share memory with their input. */
+ * their whole life. Reshapes share memory with their input, and so do steps on rows that may overwrite it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +54,26 @@ static void lifetimes(struct clq_program *p, bool retain)
         if (p->values[v].last >= 0) p->values[v].last = p->n_steps;
 }
 
+/* Rows of our own may be written over those that they are made of, where nobody reads these later: the caches hold one array
+ * in place of two. */
+static bool works_in_place(const struct clq_program *p, const struct clq_step *s, int i)
+{
+    const bool rows = s->kind == CLQ_STEP_LAYERNORM || (s->kind == CLQ_STEP_SOFTMAX && (s->n_in > 1 || s->alpha != 1));
+    if (s->dead || !rows) return false;
+    const struct clq_value *x = &p->values[root(p, s->in[0])];
+    return !x->constant && !x->is_input && x->last == i && (s->n_in < 2 || root(p, s->in[1]) != root(p, s->in[0]));
+}
+
+static void share_rows(struct clq_program *p)
+{
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct clq_step *s = &p->steps[i];
+        if (!works_in_place(p, s, i)) continue;
+        p->values[s->out[0]].alias = s->in[0];
+        p->values[root(p, s->in[0])].last = p->values[s->out[0]].last;
+    }
+}
+
 struct item {
     int value;
     size_t bytes;
@@ -91,6 +111,7 @@ static bool place(struct clq_program *p, const struct item *items, int n, struct
 clq_status clq_pass_memory(struct clq_program *p, bool retain, struct clq_error *err)
 {
     lifetimes(p, retain);
+    if (!retain) share_rows(p);
     struct item *items = clq_arena_array(&p->arena, (size_t)p->n_values + 1, sizeof *items);
     if (!items) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     int n = 0;
