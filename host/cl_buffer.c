@@ -174,7 +174,7 @@ const struct clq_cl_operand *clq_cl_bind(struct clq_cl_binding *b, const struct 
     for (int i = 0; i < b->n; i++) {
         /* In place: one object per piece of host memory, since two over the same bytes are undefined. */
         const struct clq_cl_operand *first = &b->operand[i];
-        if (first->host != host) continue;
+        if (first->host != host || first->bytes < bytes) continue;
         o->mem = first->mem;
         o->at = first->at;
         b->n++;

@@ -210,6 +210,25 @@ clq_status clq_cl_histogram(struct clq_cl *cl, const struct clq_histogram_args *
     return CLQ_OK;
 }
 
+static clq_status enqueue_binary(struct clq_cl_launch *l, const struct clq_binary_u8_args *args, const struct clq_cl_operand *a,
+                                 const struct clq_cl_operand *b, const struct clq_cl_operand *y, struct clq_error *err)
+{
+    clq_cl_arg_mem(l, a->mem, a->at);
+    clq_cl_arg_mem(l, b->mem, b->at);
+    clq_cl_arg_mem(l, y->mem, y->at);
+    clq_cl_arg_u64(l, args->n);
+    clq_cl_arg_float(l, args->scale_a);
+    clq_cl_arg_float(l, args->scale_b);
+    clq_cl_arg_float(l, args->scale_y);
+    clq_cl_arg_float(l, 1.0f / args->scale_y);
+    clq_cl_arg_int(l, args->zero_point_a);
+    clq_cl_arg_int(l, args->zero_point_b);
+    clq_cl_arg_int(l, args->zero_point_y);
+    clq_cl_arg_int(l, args->lo);
+    clq_cl_arg_int(l, args->hi);
+    return clq_cl_enqueue(l, span(l, args->n), 1, err);
+}
+
 static clq_status binary(struct clq_cl *cl, enum clq_cl_family family, const struct clq_binary_u8_args *args,
                          const struct clq_cl_io *io, struct clq_error *err)
 {
@@ -223,20 +242,38 @@ static clq_status binary(struct clq_cl *cl, enum clq_cl_family family, const str
     const struct clq_cl_operand *b = a ? clq_cl_bind(&bind, io->b, args->b, args->n, false, err) : NULL;
     const struct clq_cl_operand *y = b ? clq_cl_bind(&bind, io->y, args->y, args->n, true, err) : NULL;
     if (!y) return clq_cl_unbind(&bind, bind.status, err);
-    clq_cl_arg_mem(&l, a->mem, a->at);
-    clq_cl_arg_mem(&l, b->mem, b->at);
-    clq_cl_arg_mem(&l, y->mem, y->at);
-    clq_cl_arg_u64(&l, args->n);
-    clq_cl_arg_float(&l, args->scale_a);
-    clq_cl_arg_float(&l, args->scale_b);
-    clq_cl_arg_float(&l, args->scale_y);
-    clq_cl_arg_float(&l, 1.0f / args->scale_y);
-    clq_cl_arg_int(&l, args->zero_point_a);
-    clq_cl_arg_int(&l, args->zero_point_b);
-    clq_cl_arg_int(&l, args->zero_point_y);
-    clq_cl_arg_int(&l, args->lo);
-    clq_cl_arg_int(&l, args->hi);
-    return clq_cl_unbind(&bind, clq_cl_enqueue(&l, span(&l, args->n), 1, err), err);
+    return clq_cl_unbind(&bind, enqueue_binary(&l, args, a, b, y, err), err);
+}
+
+static struct clq_binary_u8_args sum_of(const struct clq_residual *r, size_t n)
+{
+    return (struct clq_binary_u8_args){
+        .n = n,
+        .scale_a = r->scale_q,
+        .scale_b = r->scale_r,
+        .scale_y = r->scale_y,
+        .zero_point_a = r->zero_point_q,
+        .zero_point_b = r->zero_point_r,
+        .zero_point_y = r->zero_point_y,
+        .lo = r->lo,
+        .hi = r->hi,
+    };
+}
+
+bool clq_cl_supports_residual(const struct clq_cl *cl, const struct clq_residual *r, enum clq_out out, size_t columns, size_t ldy)
+{
+    if (!r) return true;
+    const struct clq_binary_u8_args sum = sum_of(r, 0);
+    return out == CLQ_OUT_U8 && r->ld == columns && ldy == columns && clq_cl_supports_binary(cl, &sum);
+}
+
+clq_status clq_cl_enqueue_residual(struct clq_cl *cl, const struct clq_residual *residual, const struct clq_cl_operand *y,
+                                   const struct clq_cl_operand *r, size_t n, struct clq_error *err)
+{
+    const struct clq_binary_u8_args sum = sum_of(residual, n);
+    struct clq_cl_launch l;
+    CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_ADD, err));
+    return enqueue_binary(&l, &sum, y, r, y, err);
 }
 
 clq_status clq_cl_add(struct clq_cl *cl, const struct clq_binary_u8_args *args, const struct clq_cl_io *io,

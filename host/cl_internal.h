@@ -138,6 +138,12 @@ void clq_cl_find_gemv(struct clq_cl *cl, enum clq_cl_family gemm, enum clq_cl_fa
 /* cl_product.c. int8 rows of k become uint8 rows, ld apart, in cl->flipped. */
 clq_status clq_cl_flip(struct clq_cl *cl, const struct clq_cl_operand *a, size_t m, size_t k, size_t lda, size_t ld,
                        struct clq_error *err);
+/* Enqueues the sum of n codes in y and as many of the residual, into y, behind the product that writes them. The family that adds is
+ * ready, see clq_cl_ready. */
+clq_status clq_cl_enqueue_residual(struct clq_cl *cl, const struct clq_residual *residual, const struct clq_cl_operand *y,
+                                   const struct clq_cl_operand *r, size_t n, struct clq_error *err);
+/* True where the device adds it to rows of that many codes, ldy apart: codes of uint8 without gaps, scales in its range. */
+bool clq_cl_supports_residual(const struct clq_cl *cl, const struct clq_residual *residual, enum clq_out out, size_t columns, size_t ldy);
 /* Enqueues a product's launch over rows x columns of results. */
 clq_status clq_cl_enqueue_product(struct clq_cl_launch *l, size_t rows, size_t columns, struct clq_error *err);
 

@@ -22,6 +22,7 @@ struct clq_cl_weight {
 };
 
 static const struct clq_cl_io no_io;
+static const char why_residual[] = "other codes than uint8, with gaps between its rows, or with a scale out of the device's range";
 
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
@@ -35,11 +36,11 @@ static bool limits_ok(enum clq_out out, int32_t zero_point, int32_t lo, int32_t 
 bool clq_cl_supports_gemm(const struct clq_cl *cl, const struct clq_gemm_args *args)
 {
     size_t bytes, products;
-    (void)cl;
     return args->n > 0 && args->k > 0 && args->n <= MAX_SIDE && args->k <= MAX_SIDE && args->m <= INT32_MAX &&
            clq_size_mul(&products, round_up(args->n, PANEL), round_up(args->k, 4)) &&
            clq_size_mul(&bytes, args->m, args->lda) && args->bound <= INT32_MAX && args->bound >= 0 &&
-           limits_ok(args->out, args->zero_point_y, args->lo, args->hi);
+           limits_ok(args->out, args->zero_point_y, args->lo, args->hi) &&
+           clq_cl_supports_residual(cl, args->residual, args->out, args->n, args->ldy);
 }
 
 bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *args)
@@ -48,7 +49,6 @@ bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *a
                             args->kh,      args->kw,       args->stride_h,   args->stride_w,
                             args->pad_top, args->pad_left, args->dilation_h, args->dilation_w};
     size_t pixels, k;
-    (void)cl;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i] > 1u << 15) return false;
     return args->groups > 0 && args->ci > 0 && args->co > 0 && args->kh > 0 && args->kw > 0 &&
@@ -57,7 +57,8 @@ bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *a
            clq_size_mul(&pixels, pixels, args->ow) && pixels <= INT32_MAX / 64 &&
            clq_size_mul(&k, args->kh * args->kw, round_up(args->ci / args->groups, 4)) && k <= MAX_SIDE &&
            args->bound <= INT32_MAX && args->bound >= 0 && args->out != CLQ_OUT_S8 &&
-           limits_ok(args->out, args->zero_point_y, args->lo, args->hi);
+           limits_ok(args->out, args->zero_point_y, args->lo, args->hi) &&
+           clq_cl_supports_residual(cl, args->residual, args->out, args->co, args->co);
 }
 
 enum clq_cl_family clq_cl_conv_family(const struct clq_conv_args *c)
@@ -185,6 +186,7 @@ clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bo
         return clq_fail(err, CLQ_ERR_UNSUPPORTED,
                         "OpenCL device '%s': product n=%zu k=%zu bound=%lld is out of its range", cl->info.name,
                         args->n, args->k, (long long)args->bound);
+    if (args->residual) CLQ_TRY(clq_cl_ready(cl, CLQ_CL_ADD, err));
     if (signed_a) {
         struct clq_cl_launch l;
         CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
@@ -216,6 +218,7 @@ clq_status clq_cl_prepare_conv(struct clq_cl_weight **out, struct clq_cl *cl, co
             err, CLQ_ERR_UNSUPPORTED,
             "OpenCL device '%s': convolution %zux%zux%zu to %zu, groups %zu, bound %lld is out of its range",
             cl->info.name, args->h, args->w, args->ci, args->co, args->groups, (long long)args->bound);
+    if (args->residual) CLQ_TRY(clq_cl_ready(cl, CLQ_CL_ADD, err));
     struct clq_cl_weight like = {.family = clq_cl_conv_family(args),
                                  .conv = true,
                                  .shape = *args,
@@ -282,6 +285,8 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
         !clq_size_add(&out, out, n) || !clq_size_mul(&out, out, unit) || g->lda < k || g->ldy < n || g->m > INT32_MAX)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range",
                         g->m, g->lda, g->ldy);
+    if (!clq_cl_supports_residual(cl, g->residual, w->out, n, g->ldy))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': a residual of %s", cl->info.name, why_residual);
     const struct clq_cl_family_state *gemv = &cl->family[CLQ_CL_GEMV];
     const bool few = g->m <= cl->few_rows && gemv->kernel && gemv->variant->layout == w->layout;
     CLQ_TRY(clq_cl_begin(&l, cl, few ? CLQ_CL_GEMV : CLQ_CL_GEMM, err));
@@ -289,7 +294,8 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
     /* Bytes between the rows of a staged output would be overwritten with stale ones: such a run needs them in. */
     const bool gaps = !io->y && g->ldy > n;
     const struct clq_cl_operand *y = a ? clq_cl_bind(&b, io->y, g->y, out, !gaps, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, b.status, err);
+    const struct clq_cl_operand *r = y && g->residual ? clq_cl_bind(&b, io->b, g->residual->codes, out, false, err) : NULL;
+    if (b.status != CLQ_OK) return clq_cl_unbind(&b, b.status, err);
     if (gaps) b.operand[1].output = true;
     clq_status st = w->signed_a ? clq_cl_flip(cl, a, g->m, k, g->lda, k, err) : CLQ_OK;
     if (w->signed_a) clq_cl_arg_mem(&l, cl->flipped.mem, cl->flipped.offset);
@@ -301,6 +307,7 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
     const int64_t rest[] = {(int64_t)g->m, (int64_t)n, (int64_t)k, w->out, w->zero_point_y, w->lo, w->hi};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) clq_cl_arg_int(&l, rest[i]);
     if (st == CLQ_OK) st = clq_cl_enqueue_product(&l, g->m, n, err);
+    if (st == CLQ_OK && r) st = clq_cl_enqueue_residual(cl, g->residual, y, r, g->m * n, err);
     return clq_cl_unbind(&b, st, err);
 }
 
@@ -323,13 +330,16 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
     if (args->batch > INT32_MAX / 64 / (s->oh * s->ow))
         return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL: a batch of %zu images is too large", args->batch);
     if (w->family == CLQ_CL_GEMM) {
-        struct clq_gemm_args g = {.m = pixels, .a = args->x, .lda = s->ci, .y = args->y, .ldy = s->co};
+        struct clq_gemm_args g = {.m = pixels, .a = args->x, .lda = s->ci, .y = args->y, .ldy = s->co, .residual = args->residual};
         return product(cl, w, &g, io, err);
     }
+    if (!clq_cl_supports_residual(cl, args->residual, w->out, s->co, s->co))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': a residual of %s", cl->info.name, why_residual);
     CLQ_TRY(clq_cl_begin(&l, cl, w->family, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->batch * s->h * s->w * s->ci, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, pixels * s->co * unit, true, err) : NULL;
-    if (!y) return clq_cl_unbind(&b, b.status, err);
+    const struct clq_cl_operand *r = y && args->residual ? clq_cl_bind(&b, io->b, args->residual->codes, pixels * s->co, false, err) : NULL;
+    if (b.status != CLQ_OK) return clq_cl_unbind(&b, b.status, err);
     clq_cl_arg_mem(&l, x->mem, x->at);
     clq_cl_arg_mem(&l, w->buffer.mem, w->buffer.offset);
     clq_cl_arg_mem(&l, y->mem, y->at / unit);
@@ -348,5 +358,6 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
     } else {
         st = clq_cl_enqueue_product(&l, pixels, s->co, err);
     }
+    if (st == CLQ_OK && r) st = clq_cl_enqueue_residual(cl, args->residual, y, r, pixels * s->co, err);
     return clq_cl_unbind(&b, st, err);
 }

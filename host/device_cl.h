@@ -114,7 +114,7 @@ clq_status clq_cl_finish(struct clq_cl *cl, struct clq_error *err);
 /* Where the operands of a run live: NULL pointers (or a NULL struct) mean the host pointers of the arguments. */
 struct clq_cl_io {
     const struct clq_cl_buffer *x; /* first or only input */
-    const struct clq_cl_buffer *b; /* second input */
+    const struct clq_cl_buffer *b; /* second input; of a product: the residual's codes */
     const struct clq_cl_buffer *y; /* output; may be x or b where the operation may work in place */
 };
 
@@ -158,10 +158,10 @@ void clq_cl_weight_free(struct clq_cl *cl, struct clq_cl_weight *weight);
 /* Device bytes of the packed weight. */
 size_t clq_cl_weight_bytes(const struct clq_cl_weight *weight);
 
-/* Computes all rows: m, a, lda, y, ldy are read. */
+/* Computes all rows: m, a, lda, y, ldy and residual are read. */
 clq_status clq_cl_gemm(struct clq_cl *cl, const struct clq_cl_weight *weight, const struct clq_gemm_args *args,
                        const struct clq_cl_io *io, struct clq_error *err);
-/* Computes the whole batch: batch, x, y are read. */
+/* Computes the whole batch: batch, x, y and residual are read. */
 clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *weight, const struct clq_conv_args *args,
                        const struct clq_cl_io *io, struct clq_error *err);
 

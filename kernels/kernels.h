@@ -60,10 +60,22 @@ enum clq_out {
     CLQ_OUT_S32 = 3 /* v modulo 2^32; multiplier is not read */
 };
 
+/* A second tensor of codes that is added to a product's: the add of clq_binary_u8_args, with q, the code that the product gives
+ * by itself, as a, and the residual's code r as b:
+ *   y = quantize(RN32(RN32((q - zero_point_q) * scale_q) + RN32((r - zero_point_r) * scale_r)), scale_y, zero_point_y)
+ * limited to lo..hi. All codes are of the product's type, CLQ_OUT_U8 or CLQ_OUT_S8. */
+struct clq_residual {
+    const void *codes; /* read by run alone; must not overlap y */
+    size_t ld;         /* elements from row to row, of a convolution from pixel to pixel, >= the columns of y */
+    float scale_q, scale_r, scale_y;
+    int32_t zero_point_q, zero_point_r, zero_point_y;
+    int32_t lo, hi;    /* limits of the code that leaves */
+};
+
 /* Integer matrix product y[M,N] = requantize(a[M,K] * w[N,K]^T + bias), in three calls on the same struct:
  *   plan  reads sizes, out, zero points, lo, hi and bound; writes packed_bytes, scratch_bytes, units
  *   pack  reads weight, bias, multiplier and the above; writes packed. Once per weight
- *   run   reads a, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
+ *   run   reads a, residual, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
  * Units cut the work by shape alone and may run at the same time on different scratch. scratch and packed are 64-byte
  * aligned. u8s8 takes a as uint8_t, s8s8 as int8_t (then za is within -128..127 and codes of w are within -127..127
  * or -128). An implementation that cannot hold its exactness proof (bound > INT32_MAX) plans packed_bytes = 0 and runs
@@ -80,6 +92,7 @@ struct clq_gemm_args {
     enum clq_out out;
     void *y;                /* [m][ldy] of the out type */
     size_t ldy;             /* elements, >= n */
+    const struct clq_residual *residual; /* or NULL */
     int64_t bound;          /* proven: |v| <= bound for every row */
     size_t packed_bytes, scratch_bytes, units;
     void *packed;           /* written by pack, read by run */
@@ -144,6 +157,7 @@ struct clq_conv_args {
     int32_t lo, hi;
     enum clq_out out;        /* never CLQ_OUT_S8 */
     void *y;                 /* [batch][oh][ow][co] */
+    const struct clq_residual *residual; /* or NULL */
     int64_t bound;
     size_t packed_bytes, scratch_bytes, units;
     void *packed;

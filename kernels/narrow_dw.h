@@ -13,6 +13,7 @@
 
 #include "kernels/dw_taps.h"
 #include "kernels/narrow.h"
+#include "kernels/residual.h"
 
 enum { CLQ_NARROW_BLOCK = 2 * CLQ_LANES };
 
@@ -101,7 +102,7 @@ static inline void clq_narrow_dw_pixel(const struct clq_conv_args *c, const uint
     }
 }
 
-static inline void clq_narrow_dw_run(const struct clq_conv_args *c)
+static inline void clq_narrow_dw_run(const struct clq_conv_args *c, clq_residual_fn *residual)
 {
     const size_t bands = clq_dw_taps_bands(c), channels = clq_narrow_dw_channels(c);
     const size_t bytes = c->out == CLQ_OUT_U8 ? 1 : 4, pairs = (c->kh * c->kw + 1) / 2;
@@ -112,11 +113,13 @@ static inline void clq_narrow_dw_run(const struct clq_conv_args *c)
     tap[2 * pairs - 1] = pad; /* after an odd number of taps: meets weights of 0 */
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
         const size_t image = u / bands, band = u % bands;
-        for (size_t p = c->oh * band / bands * c->ow; p < c->oh * (band + 1) / bands * c->ow; p++) {
+        const size_t begin = c->oh * band / bands, end = c->oh * (band + 1) / bands;
+        for (size_t p = begin * c->ow; p < end * c->ow; p++) {
             clq_dw_taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci, p / c->ow, p % c->ow);
             uint8_t *y = (uint8_t *)c->y + (image * c->oh * c->ow + p) * c->co * bytes;
             clq_narrow_dw_pixel(c, tap, y, &finish);
         }
+        clq_residual_pixels(c, image, begin, end - begin, 0, c->co, residual);
     }
 }
 

@@ -12,6 +12,7 @@
 #define CLQ_KERNELS_PRODUCT_H
 
 #include "kernels/panels.h"
+#include "kernels/residual.h"
 
 /* -128 times the sums of rows of k signed bytes, at the distance lda; row_bias has space for whole groups of 4 rows. */
 typedef void clq_row_bias_fn(const int8_t *a, size_t lda, size_t rows, size_t k, int32_t *row_bias);
@@ -23,6 +24,7 @@ typedef void clq_widen_rows_fn(const uint8_t *a, size_t lda, size_t rows, size_t
 struct clq_product_way {
     clq_strip_fn *strip;       /* or, where many at once are more than one after the other, */
     clq_strips_fn *strips;
+    clq_residual_fn *residual;
     size_t multiple;           /* of the rows of a block, see clq_grid_make; 0: any number */
     bool is_signed;
     bool wide;                 /* the tiles are those of AVX512-VNNI: short epilogue, doubled columns */
@@ -159,6 +161,22 @@ static inline void clq_strips_run(const struct clq_strips *g, const struct clq_p
     else clq_strips_each(g, way->strip);
 }
 
+/* Units of a call, `ranges` of them in a row having the same rows, with `panels` panels each but the last. */
+struct clq_product_units {
+    size_t begin, end, ranges, panels;
+};
+
+/* The columns whose residual is added behind a unit: its own, or, where the call computes all columns of its rows, all of them
+ * behind the last one, since long rows are faster. */
+static inline struct clq_residual_block clq_product_due(const struct clq_product_units *u, size_t unit, const struct clq_panels *p)
+{
+    const size_t range = unit % u->ranges, count = clq_panels_count(p->columns);
+    const bool whole = unit - range >= u->begin && unit - range + u->ranges <= u->end, last = range + 1 == u->ranges;
+    const size_t first = whole ? 0 : range * u->panels, behind = last || whole ? count : first + u->panels;
+    const size_t column = clq_panels_start(p->columns, first), end = clq_panels_start(p->columns, behind);
+    return (struct clq_residual_block){.column = column, .columns = whole && !last ? 0 : (end < p->n ? end : p->n) - column};
+}
+
 static inline void clq_product_run(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     static const size_t start[1] = {0};
@@ -169,6 +187,7 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
     const size_t count = clq_panels_count(packed->columns),
                  bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
     const bool wide = way->widen && !clq_product_all_pairs(packed);
+    const struct clq_product_units units = {g->unit_begin, g->unit_end, grid.ranges, grid.panels};
     size_t ready = SIZE_MAX; /* the block whose rows are in scratch */
     for (size_t u = g->unit_begin; u < g->unit_end; u++) {
         const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
@@ -206,6 +225,10 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
         s.panel = panel;
         const struct clq_strips all = {.strip = s, .panels = count - panel < grid.panels ? count - panel : grid.panels, .lines = 1};
         clq_strips_run(&all, way);
+        struct clq_residual_block b = clq_product_due(&units, u, packed);
+        b.row = row;
+        b.rows = s.rows;
+        clq_residual_run(g->residual, g->out, g->y, g->ldy, &b, way->residual);
     }
 }
 

@@ -46,6 +46,7 @@ static inline struct clq_gemm_args clq_conv_product(const struct clq_conv_args *
         .out = c->out,
         .y = c->y,
         .ldy = c->co,
+        .residual = c->residual,
         .bound = c->bound,
         .packed_bytes = c->packed_bytes,
         .packed = c->packed,
@@ -268,6 +269,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
     uint8_t *space = (uint8_t *)c->scratch + b.offsets_bytes;
     const size_t bytes = c->out == CLQ_OUT_U8 ? 1 : 4;
     for (size_t ky = 0; ky < c->kh; ky++) offset[ky] = clq_window_place(c, &b, ky * c->dilation_h) * b.row_bytes;
+    const struct clq_product_units units = {c->unit_begin, c->unit_end, b.ranges, b.panels};
     size_t filled = SIZE_MAX; /* the band and group that lie in scratch */
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
         const size_t range = u % b.ranges, group = u / b.ranges % c->groups, band = u / b.ranges / c->groups;
@@ -279,6 +281,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
         else if (filled != u / b.ranges)
             clq_window_fill(c, &b, space, image, oy, rows, group);
         filled = u / b.ranges;
+        const size_t pixel = (image * c->oh + oy) * c->ow;
         const struct clq_strip s = {
             .lda = b.lda,
             .offset = offset,
@@ -286,7 +289,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
             .steps = b.steps,
             .packed = c->packed,
             .group = group,
-            .y = (uint8_t *)c->y + ((image * c->oh + oy) * c->ow * c->co + group * b.ng) * bytes,
+            .y = (uint8_t *)c->y + (pixel * c->co + group * b.ng) * bytes,
             .ldy = c->co,
             .out = c->out,
             .zero_point_y = c->zero_point_y,
@@ -294,6 +297,11 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
             .hi = c->hi,
         };
         clq_window_products(c, &b, &s, first, rows, range, way);
+        struct clq_residual_block r = clq_product_due(&units, u, c->packed);
+        r.row = pixel;
+        r.rows = rows * c->ow;
+        r.column += group * b.ng;
+        clq_residual_run(c->residual, c->out, c->y, c->co, &r, way->residual);
     }
 }
 

@@ -55,6 +55,9 @@ enum clq_fill_codes {
 const char *clq_codes_name(enum clq_fill_codes fill);
 void clq_fill_codes(struct clq_rng *rng, void *x, size_t n, enum clq_fill_codes fill);
 
+/* Draws scales, zero points and limits of every kind for the residual of a product with those codes. */
+void clq_fill_residual(struct clq_rng *rng, struct clq_residual *r, enum clq_out out);
+
 /* ---- buffers ---- */
 
 /* bytes at data, then slack bytes of canary, then an unreadable page; canaries and an unreadable page before it too. */

@@ -150,3 +150,25 @@ const char *clq_codes_name(enum clq_fill_codes fill)
     static const char *const names[CLQ_CODES_COUNT] = {"uniform", "low", "high", "extreme"};
     return names[fill];
 }
+
+void clq_fill_residual(struct clq_rng *rng, struct clq_residual *r, enum clq_out out)
+{
+    static const float scales[][3] = {
+        {0.05f, 0.03f, 0.06f},          {0.05f, 0.05f, 0.05f},
+        {0.5f, 0.25f, 1.0f},            /* half-way points everywhere */
+        {1.0f, 1.0f, 0x1p-20f},         /* the quotient passes every 16-bit limit */
+        {0x1p-20f, 0x1p-19f, 1.0f},     {0x1p-40f, 0x1p-41f, 0x1p-40f}, /* outside the range of the fast path */
+        {0x1p127f, 0x1p127f, 1.0f},     /* infinity minus infinity */
+        {0x1p-126f, 0x1p-126f, 0x1p-126f},
+    };
+    const size_t kind = clq_rng_below(rng, 2) ? 0 : clq_rng_below(rng, sizeof scales / sizeof *scales);
+    const int below = out == CLQ_OUT_S8 ? 128 : 0;
+    r->scale_q = scales[kind][0];
+    r->scale_r = scales[kind][1];
+    r->scale_y = scales[kind][2];
+    r->zero_point_q = clq_rng_range(rng, 0, 255) - below;
+    r->zero_point_r = clq_rng_range(rng, 0, 255) - below;
+    r->zero_point_y = clq_rng_range(rng, 0, 255) - below;
+    r->lo = clq_rng_below(rng, 2) ? r->zero_point_y : -below;
+    r->hi = clq_rng_below(rng, 2) ? clq_rng_range(rng, r->lo, 255 - below) : 255 - below;
+}

@@ -6,6 +6,7 @@
 
 #include "kernels/functions.h"
 #include "kernels/quotients.h"
+#include "kernels/residual.h"
 
 struct binary {
     __m256 offset_a, offset_b; /* 2^23 + zero point */
@@ -35,40 +36,56 @@ static inline __attribute__((always_inline)) __m256i codes(__m256i a, __m256i b,
 
 /* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
 static inline __attribute__((always_inline)) void block(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y,
-                                                        const struct binary *p, bool multiply)
+                                                        const struct binary *p, bool multiply, bool turn)
 {
-    const __m256i a = _mm256_loadu_si256((const __m256i *)at_a), b = _mm256_loadu_si256((const __m256i *)at_b);
+    const __m256i top = _mm256_set1_epi8((char)(turn ? 128 : 0));
+    const __m256i a = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)at_a), top);
+    const __m256i b = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)at_b), top);
     const __m256i zero = _mm256_setzero_si256();
     const __m256i a0 = _mm256_unpacklo_epi8(a, zero), a1 = _mm256_unpackhi_epi8(a, zero);
     const __m256i b0 = _mm256_unpacklo_epi8(b, zero), b1 = _mm256_unpackhi_epi8(b, zero);
     const __m256i w0 = _mm256_packs_epi32(codes(a0, b0, false, p, multiply), codes(a0, b0, true, p, multiply));
     const __m256i w1 = _mm256_packs_epi32(codes(a1, b1, false, p, multiply), codes(a1, b1, true, p, multiply));
     const __m256i y = _mm256_packus_epi16(_mm256_adds_epi16(w0, p->zero_point), _mm256_adds_epi16(w1, p->zero_point));
-    _mm256_storeu_si256((__m256i *)at_y, _mm256_min_epu8(_mm256_max_epu8(y, p->lo), p->hi));
+    _mm256_storeu_si256((__m256i *)at_y, _mm256_xor_si256(_mm256_min_epu8(_mm256_max_epu8(y, p->lo), p->hi), top));
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
+static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
-    const struct binary p = {
-        .offset_a = _mm256_set1_ps((float)(0x800000 + v->zero_point_a)),
-        .offset_b = _mm256_set1_ps((float)(0x800000 + v->zero_point_b)),
+    return (struct binary){
+        .offset_a = _mm256_set1_ps((float)(0x800000 + v->zero_point_a + up)),
+        .offset_b = _mm256_set1_ps((float)(0x800000 + v->zero_point_b + up)),
         .scale_a = _mm256_set1_ps(v->scale_a),
         .scale_b = _mm256_set1_ps(v->scale_b),
         .scale_y = _mm256_set1_ps(v->scale_y),
         .reciprocal = _mm256_set1_ps(1 / v->scale_y),
-        .zero_point = _mm256_set1_epi16((short)v->zero_point_y),
-        .lo = _mm256_set1_epi8((char)v->lo),
-        .hi = _mm256_set1_epi8((char)v->hi),
+        .zero_point = _mm256_set1_epi16((short)(v->zero_point_y + up)),
+        .lo = _mm256_set1_epi8((char)(v->lo + up)),
+        .hi = _mm256_set1_epi8((char)(v->hi + up)),
     };
+}
+
+static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
+                                                      const struct binary *p, bool multiply, bool turn)
+{
+    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
+    uint8_t *to = v->y + at_y;
     size_t i = 0;
-    for (; i + 32 <= v->n; i += 32) block(v->a + i, v->b + i, v->y + i, &p, multiply);
+    for (; i + 32 <= v->n; i += 32) block(at_a + i, from + i, to + i, p, multiply, turn);
     if (i < v->n) {
         uint8_t a[32] = {0}, b[32] = {0}, y[32];
-        memcpy(a, v->a + i, v->n - i);
-        memcpy(b, v->b + i, v->n - i);
-        block(a, b, y, &p, multiply);
-        memcpy(v->y + i, y, v->n - i);
+        memcpy(a, at_a + i, v->n - i);
+        memcpy(b, from + i, v->n - i);
+        block(a, b, y, p, multiply, turn);
+        memcpy(to + i, y, v->n - i);
     }
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = constants(v, 0);
+    row(v, 0, 0, &p, multiply, false);
 }
 
 void clq_add_u8_avx2(struct clq_binary_u8_args *v)
@@ -85,4 +102,19 @@ void clq_mul_u8_avx2(struct clq_binary_u8_args *v)
         binary(v, true);
     else
         clq_mul_u8_ref(v);
+}
+
+void clq_residual_avx2(const struct clq_residual_rows *r)
+{
+    if (!clq_quotient_add(&r->add)) {
+        clq_residual_ref(r);
+        return;
+    }
+    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
+    for (size_t i = 0; i < r->rows; i++) {
+        if (r->is_signed)
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
+        else
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
+    }
 }

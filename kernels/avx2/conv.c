@@ -5,10 +5,18 @@
 #include "kernels/functions.h"
 #include "kernels/window.h"
 
-static const struct clq_conv_way way_avx2 = {{.strip = clq_strip_avx2, .widen = clq_widen_rows_avx2}, clq_dwconv_plan_avx2, clq_dwconv_pack_avx2,
-                                             clq_dwconv_run_avx2};
-static const struct clq_conv_way way_avx_vnni = {{.strip = clq_strip_avx_vnni}, clq_dwconv_plan_avx2, clq_dwconv_pack_avx2,
-                                                 clq_dwconv_run_avx2};
+static const struct clq_conv_way way_avx2 = {
+    {.strip = clq_strip_avx2, .residual = clq_residual_avx2, .widen = clq_widen_rows_avx2},
+    clq_dwconv_plan_avx2,
+    clq_dwconv_pack_avx2,
+    clq_dwconv_run_avx2,
+};
+static const struct clq_conv_way way_avx_vnni = {
+    {.strip = clq_strip_avx_vnni, .residual = clq_residual_avx2},
+    clq_dwconv_plan_avx2,
+    clq_dwconv_pack_avx2,
+    clq_dwconv_run_avx2,
+};
 
 void clq_conv_u8s8_plan_avx2(struct clq_conv_args *c)
 {

@@ -40,5 +40,5 @@ void clq_dwconv_pack_avx2(struct clq_conv_args *c)
 
 void clq_dwconv_run_avx2(const struct clq_conv_args *c)
 {
-    clq_narrow_dw_run(c);
+    clq_narrow_dw_run(c, clq_residual_avx2);
 }

@@ -4,10 +4,10 @@
 #include "kernels/functions.h"
 #include "kernels/product.h"
 
-static const struct clq_product_way u8_avx2 = {.strip = clq_strip_avx2, .widen = clq_widen_rows_avx2};
-static const struct clq_product_way s8_avx2 = {.strip = clq_strip_avx2, .is_signed = true, .widen = clq_widen_rows_avx2};
-static const struct clq_product_way u8_avx_vnni = {.strip = clq_strip_avx_vnni};
-static const struct clq_product_way s8_avx_vnni = {.strip = clq_strip_avx_vnni, .is_signed = true};
+static const struct clq_product_way u8_avx2 = {.strip = clq_strip_avx2, .residual = clq_residual_avx2, .widen = clq_widen_rows_avx2};
+static const struct clq_product_way s8_avx2 = {.strip = clq_strip_avx2, .residual = clq_residual_avx2, .is_signed = true, .widen = clq_widen_rows_avx2};
+static const struct clq_product_way u8_avx_vnni = {.strip = clq_strip_avx_vnni, .residual = clq_residual_avx2};
+static const struct clq_product_way s8_avx_vnni = {.strip = clq_strip_avx_vnni, .residual = clq_residual_avx2, .is_signed = true};
 
 void clq_gemm_u8s8_plan_avx2(struct clq_gemm_args *g)
 {

@@ -5,6 +5,7 @@
 
 #include "kernels/functions.h"
 #include "kernels/quotients.h"
+#include "kernels/residual.h"
 
 struct binary {
     __m512 offset_a, offset_b; /* 2^23 + zero point */
@@ -44,29 +45,48 @@ static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b,
     return _mm512_min_epu8(_mm512_max_epu8(y, p->lo), p->hi);
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
+static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
-    const struct binary p = {
-        .offset_a = _mm512_set1_ps((float)(0x800000 + v->zero_point_a)),
-        .offset_b = _mm512_set1_ps((float)(0x800000 + v->zero_point_b)),
+    return (struct binary){
+        .offset_a = _mm512_set1_ps((float)(0x800000 + v->zero_point_a + up)),
+        .offset_b = _mm512_set1_ps((float)(0x800000 + v->zero_point_b + up)),
         .scale_a = _mm512_set1_ps(v->scale_a),
         .scale_b = _mm512_set1_ps(v->scale_b),
         .scale_y = _mm512_set1_ps(v->scale_y),
         .reciprocal = _mm512_set1_ps(1 / v->scale_y),
-        .zero_point = _mm512_set1_epi16((short)v->zero_point_y),
-        .lo = _mm512_set1_epi8((char)v->lo),
-        .hi = _mm512_set1_epi8((char)v->hi),
+        .zero_point = _mm512_set1_epi16((short)(v->zero_point_y + up)),
+        .lo = _mm512_set1_epi8((char)(v->lo + up)),
+        .hi = _mm512_set1_epi8((char)(v->hi + up)),
     };
+}
+
+static inline __attribute__((always_inline)) __m512i turned(__m512i codes, bool turn)
+{
+    return turn ? _mm512_xor_si512(codes, _mm512_set1_epi8((char)128)) : codes;
+}
+
+static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
+                                                      const struct binary *p, bool multiply, bool turn)
+{
+    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
+    uint8_t *to = v->y + at_y;
     size_t i = 0;
     for (; i + 64 <= v->n; i += 64) {
-        const __m512i a = _mm512_loadu_si512(v->a + i), b = _mm512_loadu_si512(v->b + i);
-        _mm512_storeu_si512(v->y + i, block(a, b, &p, multiply));
+        const __m512i a = _mm512_loadu_si512(at_a + i), b = _mm512_loadu_si512(from + i);
+        _mm512_storeu_si512(to + i, turned(block(turned(a, turn), turned(b, turn), p, multiply), turn));
     }
     if (i < v->n) {
         const __mmask64 mask = ~0ull >> (64 - (v->n - i));
-        const __m512i a = _mm512_maskz_loadu_epi8(mask, v->a + i), b = _mm512_maskz_loadu_epi8(mask, v->b + i);
-        _mm512_mask_storeu_epi8(v->y + i, mask, block(a, b, &p, multiply));
+        const __m512i a = _mm512_maskz_loadu_epi8(mask, at_a + i), b = _mm512_maskz_loadu_epi8(mask, from + i);
+        _mm512_mask_storeu_epi8(to + i, mask, turned(block(turned(a, turn), turned(b, turn), p, multiply), turn));
     }
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = constants(v, 0);
+    row(v, 0, 0, &p, multiply, false);
 }
 
 void clq_add_u8_avx512(struct clq_binary_u8_args *v)
@@ -83,4 +103,19 @@ void clq_mul_u8_avx512(struct clq_binary_u8_args *v)
         binary(v, true);
     else
         clq_mul_u8_ref(v);
+}
+
+void clq_residual_avx512(const struct clq_residual_rows *r)
+{
+    if (!clq_quotient_add(&r->add)) {
+        clq_residual_ref(r);
+        return;
+    }
+    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
+    for (size_t i = 0; i < r->rows; i++) {
+        if (r->is_signed)
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
+        else
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
+    }
 }

@@ -8,12 +8,24 @@
 #include "kernels/functions.h"
 #include "kernels/window.h"
 
-static const struct clq_conv_way way_avx512 = {{.strip = clq_strip_avx512}, clq_dwconv_plan_avx512, clq_dwconv_pack_avx512,
-                                               clq_dwconv_run_avx512};
-static const struct clq_conv_way way_avx512_vnni = {{.strip = clq_strip_vnni, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
-                                                    clq_dwconv_run_vnni};
-static const struct clq_conv_way way_amx = {{.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true}, clq_dwconv_plan_vnni, clq_dwconv_pack_vnni,
-                                            clq_dwconv_run_vnni};
+static const struct clq_conv_way way_avx512 = {
+    {.strip = clq_strip_avx512, .residual = clq_residual_avx512},
+    clq_dwconv_plan_avx512,
+    clq_dwconv_pack_avx512,
+    clq_dwconv_run_avx512,
+};
+static const struct clq_conv_way way_avx512_vnni = {
+    {.strip = clq_strip_vnni, .residual = clq_residual_avx512, .wide = true},
+    clq_dwconv_plan_vnni,
+    clq_dwconv_pack_vnni,
+    clq_dwconv_run_vnni,
+};
+static const struct clq_conv_way way_amx = {
+    {.strips = clq_strips_amx, .residual = clq_residual_avx512, .multiple = CLQ_AMX_ROWS, .wide = true},
+    clq_dwconv_plan_vnni,
+    clq_dwconv_pack_vnni,
+    clq_dwconv_run_vnni,
+};
 
 void clq_conv_u8s8_plan_avx512(struct clq_conv_args *c)
 {

@@ -5,6 +5,7 @@
 
 #include "kernels/avx512/dwconv_block.h"
 #include "kernels/dw_taps.h"
+#include "kernels/residual.h"
 
 void clq_dwconv_plan_vnni(struct clq_conv_args *c)
 {
@@ -148,7 +149,8 @@ void clq_dw_run_taps(const struct clq_conv_args *c)
             .finish = clq_finish_of(c->out, d->relu),
             .epilogue = clq_epilogue_make(c->out, c->zero_point_y, c->lo, c->hi),
         };
-        for (size_t p = c->oh * band / grid.bands * c->ow; p < c->oh * (band + 1) / grid.bands * c->ow; p++) {
+        const size_t begin = c->oh * band / grid.bands, end = c->oh * (band + 1) / grid.bands;
+        for (size_t p = begin * c->ow; p < end * c->ow; p++) {
             clq_dw_taps_point(c, tap, pad, c->x + image * c->h * c->w * c->ci + b.c0, p / c->ow, p % c->ow);
             uint8_t *y = (uint8_t *)c->y + ((image * c->oh * c->ow + p) * c->co + b.c0) * bytes;
             if (t.finish == CLQ_FINISH_SHORT)
@@ -160,5 +162,6 @@ void clq_dw_run_taps(const struct clq_conv_args *c)
             else
                 taps_pixel(&t, y, CLQ_FINISH_S32);
         }
+        clq_residual_pixels(c, image, begin, end - begin, b.c0, b.channels, clq_residual_avx512);
     }
 }

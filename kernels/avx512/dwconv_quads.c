@@ -3,6 +3,7 @@
  * [16 channels][4 pixels]; every quad then serves all taps with vpdpbusd. A KxK window covers QxQ quads, Q = (K + 1) /
  * 2. Stride 1: the outputs of a 2x2 block cover the same quads, with weights shifted by their offset (4 variants). */
 #include "kernels/avx512/dwconv_block.h"
+#include "kernels/residual.h"
 
 /* One unit's block, band and chunk of columns. */
 struct job {
@@ -301,5 +302,6 @@ void clq_dw_run_quads(const struct clq_conv_args *c)
             uint8_t *y = (uint8_t *)c->y + (image * c->oh + job.row0) * job.row + job.x0 * job.pixel + job.b.c0 * bytes;
             run_chunk(&job, end, y);
         }
+        clq_residual_pixels(c, image, job.row0, job.b.strips * job.strip_rows, job.b.c0, job.b.channels, clq_residual_avx512);
     }
 }

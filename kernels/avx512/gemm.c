@@ -6,12 +6,14 @@
 #include "kernels/functions.h"
 #include "kernels/product.h"
 
-static const struct clq_product_way u8_avx512 = {.strip = clq_strip_avx512};
-static const struct clq_product_way s8_avx512 = {.strip = clq_strip_avx512, .is_signed = true};
-static const struct clq_product_way u8_vnni = {.strip = clq_strip_vnni, .wide = true};
-static const struct clq_product_way s8_vnni = {.strip = clq_strip_vnni, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
-static const struct clq_product_way u8_amx = {.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .wide = true};
-static const struct clq_product_way s8_amx = {.strips = clq_strips_amx, .multiple = CLQ_AMX_ROWS, .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
+static const struct clq_product_way u8_avx512 = {.strip = clq_strip_avx512, .residual = clq_residual_avx512};
+static const struct clq_product_way s8_avx512 = {.strip = clq_strip_avx512, .residual = clq_residual_avx512, .is_signed = true};
+static const struct clq_product_way u8_vnni = {.strip = clq_strip_vnni, .residual = clq_residual_avx512, .wide = true};
+static const struct clq_product_way s8_vnni = {.strip = clq_strip_vnni, .residual = clq_residual_avx512, .is_signed = true, .wide = true,
+                                              .row_bias = clq_row_bias_vnni};
+static const struct clq_product_way u8_amx = {.strips = clq_strips_amx, .residual = clq_residual_avx512, .multiple = CLQ_AMX_ROWS, .wide = true};
+static const struct clq_product_way s8_amx = {.strips = clq_strips_amx, .residual = clq_residual_avx512, .multiple = CLQ_AMX_ROWS,
+                                             .is_signed = true, .wide = true, .row_bias = clq_row_bias_vnni};
 
 void clq_gemm_u8s8_plan_avx512(struct clq_gemm_args *g)
 {

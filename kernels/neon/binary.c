@@ -6,6 +6,7 @@
 
 #include "kernels/functions.h"
 #include "kernels/quotients.h"
+#include "kernels/residual.h"
 
 struct binary {
     uint8x8_t zero_a, zero_b;
@@ -36,37 +37,52 @@ static inline __attribute__((always_inline)) int16x8_t words(uint8x8_t a, uint8x
 }
 
 static inline __attribute__((always_inline)) void block(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y,
-                                                        const struct binary *p, bool multiply)
+                                                        const struct binary *p, bool multiply, bool turn)
 {
-    const uint8x16_t a = vld1q_u8(at_a), b = vld1q_u8(at_b);
+    const uint8x16_t top = vdupq_n_u8(turn ? 128 : 0);
+    const uint8x16_t a = veorq_u8(vld1q_u8(at_a), top), b = veorq_u8(vld1q_u8(at_b), top);
     const int16x8_t low = words(vget_low_u8(a), vget_low_u8(b), p, multiply);
     const int16x8_t high = words(vget_high_u8(a), vget_high_u8(b), p, multiply);
     const uint8x16_t y = vqmovun_high_s16(vqmovun_s16(low), high);
-    vst1q_u8(at_y, vminq_u8(vmaxq_u8(y, p->lo), p->hi));
+    vst1q_u8(at_y, veorq_u8(vminq_u8(vmaxq_u8(y, p->lo), p->hi), top));
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
+static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
-    const struct binary p = {
-        .zero_a = vdup_n_u8((uint8_t)v->zero_point_a),
-        .zero_b = vdup_n_u8((uint8_t)v->zero_point_b),
+    return (struct binary){
+        .zero_a = vdup_n_u8((uint8_t)(v->zero_point_a + up)),
+        .zero_b = vdup_n_u8((uint8_t)(v->zero_point_b + up)),
         .scale_a = vdupq_n_f32(v->scale_a),
         .scale_b = vdupq_n_f32(v->scale_b),
         .scale_y = vdupq_n_f32(v->scale_y),
         .reciprocal = vdupq_n_f32(1 / v->scale_y),
-        .zero_point = vdupq_n_s16((int16_t)v->zero_point_y),
-        .lo = vdupq_n_u8((uint8_t)v->lo),
-        .hi = vdupq_n_u8((uint8_t)v->hi),
+        .zero_point = vdupq_n_s16((int16_t)(v->zero_point_y + up)),
+        .lo = vdupq_n_u8((uint8_t)(v->lo + up)),
+        .hi = vdupq_n_u8((uint8_t)(v->hi + up)),
     };
+}
+
+static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
+                                                      const struct binary *p, bool multiply, bool turn)
+{
+    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
+    uint8_t *to = v->y + at_y;
     size_t i = 0;
-    for (; i + 16 <= v->n; i += 16) block(v->a + i, v->b + i, v->y + i, &p, multiply);
+    for (; i + 16 <= v->n; i += 16) block(at_a + i, from + i, to + i, p, multiply, turn);
     if (i < v->n) {
         uint8_t a[16] = {0}, b[16] = {0}, y[16];
-        memcpy(a, v->a + i, v->n - i);
-        memcpy(b, v->b + i, v->n - i);
-        block(a, b, y, &p, multiply);
-        memcpy(v->y + i, y, v->n - i);
+        memcpy(a, at_a + i, v->n - i);
+        memcpy(b, from + i, v->n - i);
+        block(a, b, y, p, multiply, turn);
+        memcpy(to + i, y, v->n - i);
     }
+}
+
+static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+{
+    const struct binary p = constants(v, 0);
+    row(v, 0, 0, &p, multiply, false);
 }
 
 void clq_add_u8_neon(struct clq_binary_u8_args *v)
@@ -83,4 +99,19 @@ void clq_mul_u8_neon(struct clq_binary_u8_args *v)
         binary(v, true);
     else
         clq_mul_u8_ref(v);
+}
+
+void clq_residual_neon(const struct clq_residual_rows *r)
+{
+    if (!clq_quotient_add(&r->add)) {
+        clq_residual_ref(r);
+        return;
+    }
+    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
+    for (size_t i = 0; i < r->rows; i++) {
+        if (r->is_signed)
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
+        else
+            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
+    }
 }

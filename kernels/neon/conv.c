@@ -6,7 +6,7 @@
 #include "kernels/window.h"
 
 static const struct clq_conv_way way = {
-    {.strip = clq_strip_u8_neon, .native = true, .signed_pairs = true, .shift = -128},
+    {.strip = clq_strip_u8_neon, .residual = clq_residual_neon, .native = true, .signed_pairs = true, .shift = -128},
     clq_dwconv_plan_neon,
     clq_dwconv_pack_neon,
     clq_dwconv_run_neon,

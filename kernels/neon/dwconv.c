@@ -9,6 +9,7 @@
 
 #include "kernels/dw_taps.h"
 #include "kernels/neon_product.h"
+#include "kernels/residual.h"
 
 enum { PIXELS = 4, WIDTH = 16 };
 
@@ -135,7 +136,8 @@ void clq_dwconv_run_neon(const struct clq_conv_args *c)
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
         const size_t image = u / bands, band = u % bands;
         const uint8_t *x = c->x + image * c->h * c->w * c->ci;
-        for (size_t oy = c->oh * band / bands; oy < c->oh * (band + 1) / bands; oy++) {
+        const size_t begin = c->oh * band / bands, end = c->oh * (band + 1) / bands;
+        for (size_t oy = begin; oy < end; oy++) {
             uint8_t *y = (uint8_t *)c->y + (image * c->oh + oy) * c->ow * c->co * bytes;
             for (size_t ox = 0; ox < c->ow; ox += PIXELS) {
                 const size_t pixels = c->ow - ox < PIXELS ? c->ow - ox : PIXELS;
@@ -144,5 +146,6 @@ void clq_dwconv_run_neon(const struct clq_conv_args *c)
                 pixels_run(c, &finish, tap, pixels, y + ox * c->co * bytes);
             }
         }
+        clq_residual_pixels(c, image, begin, end - begin, 0, c->co, clq_residual_neon);
     }
 }

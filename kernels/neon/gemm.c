@@ -4,8 +4,8 @@
 #include "kernels/neon/gemm_mull.h"
 #include "kernels/product.h"
 
-static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon, .native = true, .signed_pairs = true, .shift = -128};
-static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon, .is_signed = true, .native = true, .signed_pairs = true};
+static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon, .residual = clq_residual_neon, .native = true, .signed_pairs = true, .shift = -128};
+static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon, .residual = clq_residual_neon, .is_signed = true, .native = true, .signed_pairs = true};
 
 void clq_gemm_u8s8_plan_neon(struct clq_gemm_args *g)
 {

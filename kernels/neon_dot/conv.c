@@ -6,7 +6,7 @@
 #include "kernels/window.h"
 
 static const struct clq_conv_way way = {
-    {.strip = clq_strip_u8_neon_dot, .native = true, .shift = -128},
+    {.strip = clq_strip_u8_neon_dot, .residual = clq_residual_neon, .native = true, .shift = -128},
     clq_dwconv_plan_neon,
     clq_dwconv_pack_neon,
     clq_dwconv_run_neon,

@@ -4,8 +4,8 @@
 #include "kernels/neon_dot/gemm_dot.h"
 #include "kernels/product.h"
 
-static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon_dot, .native = true, .shift = -128};
-static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon_dot, .is_signed = true, .native = true};
+static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon_dot, .residual = clq_residual_neon, .native = true, .shift = -128};
+static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon_dot, .residual = clq_residual_neon, .is_signed = true, .native = true};
 
 void clq_gemm_u8s8_plan_neon_dotprod(struct clq_gemm_args *g)
 {

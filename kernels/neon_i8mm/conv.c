@@ -6,7 +6,7 @@
 #include "kernels/window.h"
 
 static const struct clq_conv_way way = {
-    {.strip = clq_strip_u8_neon_i8mm, .native = true, .eights = true},
+    {.strip = clq_strip_u8_neon_i8mm, .residual = clq_residual_neon, .native = true, .eights = true},
     clq_dwconv_plan_neon,
     clq_dwconv_pack_neon,
     clq_dwconv_run_neon,

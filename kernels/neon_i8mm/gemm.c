@@ -4,8 +4,8 @@
 #include "kernels/neon_i8mm/gemm_mmla.h"
 #include "kernels/product.h"
 
-static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon_i8mm, .native = true, .eights = true};
-static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon_i8mm, .is_signed = true, .native = true, .eights = true};
+static const struct clq_product_way u8 = {.strip = clq_strip_u8_neon_i8mm, .residual = clq_residual_neon, .native = true, .eights = true};
+static const struct clq_product_way s8 = {.strip = clq_strip_s8_neon_i8mm, .residual = clq_residual_neon, .is_signed = true, .native = true, .eights = true};
 
 void clq_gemm_u8s8_plan_neon_i8mm(struct clq_gemm_args *g)
 {

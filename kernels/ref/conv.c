@@ -3,6 +3,7 @@
  * and therefore adds nothing. One unit is one output row of one image; nothing is packed. */
 #include "kernels/functions.h"
 #include "kernels/ref/requantize.h"
+#include "kernels/residual.h"
 
 void clq_conv_u8s8_plan_ref(struct clq_conv_args *c)
 {
@@ -44,5 +45,6 @@ void clq_conv_u8s8_ref(struct clq_conv_args *c)
                               c->hi);
             }
         }
+        clq_residual_pixels(c, row / c->oh, row % c->oh, 1, 0, c->co, clq_residual_ref);
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of conv_u8s8: drawn geometries (kernels 1..7, strides 1..3, dilation, groups, asymmetric padding, batches,
  * windows partly or wholly outside), depthwise with every channel remainder, 1x1 with and without stride, wide images,
- * all outputs and limits, extreme operands, and sums beyond 32 bits. Tests run the units out of order and on two
+ * all outputs and limits, residuals, extreme operands, and sums beyond 32 bits. Tests run the units out of order and on two
  * scratch buffers. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@
 
 struct window {
     struct clq_conv_args c;
+    struct clq_residual residual;
     bool split;
 };
 
@@ -104,6 +105,21 @@ static int64_t bound_of(const struct clq_conv_args *a)
     return bound;
 }
 
+/* A third of the convolutions that leave codes add a residual of another distance of pixels. */
+static void add_residual(struct clq_case *c, struct window *p, size_t variation)
+{
+    struct clq_conv_args *a = &p->c;
+    if (variation % 3 != 1 || a->out != CLQ_OUT_U8) return;
+    const size_t ld = a->co + (variation % 2 ? variation % 5 : 0), pixels = a->batch * a->oh * a->ow;
+    const size_t n = pixels ? (pixels - 1) * ld + a->co : 0;
+    uint8_t *r = clq_case_operand(c, "residual", CLQ_IN, CLQ_ELEM_U8, n, variation / 3 % 4);
+    clq_fill_codes(&c->rng, r, n, (enum clq_fill_codes)(variation / 5 % CLQ_CODES_COUNT));
+    clq_fill_residual(&c->rng, &p->residual, a->out);
+    p->residual.codes = r;
+    p->residual.ld = ld;
+    a->residual = &p->residual;
+}
+
 static void fill_operands(struct clq_case *c, struct clq_conv_args *a, size_t variation)
 {
     const size_t taps = a->kh * a->kw * (a->ci / a->groups), n_x = a->batch * a->h * a->w * a->ci;
@@ -146,6 +162,7 @@ static void describe(struct clq_case *c, const struct shape *s, size_t variation
     draw_geometry(c, a, s);
     draw_channels(c, a, s);
     fill_operands(c, a, variation);
+    add_residual(c, p, variation);
     clq_case_label(
         c, "%zux%zux%zux%zu -> %zux%zux%zu k%zux%zu s%zu,%zu d%zu,%zu p%zu,%zu g%zu out %d zx %d zy %d %d..%d",
         a->batch, a->h, a->w, a->ci, a->oh, a->ow, a->co, a->kh, a->kw, a->stride_h, a->stride_w, a->dilation_h,
@@ -243,9 +260,9 @@ static void run(struct clq_case *c, const struct clq_kernels *k)
 static void explain(const struct clq_case *c, size_t operand, size_t at, char *text, size_t bytes)
 {
     const struct clq_conv_args *a = &((const struct window *)c->args)->c;
-    snprintf(text, bytes, "image %zu, row %zu, column %zu, channel %zu of operand %zu, bound %lld",
+    snprintf(text, bytes, "image %zu, row %zu, column %zu, channel %zu of operand %zu, bound %lld%s",
              at / a->co / a->ow / a->oh, at / a->co / a->ow % a->oh, at / a->co % a->ow, at % a->co, operand,
-             (long long)a->bound);
+             (long long)a->bound, a->residual ? ", residual" : "");
 }
 
 const struct clq_family clq_family_conv_u8s8 = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of gemm_u8s8 and gemm_s8s8: every row, column and depth remainder up to 70, row distances, blocks of rows and
  * panels, all outputs and limits, extreme operands, multipliers that tie, saturate or vanish, weights beside the bound
- * of vpmaddubsw, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
+ * of vpmaddubsw, residuals, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +20,7 @@ struct sizes {
 /* What a test adds to the argument struct, which comes first. */
 struct product {
     struct clq_gemm_args g;
+    struct clq_residual residual;
     bool is_signed, split;
 };
 
@@ -89,6 +90,21 @@ static int64_t bound_of(const struct clq_gemm_args *g, bool is_signed)
     return bound;
 }
 
+/* A third of the products that leave codes add a residual of another row distance. */
+static void add_residual(struct clq_case *c, struct product *p, size_t variation)
+{
+    struct clq_gemm_args *g = &p->g;
+    const enum clq_elem elem = g->out == CLQ_OUT_S8 ? CLQ_ELEM_S8 : CLQ_ELEM_U8;
+    if (variation % 3 != 1 || g->out > CLQ_OUT_S8) return;
+    const size_t ld = g->n + (variation % 2 ? variation % 5 : 0), n = g->m ? (g->m - 1) * ld + g->n : 0;
+    uint8_t *r = clq_case_operand(c, "residual", CLQ_IN, elem, n, elem == CLQ_ELEM_U8 ? variation / 3 % 4 : 0);
+    clq_fill_codes(&c->rng, r, n, (enum clq_fill_codes)(variation / 5 % CLQ_CODES_COUNT));
+    clq_fill_residual(&c->rng, &p->residual, g->out);
+    p->residual.codes = r;
+    p->residual.ld = ld;
+    g->residual = &p->residual;
+}
+
 static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t variation)
 {
     struct product *p = clq_case_args(c, sizeof *p);
@@ -137,6 +153,7 @@ static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t 
     g->multiplier = g->out == CLQ_OUT_S32 ? NULL : m;
     g->bound = bound_of(g, is_signed);
     g->y = clq_case_operand(c, "y", CLQ_OUT, elem[g->out], n_y, elem[g->out] == CLQ_ELEM_U8 ? variation / 4 % 4 : 0);
+    add_residual(c, p, variation);
     c->bytes = (double)(s.m * s.k + s.n * s.k + s.m * s.n);
     c->operations = 2.0 * (double)s.m * (double)s.n * (double)s.k;
 }
@@ -250,8 +267,8 @@ static void run(struct clq_case *c, const struct clq_kernels *k)
 static void explain(const struct clq_case *c, size_t operand, size_t at, char *text, size_t bytes)
 {
     const struct clq_gemm_args *g = &((const struct product *)c->args)->g;
-    snprintf(text, bytes, "row %zu, column %zu of operand %zu, bound %lld", at / g->ldy, at % g->ldy, operand,
-             (long long)g->bound);
+    snprintf(text, bytes, "row %zu, column %zu of operand %zu, bound %lld%s", at / g->ldy, at % g->ldy, operand,
+             (long long)g->bound, g->residual ? ", residual" : "");
 }
 
 const struct clq_family clq_family_gemm_u8s8 = {

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The residual of an integer product: added to its codes block by block, as soon as a block is written and while it is in the
+ * caches. The sum is bound by arithmetic, so registers would spare it one load and one store in a hundred instructions. Every
+ * CPU version of products and convolutions ends here. */
+#ifndef CLQ_KERNELS_RESIDUAL_H
+#define CLQ_KERNELS_RESIDUAL_H
+
+#include "kernels/kernels.h"
+
+/* Rows of add.n codes at add.a, which is add.y, and at add.b. is_signed: all codes and constants are those of int8. */
+struct clq_residual_rows {
+    struct clq_binary_u8_args add;
+    size_t rows, ld_y, ld_r;
+    bool is_signed;
+};
+typedef void clq_residual_fn(const struct clq_residual_rows *rows);
+clq_residual_fn clq_residual_ref, clq_residual_avx2, clq_residual_avx512, clq_residual_neon;
+
+/* A part of y: rows are those of a product, or pixels. */
+struct clq_residual_block {
+    size_t row, rows, column, columns;
+};
+
+static inline void clq_residual_run(const struct clq_residual *r, enum clq_out out, void *y, size_t ldy,
+                                    const struct clq_residual_block *b, clq_residual_fn *add)
+{
+    if (r == NULL || b->columns == 0) return;
+    uint8_t *to = (uint8_t *)y + b->row * ldy + b->column;
+    struct clq_residual_rows rows = {
+        .add = {.a = to,
+                .b = (const uint8_t *)r->codes + b->row * r->ld + b->column,
+                .y = to,
+                .n = b->columns,
+                .scale_a = r->scale_q,
+                .scale_b = r->scale_r,
+                .scale_y = r->scale_y,
+                .zero_point_a = r->zero_point_q,
+                .zero_point_b = r->zero_point_r,
+                .zero_point_y = r->zero_point_y,
+                .lo = r->lo,
+                .hi = r->hi},
+        .rows = b->rows,
+        .ld_y = ldy,
+        .ld_r = r->ld,
+        .is_signed = out == CLQ_OUT_S8,
+    };
+    if (b->columns == ldy && b->columns == r->ld) { /* one long row */
+        rows.add.n *= b->rows;
+        rows.rows = 1;
+    }
+    add(&rows);
+}
+
+/* The channels from c0 on of some rows of output pixels of one image. */
+static inline void clq_residual_pixels(const struct clq_conv_args *c, size_t image, size_t oy, size_t rows, size_t c0,
+                                       size_t channels, clq_residual_fn *add)
+{
+    const struct clq_residual_block b = {(image * c->oh + oy) * c->ow, rows * c->ow, c0, channels};
+    clq_residual_run(c->residual, c->out, c->y, c->co, &b, add);
+}
+
+#endif
