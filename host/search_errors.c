@@ -15,8 +15,8 @@ static clq_status canceled(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
 }
 
-/* Of a model whose shapes wait for values, all units lie in the first stage. */
-static const struct clq_program_options first_stage = {.partial = true};
+/* Of a model whose shapes wait for values, all units lie in the first stage. Every unit has a step of its own. */
+static const struct clq_program_options first_stage = {.partial = true, .sums_apart = true};
 
 /* The integer step that carries a unit's name, or -1. */
 static int integer_step(const struct clq_program *p, const char *name)

@@ -23,8 +23,8 @@ static clq_status canceled(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
 }
 
-/* Of a model whose shapes wait for values, all units lie in the first stage. */
-static const struct clq_program_options first_stage = {.partial = true};
+/* Of a model whose shapes wait for values, all units lie in the first stage. An addition has a time of its own. */
+static const struct clq_program_options first_stage = {.partial = true, .sums_apart = true};
 
 static int unit_of_step(const struct clq_search *s, const struct clq_step *st)
 {
@@ -211,7 +211,7 @@ static clq_status start_timed(struct timed *t, struct clq_search *s, struct clq_
 {
     size_t n = (size_t)s->units.n_units;
     uint8_t *on = clq_arena_array(&s->arena, n + 1, sizeof *on);
-    struct clq_program_options device = {.device_all = true, .partial = true}, alone = {.observable = true, .partial = true};
+    struct clq_program_options device = {.device_all = true, .partial = true, .sums_apart = true}, alone = {.observable = true, .partial = true};
     t->programs = s->ctx->cl ? TIMED : TIMED_DEVICE;
     for (int k = 0; k < TIMED; k++)
         if (!(t->us[k] = clq_arena_array(&s->arena, n * PASSES + 1, sizeof(double)))) return no_memory(err);

@@ -43,7 +43,7 @@ clq_status clq_step_device_prepare(struct clq_program *p, struct clq_step *s, st
     if (s->kind == CLQ_STEP_QCONV) {
         st = clq_cl_supports_conv(p->ctx->cl, &s->conv) ? clq_cl_prepare_conv(&w, p->ctx->cl, &s->conv, &why) : CLQ_ERR_UNSUPPORTED;
     } else if (s->kind == CLQ_STEP_QGEMM) {
-        bool alone = s->n_in == 1 && s->bias < 0 && s->residual < 0 && s->act == CLQ_ACT_NONE; /* the rest is the CPU's */
+        bool alone = s->n_in == 1 && s->bias < 0 && (s->residual < 0 || s->gemm.residual) && s->act == CLQ_ACT_NONE; /* the rest is the CPU's */
         st = alone && clq_cl_supports_gemm(p->ctx->cl, &s->gemm) ? clq_cl_prepare_gemm(&w, p->ctx->cl, false, &s->gemm, &why) : CLQ_ERR_UNSUPPORTED;
     } else if (s->kind == CLQ_STEP_QMUL) s->on_device = count(p, s->in[0]) == count(p, s->in[1]);
     else if (s->kind != CLQ_STEP_QADD && s->kind != CLQ_STEP_QLUT && s->kind != CLQ_STEP_QUANTIZE && s->kind != CLQ_STEP_DEQUANTIZE)
@@ -62,10 +62,12 @@ static clq_status run_on(struct clq_program *p, struct clq_step *s, struct clq_e
     case CLQ_STEP_QCONV:
         s->conv.x = data(p, s->in[0]);
         s->conv.y = clq_step_conv_output(p, s);
+        if (s->residual >= 0) s->sum.codes = data(p, s->residual);
         return clq_cl_conv(cl, s->cl_object, &s->conv, NULL, err);
     case CLQ_STEP_QGEMM:
         s->gemm.a = data(p, s->in[0]);
         s->gemm.y = data(p, s->out[0]);
+        if (s->residual >= 0) s->sum.codes = data(p, s->residual);
         return clq_cl_gemm(cl, s->cl_object, &s->gemm, NULL, err);
     case CLQ_STEP_QUANTIZE: {
         struct clq_quantize_args a = {data(p, s->in[0]), data(p, s->out[0]), count(p, s->out[0]), s->out_scale, s->out_zero, false};

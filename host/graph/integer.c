@@ -139,7 +139,7 @@ static void mark_pairs(struct clq_program *p)
     clq_program_count_uses(p);
 }
 
-clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err)
+clq_status clq_pass_integer(struct clq_program *p, bool sums_apart, struct clq_error *err)
 {
     static clq_integer_fn *const families[] = {
         clq_integer_conv,   clq_integer_transposed, clq_integer_matmul, clq_integer_binary,    clq_integer_pool,
@@ -153,5 +153,6 @@ clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err)
             CLQ_TRY(families[f](p, i, &done, err));
     }
     clq_program_count_uses(p);
+    if (!sums_apart) clq_integer_residuals(p);
     return CLQ_OK;
 }

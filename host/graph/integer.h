@@ -40,6 +40,8 @@ clq_integer_fn clq_integer_conv, clq_integer_transposed, clq_integer_matmul, clq
 /* The smallest scale of a row of zeros, and the longest row whose sums of products of 8-bit codes fit int32. */
 #define CLQ_SMALLEST_SCALE 1.17549435e-38f
 #define CLQ_ROWS_MOST_K 131071
+/* Additions of codes into the products before them (integer_residual.c). */
+void clq_integer_residuals(struct clq_program *p);
 /* Products on rows that are quantized while running (integer_rows.c). */
 clq_status clq_integer_rows(struct clq_program *p, struct clq_error *err);
 

@@ -157,8 +157,9 @@ static clq_status prepare_qconv(struct clq_program *p, struct clq_step *s, struc
         .dilation_h = two ? (size_t)w->dilation[0] : 1, .dilation_w = (size_t)w->dilation[d1], .groups = (size_t)w->groups,
         .weight = s->weight_codes, .bias = s->bias_codes, .multiplier = s->multiplier, .zero_point_x = s->in_zero[0],
         .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi, .out = y->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_U8,
-        .bound = s->bound,
+        .residual = s->residual < 0 ? NULL : &s->sum, .bound = s->bound,
     };
+    s->sum.ld = s->conv.co;
     if (s->conv.w == 1 && s->conv.kw == 1 && s->conv.ow == 1) { /* as in prepare_conv */
         struct clq_conv_args t = s->conv;
         s->conv.h = s->conv.kh = s->conv.oh = s->conv.stride_h = s->conv.dilation_h = 1;
@@ -191,6 +192,8 @@ static clq_status prepare_qgemm(struct clq_program *p, struct clq_step *s, struc
         .zero_point_a = s->in_zero[0], .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi,
         .out = y->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_U8, .bound = s->bound,
     };
+    s->sum.ld = n;
+    if (s->residual >= 0 && s->gemm.out == CLQ_OUT_U8) s->gemm.residual = &s->sum; /* real ones are added behind the kernel */
     p->ctx->kernels.gemm_u8s8_plan(&s->gemm);
     if (s->gemm.packed_bytes > 0) {
         s->gemm.packed = clq_arena_alloc(&p->arena, s->gemm.packed_bytes);

@@ -163,7 +163,7 @@ static clq_status run_passes(struct clq_program *p, const clq_tensor *inputs, co
     CLQ_TRY(clq_pass_infer(p, inputs, opt, err));
     clq_program_count_uses(p);
     if (!opt->no_fusion) {
-        if (!opt->no_integer) CLQ_TRY(clq_pass_integer(p, err));
+        if (!opt->no_integer) CLQ_TRY(clq_pass_integer(p, opt->sums_apart || opt->observable, err));
         CLQ_TRY(clq_pass_fold_dequantize(p, err));
         CLQ_TRY(clq_pass_patterns(p, opt->observable, err));
         CLQ_TRY(clq_pass_fuse(p, opt->observable, err));

@@ -68,7 +68,7 @@ struct clq_step {
     int *in, *out;               /* value numbers, -1 absent */
     enum clq_act act;            /* fused, float steps */
     float act_a, act_b;
-    int residual;                /* value added before act, or -1 */
+    int residual;                /* value added before act, or -1; of codes: as sum says */
     int weight, bias;            /* constants of a fused product, or -1 */
     float alpha;
     bool transpose_a, transpose_b;
@@ -81,6 +81,8 @@ struct clq_step {
     float *multiplier;
     int64_t bound;
     int32_t lo, hi;              /* limits of the output code */
+    struct clq_residual sum;         /* QCONV and QGEMM with codes and a residual; its codes are filled in by runs */
+    const struct clq_node *sum_node; /* the addition that runs inside of the step, or NULL */
     float in_scale[2], out_scale;    /* Q steps: what the codes of the inputs and of the output mean */
     int32_t in_zero[2], out_zero;
     uint8_t *tables;             /* QLUT: 256; QCONCAT: 256 per input */
@@ -119,6 +121,7 @@ struct clq_program {
 struct clq_program_options {
     bool no_integer;      /* run Q/DQ in float, operator by operator: the oracle */
     bool no_fusion;       /* every node is a step of its own, plain layout: the slow oracle */
+    bool sums_apart;      /* integer products leave additions to steps of their own, so that each unit is timed alone */
     bool observable;   /* fuses only what a unit of a plan holds too, so that taps see every tensor between units */
     bool retain;          /* keep every value's memory until the next run */
     const char *const *device_nodes; /* names of nodes that run on the OpenCL device; NULL with device_all */
@@ -156,7 +159,7 @@ int clq_program_find_consumer(const struct clq_program *p, int value); /* the on
 bool clq_value_scalar_f32(const struct clq_program *p, int value, float *out);
 
 clq_status clq_pass_infer(struct clq_program *p, const clq_tensor *inputs, const struct clq_program_options *options, struct clq_error *err);
-clq_status clq_pass_integer(struct clq_program *p, struct clq_error *err);
+clq_status clq_pass_integer(struct clq_program *p, bool sums_apart, struct clq_error *err);
 clq_status clq_pass_fold_dequantize(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_patterns(struct clq_program *p, bool observable, struct clq_error *err);
 clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_error *err);

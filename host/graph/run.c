@@ -298,12 +298,14 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_QCONV:
         s->conv.x = data(p, s->in[0]);
         s->conv.y = clq_step_conv_output(p, s);
+        s->sum.codes = data(p, s->residual);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->conv.units, conv_units, &j);
         if (s->phases) run_spread(p, s);
         return CLQ_OK;
     case CLQ_STEP_QGEMM:
         s->gemm.a = data(p, s->in[0]);
         s->gemm.y = data(p, s->out[0]);
+        s->sum.codes = data(p, s->residual);
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm.units, gemm_units, &j);
         clq_step_finish(p, s, s->n_in > 1 ? data(p, s->in[1]) : NULL, data(p, s->bias));
         return CLQ_OK;
