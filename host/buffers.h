@@ -35,6 +35,8 @@ struct clq_product {
     int64_t bound;
     enum clq_out out;
     int32_t zero_point_y, lo, hi;
+    bool has_residual;
+    struct clq_residual residual; /* without codes and ld */
     size_t bytes;      /* of the copies */
     void *packed, *scratch;
     size_t packed_bytes, scratch_bytes; /* allocated */
@@ -47,6 +49,15 @@ clq_status clq_product_check_input(struct clq_context *ctx, int32_t *lo, int32_t
 /* Checks the output, copies weight [n][k], bias and multiplier, and proves the bound: |a - zero point| <= reach. */
 clq_status clq_product_fill(struct clq_product *p, const char *what, size_t n, size_t k, const int8_t *weight,
                             const int32_t *bias, const clq_product_output *output, int32_t reach);
+/* Fails unless the product has a residual where a run does. */
+clq_status clq_product_check_residual(struct clq_product *p, const char *what, bool wanted);
+/* The residual of a run, with its codes, for the arguments of a kernel; NULL where the product has none. */
+static inline const struct clq_residual *clq_product_residual_of(struct clq_product *p, const void *codes, size_t ld)
+{
+    p->residual.codes = codes;
+    p->residual.ld = ld;
+    return p->has_residual ? &p->residual : NULL;
+}
 /* Makes *block (64-byte aligned, *bytes large) at least `needed` bytes large; the content is lost. */
 clq_status clq_product_reserve(struct clq_product *p, void **block, size_t *bytes, size_t needed);
 void clq_product_free(struct clq_product *p);

@@ -18,8 +18,8 @@ struct clq_conv {
     size_t x_bytes, y_bytes;   /* of one image */
     double products;           /* of one image; those of a depthwise convolution, which is slow, count four times */
     bool is_signed;            /* the images are */
-    void *turned;              /* images as uint8 codes */
-    size_t turned_bytes;       /* allocated */
+    void *turned, *turned_residual; /* images and residuals as uint8 codes */
+    size_t turned_bytes, turned_residual_bytes; /* allocated */
 };
 
 static clq_status output_side(struct clq_context *ctx, size_t *out, const char *name, size_t in, size_t before, size_t after, size_t taps, size_t dilation, size_t stride)
@@ -111,6 +111,15 @@ static clq_status place(struct clq_conv *c)
     return pack(c);
 }
 
+static void turn_residual(struct clq_residual *r, int32_t up)
+{
+    r->zero_point_q += up;
+    r->zero_point_r += up;
+    r->zero_point_y += up;
+    r->lo += up;
+    r->hi += up;
+}
+
 static clq_status fill(struct clq_conv *c, const clq_conv_desc *d)
 {
     struct clq_product *p = &c->p;
@@ -133,6 +142,8 @@ static clq_status fill(struct clq_conv *c, const clq_conv_desc *d)
     a->lo = p->lo + up;
     a->hi = p->hi + up;
     a->out = up ? CLQ_OUT_U8 : p->out;
+    turn_residual(&p->residual, up);
+    a->residual = clq_product_residual_of(p, NULL, d->co);
     a->bound = p->bound;
     return place(c);
 }
@@ -184,7 +195,7 @@ static clq_status on_cpu(struct clq_conv *c, const struct clq_conv_args *wanted)
     return CLQ_OK;
 }
 
-static clq_status on_any(struct clq_conv *c, const struct clq_conv_args *r)
+static clq_status on_any(struct clq_conv *c, const struct clq_conv_args *r, const char *what)
 {
 #ifdef CLQ_HAVE_OPENCL
     struct clq_context *ctx = c->p.ctx;
@@ -193,7 +204,7 @@ static clq_status on_any(struct clq_conv *c, const struct clq_conv_args *r)
         clq_status st = clq_cl_supports_conv(ctx->cl, r) ? clq_cl_conv(ctx->cl, c->p.on_device, r, NULL, &why)
                                                          : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu images are too many for the device", r->batch);
         if (st == CLQ_OK) return CLQ_OK;
-        CLQ_TRY(clq_buffers_fall_back(ctx, "clq_conv_run", st, &why));
+        CLQ_TRY(clq_buffers_fall_back(ctx, what, st, &why));
     }
 #endif
     return on_cpu(c, r);
@@ -219,34 +230,59 @@ static void turn(const struct clq_conv *c, void *to, const void *from, size_t n)
     clq_pool_for(c->p.ctx->pool, n < 2 * (size_t)CHUNK ? 1 : c->p.ctx->threads, (n + CHUNK - 1) / CHUNK, turn_chunks, &t);
 }
 
-clq_status clq_conv_run(clq_conv *conv, const void *x, size_t batch, void *y)
+/* The codes as the kernels take them: a turned copy in *block where they are int8. */
+static clq_status as_u8(const void **codes, struct clq_conv *c, void **block, size_t *block_bytes, size_t bytes, bool is_signed)
 {
-    if (!conv) return CLQ_ERR_INVALID_ARGUMENT;
+    if (!is_signed) return CLQ_OK;
+    CLQ_TRY(clq_product_reserve(&c->p, block, block_bytes, bytes));
+    turn(c, *block, *codes, bytes);
+    *codes = *block;
+    return CLQ_OK;
+}
+
+/* residual: NULL where the convolution has none. */
+static clq_status run(struct clq_conv *conv, const void *x, size_t batch, const void *residual, void *y, const char *what)
+{
     struct clq_context *ctx = conv->p.ctx;
     struct clq_conv_args r = conv->args;
     size_t x_bytes, y_bytes;
     if (batch == 0) return CLQ_OK;
-    if (!x || !y) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_run: %s is NULL", x ? "y" : "x");
+    if (!x || !y) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %s is NULL", what, x ? "y" : "x");
+    if (!residual && conv->p.has_residual) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: residual is NULL", what);
     if (!clq_size_mul(&x_bytes, conv->x_bytes, batch) || !clq_size_mul(&y_bytes, conv->y_bytes, batch) || x_bytes > PTRDIFF_MAX || y_bytes > PTRDIFF_MAX)
-        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_run: %zu images do not fit into memory", batch);
-    if (clq_buffers_overlap(x, x_bytes, y, y_bytes)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "clq_conv_run: x and y overlap");
+        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu images do not fit into memory", what, batch);
+    if (clq_buffers_overlap(x, x_bytes, y, y_bytes)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: x and y overlap", what);
+    if (residual && clq_buffers_overlap(residual, y_bytes, y, y_bytes)) return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: residual and y overlap", what);
+    CLQ_TRY(clq_buffers_require(ctx, what));
+    CLQ_TRY(as_u8(&x, conv, &conv->turned, &conv->turned_bytes, x_bytes, conv->is_signed));
+    const bool turns = conv->p.out == CLQ_OUT_S8;
+    if (residual) CLQ_TRY(as_u8(&residual, conv, &conv->turned_residual, &conv->turned_residual_bytes, y_bytes, turns));
     r.batch = batch;
     r.x = x;
     r.y = y;
-    CLQ_TRY(clq_buffers_require(ctx, "clq_conv_run"));
-    if (conv->is_signed) {
-        CLQ_TRY(clq_product_reserve(&conv->p, &conv->turned, &conv->turned_bytes, x_bytes));
-        turn(conv, conv->turned, x, x_bytes);
-        r.x = conv->turned;
-    }
-    CLQ_TRY(on_any(conv, &r));
-    if (conv->p.out == CLQ_OUT_S8) turn(conv, y, y, y_bytes);
+    r.residual = clq_product_residual_of(&conv->p, residual, r.co);
+    CLQ_TRY(on_any(conv, &r, what));
+    if (turns) turn(conv, y, y, y_bytes);
     return CLQ_OK;
+}
+
+clq_status clq_conv_run(clq_conv *conv, const void *x, size_t batch, void *y)
+{
+    if (!conv) return CLQ_ERR_INVALID_ARGUMENT;
+    CLQ_TRY(clq_product_check_residual(&conv->p, "clq_conv_run", false));
+    return run(conv, x, batch, NULL, y, "clq_conv_run");
+}
+
+clq_status clq_conv_run_residual(clq_conv *conv, const void *x, size_t batch, const void *residual, void *y)
+{
+    if (!conv) return CLQ_ERR_INVALID_ARGUMENT;
+    CLQ_TRY(clq_product_check_residual(&conv->p, "clq_conv_run_residual", true));
+    return run(conv, x, batch, residual, y, "clq_conv_run_residual");
 }
 
 void clq_conv_describe(clq_product_info *out, const clq_conv *c)
 {
-    *out = (clq_product_info){.bound = c->p.bound, .bytes = sizeof *c + c->p.bytes + c->p.packed_bytes + c->p.scratch_bytes + c->turned_bytes};
+    *out = (clq_product_info){.bound = c->p.bound, .bytes = sizeof *c + c->p.bytes + c->p.packed_bytes + c->p.scratch_bytes + c->turned_bytes + c->turned_residual_bytes};
     out->on_device = c->p.on_device && clq_buffers_device(c->p.ctx);
     out->kernel = c->p.bound > INT32_MAX ? "ref" : c->p.ctx->kernels.variant.conv_u8s8;
 #ifdef CLQ_HAVE_OPENCL
@@ -259,5 +295,6 @@ void clq_conv_free(clq_conv *conv)
     if (!conv) return;
     clq_product_free(&conv->p);
     free(conv->turned);
+    free(conv->turned_residual);
     free(conv);
 }

@@ -20,27 +20,60 @@ clq_status clq_product_check_input(struct clq_context *ctx, int32_t *lo, int32_t
     return CLQ_OK;
 }
 
+/* Limits of a code: those given, or lo..hi of its type where they are equal. */
+static clq_status take_limits(int32_t out[2], struct clq_context *ctx, const char *what, const char *name, const int32_t given[2], int32_t lo, int32_t hi)
+{
+    out[0] = lo;
+    out[1] = hi;
+    if (given[0] == given[1]) return CLQ_OK;
+    if (given[0] < lo || given[1] > hi || given[0] > given[1])
+        return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %s limits: expected %d <= lo <= hi <= %d, got %d and %d", what, name, lo, hi, given[0], given[1]);
+    out[0] = given[0];
+    out[1] = given[1];
+    return CLQ_OK;
+}
+
+static clq_status check_zero_point(struct clq_context *ctx, const char *what, const char *name, int32_t zero_point, int32_t lo, int32_t hi)
+{
+    if (zero_point >= lo && zero_point <= hi) return CLQ_OK;
+    return clq_fail(&ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: %s: expected %d to %d, got %d", what, name, lo, hi, zero_point);
+}
+
+/* lo..hi: of the type of all codes. */
+static clq_status check_residual(struct clq_product *p, const char *what, const clq_product_residual *r, int32_t lo, int32_t hi)
+{
+    struct clq_context *ctx = p->ctx;
+    int32_t limits[2];
+    CLQ_TRY(clq_buffers_check_scales(ctx, "residual.product_scale", &r->product_scale, 1));
+    CLQ_TRY(clq_buffers_check_scales(ctx, "residual.scale", &r->scale, 1));
+    CLQ_TRY(clq_buffers_check_scales(ctx, "residual.sum_scale", &r->sum_scale, 1));
+    CLQ_TRY(check_zero_point(ctx, what, "residual.zero_point", r->zero_point, lo, hi));
+    CLQ_TRY(check_zero_point(ctx, what, "residual.sum_zero_point", r->sum_zero_point, lo, hi));
+    CLQ_TRY(take_limits(limits, ctx, what, "residual", (const int32_t[]){r->lo, r->hi}, lo, hi));
+    p->has_residual = true;
+    p->residual = (struct clq_residual){
+        .scale_q = r->product_scale, .scale_r = r->scale, .scale_y = r->sum_scale, .zero_point_q = p->zero_point_y,
+        .zero_point_r = r->zero_point, .zero_point_y = r->sum_zero_point, .lo = limits[0], .hi = limits[1],
+    };
+    return CLQ_OK;
+}
+
 static clq_status check_output(struct clq_product *p, const char *what, size_t n, const clq_product_output *o)
 {
     struct clq_error *err = &p->ctx->error;
-    int32_t lo, hi;
+    int32_t lo, hi, limits[2];
     bool codes = clq_buffers_limits(o->dtype, &lo, &hi);
     if (!codes && o->dtype != CLQ_DTYPE_F32 && o->dtype != CLQ_DTYPE_S32)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: output.dtype: expected uint8, int8, float32 or int32, got %s", what, clq_dtype_name(o->dtype));
     p->out = o->dtype == CLQ_DTYPE_U8 ? CLQ_OUT_U8 : o->dtype == CLQ_DTYPE_S8 ? CLQ_OUT_S8 : o->dtype == CLQ_DTYPE_F32 ? CLQ_OUT_F32 : CLQ_OUT_S32;
     if (p->out != CLQ_OUT_S32) CLQ_TRY(clq_buffers_check_scales(p->ctx, "output.multiplier", o->multiplier, n));
-    p->lo = lo;
-    p->hi = hi;
-    if (!codes) return CLQ_OK;
-    if (o->zero_point < lo || o->zero_point > hi)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: output.zero_point: expected %d to %d, got %d", what, lo, hi, o->zero_point);
+    if (!codes) return o->residual ? clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual: expected uint8 or int8 results, got %s", what, clq_dtype_name(o->dtype)) : CLQ_OK;
+    CLQ_TRY(check_zero_point(p->ctx, what, "output.zero_point", o->zero_point, lo, hi));
+    CLQ_TRY(take_limits(limits, p->ctx, what, "output", (const int32_t[]){o->lo, o->hi}, lo, hi));
     p->zero_point_y = o->zero_point;
-    if (o->lo == o->hi) return CLQ_OK;
-    if (o->lo < lo || o->hi > hi || o->lo > o->hi)
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: output limits: expected %d <= lo <= hi <= %d, got %d and %d", what, lo, hi, o->lo, o->hi);
-    p->lo = o->lo;
-    p->hi = o->hi;
-    return CLQ_OK;
+    p->lo = limits[0];
+    p->hi = limits[1];
+    return o->residual ? check_residual(p, what, o->residual, lo, hi) : CLQ_OK;
 }
 
 /* k <= 2^40 and reach <= 255: everything stays below 2^56. */
@@ -185,6 +218,7 @@ static clq_status fill(struct clq_gemm *g, const clq_gemm_desc *d)
         .lo = p->lo,
         .hi = p->hi,
         .out = p->out,
+        .residual = clq_product_residual_of(p, NULL, d->n),
         .bound = p->bound,
     };
     return place(g);
@@ -210,17 +244,28 @@ static bool rows_bytes(size_t *bytes, size_t rows, size_t distance, size_t colum
     return clq_size_mul(bytes, rows - 1, distance) && clq_size_add(bytes, *bytes, columns) && clq_size_mul(bytes, *bytes, element) && *bytes <= PTRDIFF_MAX;
 }
 
-static clq_status check_run(const struct clq_gemm *g, const struct clq_gemm_args *r)
+clq_status clq_product_check_residual(struct clq_product *p, const char *what, bool wanted)
+{
+    if (p->has_residual == wanted) return CLQ_OK;
+    return clq_fail(&p->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: the product was prepared %s a residual", what, wanted ? "without" : "with");
+}
+
+static clq_status check_run(const struct clq_gemm *g, const struct clq_gemm_args *r, const char *what)
 {
     struct clq_error *err = &g->p.ctx->error;
     const size_t element = r->out == CLQ_OUT_F32 || r->out == CLQ_OUT_S32 ? 4 : 1;
-    size_t a_bytes, y_bytes;
-    if (!r->a || !r->y) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_run: %s is NULL", r->a ? "y" : "a");
-    if (r->lda < r->k) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_run: lda: expected at least k = %zu, got %zu", r->k, r->lda);
-    if (r->ldy < r->n) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_run: ldy: expected at least n = %zu, got %zu", r->n, r->ldy);
-    if (!rows_bytes(&a_bytes, r->m, r->lda, r->k, 1) || !rows_bytes(&y_bytes, r->m, r->ldy, r->n, element))
-        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_run: %zu rows of distance %zu and %zu do not fit into memory", r->m, r->lda, r->ldy);
-    if (clq_buffers_overlap(r->a, a_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "clq_gemm_run: a and y overlap");
+    size_t a_bytes, y_bytes, r_bytes = 0;
+    const struct clq_residual *add = r->residual;
+    if (!r->a || !r->y) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %s is NULL", what, r->a ? "y" : "a");
+    if (add && !add->codes) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual is NULL", what);
+    if (r->lda < r->k) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: lda: expected at least k = %zu, got %zu", what, r->k, r->lda);
+    if (r->ldy < r->n) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: ldy: expected at least n = %zu, got %zu", what, r->n, r->ldy);
+    if (add && add->ld < r->n) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: ldr: expected at least n = %zu, got %zu", what, r->n, add->ld);
+    if (!rows_bytes(&a_bytes, r->m, r->lda, r->k, 1) || !rows_bytes(&y_bytes, r->m, r->ldy, r->n, element) ||
+        (add && !rows_bytes(&r_bytes, r->m, add->ld, r->n, 1)))
+        return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu rows of distance %zu and %zu do not fit into memory", what, r->m, r->lda, r->ldy);
+    if (clq_buffers_overlap(r->a, a_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: a and y overlap", what);
+    if (add && clq_buffers_overlap(add->codes, r_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual and y overlap", what);
     return CLQ_OK;
 }
 
@@ -254,29 +299,49 @@ static clq_status on_cpu(struct clq_gemm *g, const struct clq_gemm_args *wanted)
     return CLQ_OK;
 }
 
-clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
+static clq_status run(struct clq_gemm *gemm, const struct clq_gemm_args *r, const char *what)
 {
-    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
+    CLQ_TRY(check_run(gemm, r, what));
+    CLQ_TRY(clq_buffers_require(gemm->p.ctx, what));
+#ifdef CLQ_HAVE_OPENCL
+    struct clq_context *ctx = gemm->p.ctx;
+    struct clq_error why = {""};
+    if (gemm->p.on_device && clq_buffers_device(ctx)) {
+        clq_status st = clq_cl_supports_gemm(ctx->cl, r) ? clq_cl_gemm(ctx->cl, gemm->p.on_device, r, NULL, &why)
+                                                         : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows, or gaps beside a residual, are too much for the device", r->m);
+        if (st == CLQ_OK) return CLQ_OK;
+        CLQ_TRY(clq_buffers_fall_back(ctx, what, st, &why));
+    }
+#endif
+    return on_cpu(gemm, r);
+}
+
+static struct clq_gemm_args run_args(const struct clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
+{
     struct clq_gemm_args r = gemm->args;
-    if (m == 0) return CLQ_OK;
     r.m = m;
     r.a = a;
     r.lda = lda;
     r.y = y;
     r.ldy = ldy;
-    CLQ_TRY(check_run(gemm, &r));
-    CLQ_TRY(clq_buffers_require(gemm->p.ctx, "clq_gemm_run"));
-#ifdef CLQ_HAVE_OPENCL
-    struct clq_context *ctx = gemm->p.ctx;
-    struct clq_error why = {""};
-    if (gemm->p.on_device && clq_buffers_device(ctx)) {
-        clq_status st = clq_cl_supports_gemm(ctx->cl, &r) ? clq_cl_gemm(ctx->cl, gemm->p.on_device, &r, NULL, &why)
-                                                          : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows are too many for the device", m);
-        if (st == CLQ_OK) return CLQ_OK;
-        CLQ_TRY(clq_buffers_fall_back(ctx, "clq_gemm_run", st, &why));
-    }
-#endif
-    return on_cpu(gemm, &r);
+    return r;
+}
+
+clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
+{
+    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
+    const struct clq_gemm_args r = run_args(gemm, a, lda, m, y, ldy);
+    CLQ_TRY(clq_product_check_residual(&gemm->p, "clq_gemm_run", false));
+    return m == 0 ? CLQ_OK : run(gemm, &r, "clq_gemm_run");
+}
+
+clq_status clq_gemm_run_residual(clq_gemm *gemm, const void *a, size_t lda, size_t m, const void *residual, size_t ldr, void *y, size_t ldy)
+{
+    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
+    struct clq_gemm_args r = run_args(gemm, a, lda, m, y, ldy);
+    CLQ_TRY(clq_product_check_residual(&gemm->p, "clq_gemm_run_residual", true));
+    r.residual = clq_product_residual_of(&gemm->p, residual, ldr);
+    return m == 0 ? CLQ_OK : run(gemm, &r, "clq_gemm_run_residual");
 }
 
 void clq_gemm_describe(clq_product_info *out, const clq_gemm *g)

@@ -22,7 +22,6 @@ struct clq_cl_weight {
 };
 
 static const struct clq_cl_io no_io;
-static const char why_residual[] = "other codes than uint8, with gaps between its rows, or with a scale out of the device's range";
 
 static size_t round_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 
@@ -179,14 +178,22 @@ static clq_status create(struct clq_cl_weight **out, struct clq_cl *cl, const st
     return CLQ_OK;
 }
 
+/* Before anything is prepared. */
+static clq_status residual_ready(struct clq_cl *cl, const struct clq_residual *r, enum clq_out out, size_t columns, size_t ldy, struct clq_error *err)
+{
+    if (!clq_cl_supports_residual(cl, r, out, columns, ldy))
+        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': a residual of other codes than uint8, with gaps between rows, or with a scale out of its range", cl->info.name);
+    return r ? clq_cl_ready(cl, CLQ_CL_ADD, err) : CLQ_OK;
+}
+
 clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bool signed_a,
                                const struct clq_gemm_args *args, struct clq_error *err)
 {
+    CLQ_TRY(residual_ready(cl, args->residual, args->out, args->n, args->ldy, err));
     if (!clq_cl_supports_gemm(cl, args))
         return clq_fail(err, CLQ_ERR_UNSUPPORTED,
                         "OpenCL device '%s': product n=%zu k=%zu bound=%lld is out of its range", cl->info.name,
                         args->n, args->k, (long long)args->bound);
-    if (args->residual) CLQ_TRY(clq_cl_ready(cl, CLQ_CL_ADD, err));
     if (signed_a) {
         struct clq_cl_launch l;
         CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_FLIP, err));
@@ -213,12 +220,12 @@ clq_status clq_cl_prepare_gemm(struct clq_cl_weight **out, struct clq_cl *cl, bo
 clq_status clq_cl_prepare_conv(struct clq_cl_weight **out, struct clq_cl *cl, const struct clq_conv_args *args,
                                struct clq_error *err)
 {
+    CLQ_TRY(residual_ready(cl, args->residual, args->out, args->co, args->co, err));
     if (!clq_cl_supports_conv(cl, args))
         return clq_fail(
             err, CLQ_ERR_UNSUPPORTED,
             "OpenCL device '%s': convolution %zux%zux%zu to %zu, groups %zu, bound %lld is out of its range",
             cl->info.name, args->h, args->w, args->ci, args->co, args->groups, (long long)args->bound);
-    if (args->residual) CLQ_TRY(clq_cl_ready(cl, CLQ_CL_ADD, err));
     struct clq_cl_weight like = {.family = clq_cl_conv_family(args),
                                  .conv = true,
                                  .shape = *args,
@@ -285,8 +292,7 @@ static clq_status product(struct clq_cl *cl, const struct clq_cl_weight *w, cons
         !clq_size_add(&out, out, n) || !clq_size_mul(&out, out, unit) || g->lda < k || g->ldy < n || g->m > INT32_MAX)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "OpenCL: product m=%zu with strides %zu and %zu is out of range",
                         g->m, g->lda, g->ldy);
-    if (!clq_cl_supports_residual(cl, g->residual, w->out, n, g->ldy))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': a residual of %s", cl->info.name, why_residual);
+    CLQ_TRY(residual_ready(cl, g->residual, w->out, n, g->ldy, err));
     const struct clq_cl_family_state *gemv = &cl->family[CLQ_CL_GEMV];
     const bool few = g->m <= cl->few_rows && gemv->kernel && gemv->variant->layout == w->layout;
     CLQ_TRY(clq_cl_begin(&l, cl, few ? CLQ_CL_GEMV : CLQ_CL_GEMM, err));
@@ -333,8 +339,7 @@ clq_status clq_cl_conv(struct clq_cl *cl, const struct clq_cl_weight *w, const s
         struct clq_gemm_args g = {.m = pixels, .a = args->x, .lda = s->ci, .y = args->y, .ldy = s->co, .residual = args->residual};
         return product(cl, w, &g, io, err);
     }
-    if (!clq_cl_supports_residual(cl, args->residual, w->out, s->co, s->co))
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "OpenCL device '%s': a residual of %s", cl->info.name, why_residual);
+    CLQ_TRY(residual_ready(cl, args->residual, w->out, s->co, s->co, err));
     CLQ_TRY(clq_cl_begin(&l, cl, w->family, err));
     const struct clq_cl_operand *x = clq_cl_bind(&b, io->x, args->x, args->batch * s->h * s->w * s->ci, false, err);
     const struct clq_cl_operand *y = x ? clq_cl_bind(&b, io->y, args->y, pixels * s->co * unit, true, err) : NULL;

@@ -21,10 +21,40 @@ static void plain_store(void *y, size_t at, const clq_product_output *o, size_t 
     }
 }
 
+static int code_at(const void *codes, size_t at, clq_dtype dtype)
+{
+    return dtype == CLQ_DTYPE_S8 ? ((const int8_t *)codes)[at] : ((const uint8_t *)codes)[at];
+}
+
+/* Adds code at_r of the residual to the product's code y[at]. */
+static void plain_add(void *y, size_t at, const void *residual, size_t at_r, const clq_product_output *o)
+{
+    const clq_product_residual *r = o->residual;
+    const int low = o->dtype == CLQ_DTYPE_S8 ? -128 : 0;
+    const int lo = r->lo == r->hi ? low : r->lo, hi = r->lo == r->hi ? low + 255 : r->hi;
+    const float a = (float)(code_at(y, at, o->dtype) - o->zero_point) * r->product_scale;
+    const float b = (float)(code_at(residual, at_r, o->dtype) - r->zero_point) * r->scale;
+    const double sum = nearbyint((double)((a + b) / r->sum_scale)) + r->sum_zero_point;
+    ((uint8_t *)y)[at] = (uint8_t)(int)(sum < lo ? lo : sum > hi ? hi : sum);
+}
+
+/* What an OpenCL device is not asked to add. */
+static bool device_refuses(const clq_product_output *o)
+{
+    return o->residual && o->dtype == CLQ_DTYPE_S8;
+}
+
+static void expect_refused(clq_context *ctx, clq_status st)
+{
+    assert_int_equal(st, CLQ_ERR_UNSUPPORTED);
+    assert_non_null(strstr(clq_error_message(ctx), "residual"));
+}
+
 struct gemm_case {
     size_t m, n, k, lda, ldy;
     clq_dtype input, output;
     bool bias, limits;
+    size_t ldr; /* 0: no residual */
 };
 
 static void check_gemm(struct gemm_case c)
@@ -45,12 +75,19 @@ static void check_gemm(struct gemm_case c)
     d.output = (clq_product_output){.dtype = c.output, .multiplier = c.output == CLQ_DTYPE_S32 ? NULL : mult};
     d.output.zero_point = c.output == CLQ_DTYPE_S8 ? -7 : c.output == CLQ_DTYPE_U8 ? 9 : 0;
     if (c.limits) d.output.lo = d.output.zero_point, d.output.hi = d.output.zero_point + 60;
+    const clq_product_residual add = {.product_scale = 0.031f, .scale = 0.017f, .zero_point = c.output == CLQ_DTYPE_S8 ? -30 : 99, .sum_scale = 0.04f,
+                                      .sum_zero_point = 11, .lo = c.bias ? 11 : 0, .hi = c.bias ? 120 : 0};
+    const size_t r_bytes = (c.m - 1) * c.ldr + c.n;
+    uint8_t *r = block(r_bytes);
+    fill_bytes(r, r_bytes);
+    d.output.residual = c.ldr ? &add : NULL;
     memset(y_ref, 0x5c, y_bytes);
     for (size_t i = 0; i < c.m; i++)
         for (size_t j = 0; j < c.n; j++) {
             int64_t v = c.bias ? bias[j] : 0;
             for (size_t k = 0; k < c.k; k++) v += ((s8 ? (int8_t)a[i * c.lda + k] : a[i * c.lda + k]) - d.input_zero_point) * (int64_t)w[j * c.k + k];
             plain_store(y_ref, i * c.ldy + j, &d.output, j, v);
+            if (c.ldr) plain_add(y_ref, i * c.ldy + j, r, i * c.ldr + j, &d.output);
         }
     for (size_t t = 0; t < n_targets; t++) {
         clq_gemm *g;
@@ -60,13 +97,30 @@ static void check_gemm(struct gemm_case c)
         int8_t *w_copy = block(c.n * c.k); /* the handle keeps nothing of the caller's */
         memcpy(w_copy, w, c.n * c.k);
         copy.weight = w_copy;
-        OK(ctx, clq_gemm_prepare(&g, ctx, &copy));
+        const bool device = strstr(targets[t].name, "opencl") != NULL;
+        const clq_status st = clq_gemm_prepare(&g, ctx, &copy);
+        if (device && device_refuses(&d.output)) {
+            expect_refused(ctx, st);
+            free(w_copy);
+            continue;
+        }
+        OK(ctx, st);
         memset(w_copy, 0, c.n * c.k);
         free(w_copy);
         clq_gemm_describe(&info, g);
-        assert_int_equal(info.on_device, strstr(targets[t].name, "opencl") != NULL);
+        assert_int_equal(info.on_device, device);
         for (int turn = 0; turn < 2; turn++) { /* other sizes in between must leave nothing behind */
             memset(y, 0x5c, y_bytes + 8);
+            if (c.ldr && device && (c.ldr > c.n || c.ldy > c.n)) {
+                expect_refused(ctx, clq_gemm_run_residual(g, a, c.lda, c.m, r, c.ldr, y, c.ldy));
+                continue;
+            }
+            if (c.ldr) {
+                OK(ctx, clq_gemm_run_residual(g, a, c.lda, c.m, r, c.ldr, y, c.ldy));
+                same(y_ref, y, y_bytes, &targets[t], "gemm with a residual");
+                OK(ctx, clq_gemm_run_residual(g, NULL, 0, 0, NULL, 0, NULL, 0));
+                continue;
+            }
             OK(ctx, clq_gemm_run(g, a, c.lda, c.m, y, c.ldy));
             same(y_ref, y, y_bytes, &targets[t], "gemm");
             for (int i = 0; i < 8; i++) assert_int_equal(y[y_bytes + (size_t)i], 0x5c);
@@ -75,7 +129,7 @@ static void check_gemm(struct gemm_case c)
         }
         clq_gemm_free(g);
     }
-    free(a), free(y), free(y_ref), free(w), free(bias), free(mult);
+    free(a), free(y), free(y_ref), free(w), free(bias), free(mult), free(r);
 }
 
 static void test_gemm(void **state)
@@ -83,9 +137,18 @@ static void test_gemm(void **state)
     static const clq_dtype in[] = {CLQ_DTYPE_U8, CLQ_DTYPE_S8}, out[] = {CLQ_DTYPE_U8, CLQ_DTYPE_S8, CLQ_DTYPE_F32, CLQ_DTYPE_S32};
     (void)state;
     for (size_t i = 0; i < 32; i++)
-        check_gemm((struct gemm_case){1 + rnd() % 40, 1 + rnd() % 150, 1 + rnd() % 200, 200 + rnd() % 9, 150 + rnd() % 3, in[i % 2], out[i / 2 % 4], i % 3 != 0, i % 5 == 0});
-    check_gemm((struct gemm_case){300, 130, 257, 257, 130, CLQ_DTYPE_U8, CLQ_DTYPE_U8, true, true});
-    check_gemm((struct gemm_case){90, 300, 128, 128, 300, CLQ_DTYPE_S8, CLQ_DTYPE_F32, true, false});
+        check_gemm((struct gemm_case){1 + rnd() % 40, 1 + rnd() % 150, 1 + rnd() % 200, 200 + rnd() % 9, 150 + rnd() % 3, in[i % 2], out[i / 2 % 4], i % 3 != 0, i % 5 == 0, 0});
+    check_gemm((struct gemm_case){300, 130, 257, 257, 130, CLQ_DTYPE_U8, CLQ_DTYPE_U8, true, true, 0});
+    check_gemm((struct gemm_case){90, 300, 128, 128, 300, CLQ_DTYPE_S8, CLQ_DTYPE_F32, true, false, 0});
+}
+
+static void test_gemm_residual(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 8; i++) /* the first two without gaps */
+        check_gemm((struct gemm_case){1 + rnd() % 40, 70 + i, 1 + rnd() % 200, 200, 70 + i + i / 4, i % 2 ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8,
+                                      i / 2 % 2 ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8, i % 3 != 0, i % 5 == 0, 70 + i + (i > 1 ? i % 3 : 0)});
+    check_gemm((struct gemm_case){300, 130, 257, 257, 130, CLQ_DTYPE_U8, CLQ_DTYPE_U8, true, true, 130});
 }
 
 /* Sums at both sides of the end of int32. */
@@ -164,6 +227,16 @@ static void test_gemm_errors(void **state)
     BAD(d.output.zero_point = -1, bad, "zero_point");
     BAD((d.output.lo = 5, d.output.hi = 4), bad, "5 and 4");
     BAD(d.output.hi = 256, bad, "256");
+    clq_product_residual r = {.product_scale = 1, .scale = 1, .sum_scale = 1};
+#define BAD_RESIDUAL(change, status, part) BAD((d.output.residual = &r, change), status, part)
+    BAD_RESIDUAL(d.output.dtype = CLQ_DTYPE_F32, bad, "residual: expected uint8 or int8 results, got float32");
+    BAD_RESIDUAL(r.product_scale = 0, CLQ_ERR_NUMERIC, "residual.product_scale");
+    BAD_RESIDUAL((r.product_scale = 1, r.scale = NAN), CLQ_ERR_NUMERIC, "residual.scale");
+    BAD_RESIDUAL((r.scale = 1, r.sum_scale = -1), CLQ_ERR_NUMERIC, "residual.sum_scale");
+    BAD_RESIDUAL((r.sum_scale = 1, r.zero_point = -1), bad, "residual.zero_point");
+    BAD_RESIDUAL((r.zero_point = 0, r.sum_zero_point = 256), bad, "residual.sum_zero_point");
+    BAD_RESIDUAL((r.sum_zero_point = 0, r.hi = 256), bad, "residual limits: expected 0 <= lo <= hi <= 255, got 0 and 256");
+#undef BAD_RESIDUAL
 #undef BAD
     OK(ref, clq_gemm_prepare(&g, ref, &good));
     assert_int_equal(clq_gemm_run(NULL, a, 4, 1, y, 3), bad);
@@ -174,6 +247,18 @@ static void test_gemm_errors(void **state)
     expect(clq_gemm_run(g, a, SIZE_MAX / 2, 4, y, 3), bad, "do not fit");
     expect(clq_gemm_run(g, a, 4, 5, a + 19, 3), bad, "overlap");
     OK(ref, clq_gemm_run(g, a, 4, 5, a + 20, 3));
+    expect(clq_gemm_run_residual(g, a, 4, 1, y, 3, y + 3, 3), bad, "without a residual");
+    clq_gemm_free(g);
+    r.hi = 0;
+    d = good;
+    d.output.residual = &r;
+    OK(ref, clq_gemm_prepare(&g, ref, &d));
+    assert_int_equal(clq_gemm_run_residual(NULL, a, 4, 1, y, 3, y + 3, 3), bad);
+    expect(clq_gemm_run(g, a, 4, 1, y, 3), bad, "with a residual");
+    expect(clq_gemm_run_residual(g, a, 4, 1, NULL, 3, y, 3), bad, "residual is NULL");
+    expect(clq_gemm_run_residual(g, a, 4, 2, y, 2, y + 30, 3), bad, "ldr");
+    expect(clq_gemm_run_residual(g, a, 4, 2, y, 3, y + 5, 3), bad, "residual and y overlap");
+    OK(ref, clq_gemm_run_residual(g, a, 4, 2, y, 3, y + 6, 3));
     clq_gemm_free(g);
     clq_gemm_free(NULL);
 }
@@ -217,7 +302,10 @@ static void check_conv(clq_conv_desc d, size_t oh, size_t ow, size_t batch)
     d.weight = w;
     d.bias = bias;
     d.output.multiplier = m;
+    uint8_t *r = block(y_bytes);
+    fill_bytes(r, y_bytes);
     plain_conv(&d, oh, ow, x, batch, y_ref);
+    for (size_t i = 0; d.output.residual && i < y_bytes; i++) plain_add(y_ref, i, r, i, &d.output);
     for (size_t t = 0; t < n_targets; t++) {
         clq_context *ctx = targets[t].ctx;
         clq_conv *c;
@@ -229,14 +317,15 @@ static void check_conv(clq_conv_desc d, size_t oh, size_t ow, size_t batch)
         clq_conv_describe(&info, c);
         assert_int_equal(info.on_device, strstr(targets[t].name, "opencl") != NULL);
         assert_true(info.kernel[0] != 0);
-        OK(ctx, clq_conv_run(c, x, 1, y));
-        memset(y, 0x5c, y_bytes);
-        OK(ctx, clq_conv_run(c, x, batch, y));
+        for (size_t images = 1; images <= batch; images += batch > 1 ? batch - 1 : 1) {
+            memset(y, 0x5c, y_bytes);
+            OK(ctx, d.output.residual ? clq_conv_run_residual(c, x, images, r, y) : clq_conv_run(c, x, images, y));
+        }
         same(y_ref, y, y_bytes, &targets[t], "conv");
-        OK(ctx, clq_conv_run(c, NULL, 0, NULL));
+        OK(ctx, d.output.residual ? clq_conv_run_residual(c, NULL, 0, NULL, NULL) : clq_conv_run(c, NULL, 0, NULL));
         clq_conv_free(c);
     }
-    free(x), free(y), free(y_ref), free(w), free(m), free(bias);
+    free(x), free(y), free(y_ref), free(w), free(m), free(bias), free(r);
 }
 
 static void test_conv(void **state)
@@ -253,6 +342,15 @@ static void test_conv(void **state)
     check_conv((clq_conv_desc){.h = 12, .w = 13, .ci = 72, .co = 72, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .groups = 72, .input = CLQ_DTYPE_S8, .input_zero_point = 7, .output = u8}, 12, 13, 5);
     check_conv((clq_conv_desc){.h = 60, .w = 60, .ci = 40, .co = 48, .kh = 1, .kw = 1, .input = CLQ_DTYPE_S8, .input_zero_point = 127, .output = s8_relu}, 60, 60, 1);
     check_conv((clq_conv_desc){.h = 12, .w = 12, .ci = 8, .co = 12, .kh = 3, .kw = 3, .input = CLQ_DTYPE_U8, .input_zero_point = 4, .output = s8}, 10, 10, 1);
+    const clq_product_residual r_u8 = {.product_scale = 0.02f, .scale = 0.03f, .zero_point = 40, .sum_scale = 0.031f, .sum_zero_point = 70, .lo = 70, .hi = 250};
+    const clq_product_residual r_s8 = {.product_scale = 0.02f, .scale = 0.01f, .zero_point = -40, .sum_scale = 0.04f, .sum_zero_point = 3};
+    clq_product_output add_u8 = u8, add_s8 = s8;
+    add_u8.residual = &r_u8;
+    add_s8.residual = &r_s8;
+    check_conv((clq_conv_desc){.h = 20, .w = 20, .ci = 64, .co = 48, .kh = 1, .kw = 1, .input = CLQ_DTYPE_U8, .input_zero_point = 3, .output = add_u8}, 20, 20, 2);
+    check_conv((clq_conv_desc){.h = 9, .w = 11, .ci = 5, .co = 70, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .input = CLQ_DTYPE_S8, .input_zero_point = -128, .output = add_s8}, 9, 11, 2);
+    check_conv((clq_conv_desc){.h = 12, .w = 13, .ci = 72, .co = 72, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .groups = 72, .input = CLQ_DTYPE_U8, .output = add_u8}, 12, 13, 3);
+    check_conv((clq_conv_desc){.h = 12, .w = 12, .ci = 8, .co = 12, .kh = 3, .kw = 3, .groups = 4, .input = CLQ_DTYPE_U8, .input_zero_point = 128, .output = add_u8}, 10, 10, 1);
 }
 
 static void test_conv_errors(void **state)
@@ -299,6 +397,17 @@ static void test_conv_errors(void **state)
     expect(clq_conv_run(c, x, 1, x + 15), bad, "overlap");
     expect(clq_conv_run(c, x, SIZE_MAX / 8, y), bad, "do not fit");
     OK(ref, clq_conv_run(c, x, 1, x + 16));
+    expect(clq_conv_run_residual(c, x, 1, y, y + 16), bad, "without a residual");
+    clq_conv_free(c);
+    const clq_product_residual r = {.product_scale = 1, .scale = 1, .sum_scale = 1};
+    d = good;
+    d.output.residual = &r;
+    OK(ref, clq_conv_prepare(&c, ref, &d));
+    assert_int_equal(clq_conv_run_residual(NULL, x, 1, y, y + 16), bad);
+    expect(clq_conv_run(c, x, 1, y), bad, "with a residual");
+    expect(clq_conv_run_residual(c, x, 1, NULL, y), bad, "residual is NULL");
+    expect(clq_conv_run_residual(c, x, 1, y, y + 15), bad, "residual and y overlap");
+    OK(ref, clq_conv_run_residual(c, x, 1, y, y + 16));
     clq_conv_free(c);
     clq_conv_free(NULL);
 }
@@ -353,7 +462,7 @@ static void test_device_cannot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),        cmocka_unit_test(test_gemm_limits), cmocka_unit_test(test_gemm_errors),  cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_gemm),        cmocka_unit_test(test_gemm_residual), cmocka_unit_test(test_gemm_limits), cmocka_unit_test(test_gemm_errors),  cmocka_unit_test(test_conv),
         cmocka_unit_test(test_conv_errors), cmocka_unit_test(test_variants),    cmocka_unit_test(test_device_cannot),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

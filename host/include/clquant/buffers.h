@@ -125,6 +125,19 @@ CLQ_API clq_status clq_bias_codes(clq_context *ctx, int32_t *codes, const float 
 
 /* ---- INT8 products ---- */
 
+/* Codes that a product adds to its own before they leave, as elementwise operators on quantized tensors add: the residual of a
+ * block of a network, without a pass of its own. With q the code that the product alone would give and r the residual's code,
+ *   y = clamp(round((float((q - output.zero_point) * product_scale) + float((r - zero_point) * scale)) / sum_scale) + sum_zero_point, lo, hi)
+ * every step rounded in binary32, halves to even: the bits of a requantized product, then an addition. */
+typedef struct clq_product_residual {
+    float product_scale;     /* of the product's own codes: the scale_y of its multipliers */
+    float scale;             /* of the residual's codes, which are of output.dtype */
+    int32_t zero_point;
+    float sum_scale;         /* of the codes that leave */
+    int32_t sum_zero_point;
+    int32_t lo, hi;          /* limits of the code that leaves, as those of clq_product_output, which limit q */
+} clq_product_residual;
+
 /* What becomes of v, the exact integer sum of (a - input_zero_point) * weight, plus the bias:
  *   U8, S8   clamp(round(float(v) * multiplier[n]) + zero_point, lo, hi), two roundings in binary32, halves to even
  *   F32      float(v) * multiplier[n]
@@ -134,6 +147,7 @@ typedef struct clq_product_output {
     const float *multiplier; /* one per output channel, normal and positive; not read for S32 */
     int32_t zero_point;      /* of U8 and S8 */
     int32_t lo, hi;          /* limits of the code, within dtype: a ReLU has lo = zero_point. Equal: those of dtype */
+    const clq_product_residual *residual; /* NULL: none. With U8 and S8; the product then runs by clq_*_run_residual */
 } clq_product_output;
 
 /* Facts about a prepared product. */
@@ -164,6 +178,9 @@ CLQ_API clq_status clq_gemm_prepare(clq_gemm **out, clq_context *ctx, const clq_
 /* Computes m rows. lda >= k and ldy >= n are the distances of rows in elements; what lies between y's rows stays as it
  * is. a and y may not overlap. m = 0 does nothing. */
 CLQ_API clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy);
+/* The same for a product with a residual: its rows are ldr >= n codes apart. y may not overlap a or the residual. An OpenCL device
+ * takes U8 without gaps between the rows of y and of the residual. */
+CLQ_API clq_status clq_gemm_run_residual(clq_gemm *gemm, const void *a, size_t lda, size_t m, const void *residual, size_t ldr, void *y, size_t ldy);
 CLQ_API void clq_gemm_describe(clq_product_info *out, const clq_gemm *gemm);
 CLQ_API void clq_gemm_free(clq_gemm *gemm);
 
@@ -187,6 +204,8 @@ typedef struct clq_conv clq_conv;
 CLQ_API clq_status clq_conv_prepare(clq_conv **out, clq_context *ctx, const clq_conv_desc *desc);
 CLQ_API void clq_conv_output_size(size_t *oh, size_t *ow, const clq_conv *conv);
 CLQ_API clq_status clq_conv_run(clq_conv *conv, const void *x, size_t batch, void *y);
+/* The same for a convolution with a residual [batch][oh][ow][co], which y may not overlap. */
+CLQ_API clq_status clq_conv_run_residual(clq_conv *conv, const void *x, size_t batch, const void *residual, void *y);
 CLQ_API void clq_conv_describe(clq_product_info *out, const clq_conv *conv);
 CLQ_API void clq_conv_free(clq_conv *conv);
 
