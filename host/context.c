@@ -71,6 +71,7 @@ static clq_status open_cl(struct clq_context *ctx, int index, struct clq_error *
     if (st == CLQ_OK && index >= n)
         st = clq_fail(err, CLQ_ERR_NO_DEVICE, "device 'opencl:%d' does not exist: there %s %d OpenCL device%s", index, n == 1 ? "is" : "are", n, n == 1 ? "" : "s");
     if (st == CLQ_OK) st = clq_cl_open(&ctx->cl, index, &o, err);
+    ctx->cl_index = index;
     return st;
 }
 #endif
@@ -189,6 +190,12 @@ const char *clq_context_device(const clq_context *ctx)
     if (ctx->cl && !ctx->cl_dead) return clq_cl_describe(ctx->cl)->name;
 #endif
     return "cpu";
+}
+
+void clq_context_device_spec(char out[32], const struct clq_context *ctx)
+{
+    if (ctx->cl && !ctx->cl_dead) snprintf(out, 32, "opencl:%d", ctx->cl_index);
+    else snprintf(out, 32, "cpu");
 }
 
 const char *clq_context_runtime(const clq_context *ctx)

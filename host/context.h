@@ -21,6 +21,7 @@ struct clq_context {
     struct clq_pool *pool;    /* for integer steps */
     struct clq_dnnl *dnnl;
     struct clq_cl *cl;        /* the OpenCL device in use, or NULL */
+    int cl_index;             /* its number */
     struct clq_runtime *runtime; /* that runs models in place of our own kernels, or NULL */
     char runtime_name[64];
     char *cl_cache_dir, *tuning_path; /* of the options, own copies, or NULL */
@@ -37,6 +38,8 @@ struct clq_context {
 
 /* Reports progress (fraction 0..1 of a named phase); returns false when the caller asked to stop. */
 bool clq_context_progress(struct clq_context *ctx, const char *phase, double fraction);
+/* The device in use as options take it: "cpu", "opencl:0", ... */
+void clq_context_device_spec(char out[32], const struct clq_context *ctx);
 /* The CPU's name, "" where the system does not say it. */
 void clq_context_cpu_name(char *out, size_t room);
 void clq_context_log(struct clq_context *ctx, const char *format, ...) __attribute__((format(printf, 2, 3)));

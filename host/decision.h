@@ -15,6 +15,7 @@ struct clq_decision {
     struct clq_accept_verdict speed, uniform_speed;
     bool proven;
     uint8_t *all;    /* uniform int8 */
+    bool *all_on_device; /* its placement: all that the device can run */
     bool uniform_ok; /* it meets the budget, as measured */
     double score, score_reference; /* of the user's command, NAN without one */
 };

@@ -33,7 +33,7 @@ static clq_status measure(struct clq_result *r, struct clq_point *p, const struc
     p->public.median_ms = q->reference_us * 1e-3;
     if (!clq_any_layer(p->mode, r->search.units.n_units)) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
-    CLQ_TRY(clq_search_model(&m, s, p->mode, err));
+    CLQ_TRY(clq_search_placed(&m, s, p->mode, p->on_device, err));
     clq_status st = clq_onnx_encode(&bytes, &p->public.bytes, &m, err);
     if (st == CLQ_OK) free(bytes);
     struct clq_proof_request proof = {.reference = &s->model, .candidate = &m, .inputs = in, .pairs = PAIRS, .phase = "timing the points"};
@@ -65,10 +65,11 @@ static struct clq_budget point_budget(const struct clq_policy *policy, double db
 /* The first point with the same plan: its own index where there is none. What was measured of it holds for both. */
 static void share(struct clq_result *r, struct clq_point *p)
 {
+    const size_t n = (size_t)r->search.units.n_units;
     p->public.same_as = (int)r->n_points;
     for (size_t i = 0; i < r->n_points; i++) {
         const struct clq_point *o = &r->points[i];
-        if (memcmp(o->mode, p->mode, (size_t)r->search.units.n_units) != 0) continue;
+        if (memcmp(o->mode, p->mode, n) != 0 || memcmp(o->on_device, p->on_device, n * sizeof *p->on_device) != 0) continue;
         p->public.same_as = (int)i;
         p->public.bytes = o->public.bytes;
         p->public.median_ms = o->public.median_ms;
@@ -163,7 +164,7 @@ clq_status clq_result_write_point(clq_result *r, size_t index, const char *model
     struct clq_onnx_write_options w = {.force = force, .inputs = o.inputs, .n_inputs = o.n_inputs};
     if (!clq_any_layer(r->points[index].mode, r->search.units.n_units))
         return r->source->path ? clq_onnx_copy(model_path, r->source, &w, err) : clq_onnx_write_with(model_path, r->source, &w, err);
-    CLQ_TRY(clq_search_model(&m, &r->search, r->points[index].mode, err));
+    CLQ_TRY(clq_search_placed(&m, &r->search, r->points[index].mode, r->points[index].on_device, err));
     clq_status st = clq_onnx_write_with(model_path, &m, &w, err);
     clq_model_release(&m);
     return st;

@@ -71,12 +71,13 @@ static void remove_folder(const struct folder *f)
 
 static clq_status run_worker(const struct folder *f, const struct clq_proof_request *q, size_t pairs, const struct clq_context *ctx, struct clq_error *err)
 {
-    char count[32], threads[32];
+    char count[32], threads[32], device[32];
     snprintf(count, sizeof count, "%zu", pairs);
     snprintf(threads, sizeof threads, "%d", ctx->threads);
+    clq_context_device_spec(device, ctx);
     char *argv[] = {(char *)(uintptr_t)q->worker, "bench", "model", (char *)(uintptr_t)f->candidate, "--reference", (char *)(uintptr_t)f->reference, "--data",
                     (char *)(uintptr_t)f->sample, "--pairs", count, "--threads", threads, "--raw", "--json", "--quiet", "--measure",
-                    (char *)(uintptr_t)clq_context_runtime_spec(ctx), NULL};
+                    (char *)(uintptr_t)clq_context_runtime_spec(ctx), "--device", device, NULL};
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status;

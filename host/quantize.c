@@ -156,9 +156,13 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
 
 /* ---- The order of the phases ---- */
 /* A device that was lost, also while the chosen plan was being proved, keeps no layer: the CPU gave the same bytes. */
-static void leave_lost_device(const struct clq_result *r, struct clq_decision *d)
+static clq_status leave_lost_device(struct clq_result *r, struct clq_decision *d, struct clq_error *err)
 {
-    if (r->ctx->cl_dead && d->choice.on_device) memset(d->choice.on_device, 0, (size_t)r->search.units.n_units * sizeof(bool));
+    if (!r->ctx->cl_dead || !d->choice.on_device) return CLQ_OK;
+    memset(d->choice.on_device, 0, (size_t)r->search.units.n_units * sizeof(bool));
+    if (!clq_any_layer(d->mode, r->search.units.n_units)) return CLQ_OK;
+    clq_model_release(&r->model);
+    return clq_search_placed(&r->model, &r->search, d->mode, d->choice.on_device, err);
 }
 
 static clq_status reference_bytes(struct clq_result *r, struct clq_error *err)
@@ -213,8 +217,8 @@ static clq_status decide(struct clq_result *r, clq_data *data, const clq_quantiz
     d.final = (struct clq_comparison){.sqnr_db = INFINITY, .cosine = 1};
     if (clq_any_layer(d.mode, s->units.n_units)) CLQ_TRY(clq_decision_prove(r, o, &d, err));
     else if (s->validation.labels) CLQ_TRY(clq_search_compare(&d.final, s, &s->validation, &s->model, NULL, err)); /* float has a score too */
+    CLQ_TRY(leave_lost_device(r, &d, err));
     if (clq_any_layer(d.mode, s->units.n_units)) CLQ_TRY(clq_onnx_encode(&r->bytes, &r->n_bytes, &r->model, err));
-    leave_lost_device(r, &d);
     CLQ_TRY(clq_decision_judge(r, o, &d, forced, err));
     const char *name = o->plan_path ? r->replay.options.calibrator : calibrator == CLQ_CAL_COUNT ? "auto" : clq_calibrator_name((enum clq_calibrator)calibrator);
     snprintf(r->summary.calibrator, sizeof r->summary.calibrator, "%s", name);

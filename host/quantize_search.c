@@ -9,14 +9,14 @@
 #include "profile_use.h"
 #include "search_runtime.h"
 
-static clq_status measure_final(struct clq_result *r, const uint8_t *on, const clq_quantize_options *o, struct clq_comparison *c,
+static clq_status measure_final(struct clq_result *r, const uint8_t *on, const bool *on_device, const clq_quantize_options *o, struct clq_comparison *c,
                                 struct clq_accept_verdict *speed, size_t pairs, const char *phase, struct clq_model *keep, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
     struct clq_model m;
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!in) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
-    CLQ_TRY(clq_search_model(&m, s, on, err));
+    CLQ_TRY(clq_search_placed(&m, s, on, on_device, err));
     clq_status st = clq_search_compare(c, s, &s->validation, &m, on, err);
     if (st == CLQ_OK) st = s->calibration.get(s->calibration.state, 0, in, err);
     struct clq_proof_request q = {.reference = s->ctx->runtime ? r->source : &s->model, .candidate = &m, .inputs = in, .pairs = pairs, .worker = o->worker, .phase = phase};
@@ -44,8 +44,10 @@ static clq_status measure_uniform(struct clq_result *r, const clq_quantize_optio
     uint8_t *all = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *all);
     if (!all) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (!clq_search_all_int8(all, s)) return CLQ_OK;
+    if (!(d->all_on_device = clq_arena_array(&s->arena, (size_t)n + 1, sizeof(bool)))) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
+    for (int i = 0; i < n; i++) d->all_on_device[i] = all[i] && s->records[i].device_us >= 0;
     size_t pairs = pairs_of(o);
-    CLQ_TRY(measure_final(r, all, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
+    CLQ_TRY(measure_final(r, all, d->all_on_device, o, &d->uniform, &d->uniform_speed, pairs / 4 < 40 ? 40 : pairs / 4, "timing uniform int8", NULL, err));
     if (!s->profile->other) CLQ_TRY(clq_search_remember(s, all, d->uniform_speed.ratio, err));
     if (s->profile->other) return CLQ_OK; /* the solved plan is the fastest by the only times there are */
     d->all = all;
@@ -178,7 +180,8 @@ static void predict_speed(struct clq_decision *d)
 static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_options *o, struct clq_decision *d, struct clq_error *err)
 {
     size_t n = (size_t)r->search.units.n_units;
-    if (!d->uniform_ok || memcmp(d->all, d->mode, n) == 0 || !(d->uniform_speed.ratio < d->speed.ratio)) return CLQ_OK;
+    bool same = d->uniform_ok && memcmp(d->all, d->mode, n) == 0 && memcmp(d->all_on_device, d->choice.on_device, n * sizeof(bool)) == 0;
+    if (!d->uniform_ok || same || !(d->uniform_speed.ratio < d->speed.ratio)) return CLQ_OK;
     clq_context_log(r->ctx, "uniform int8 meets the budget and is faster than the solved plan (%.2f against %.2f x float): it is taken",
                     d->uniform_speed.speedup, d->speed.speedup);
     clq_model_release(&r->model);
@@ -187,8 +190,8 @@ static clq_status prefer_uniform(struct clq_result *r, const clq_quantize_option
     memcpy(d->choice.mode, d->all, n);
     d->choice.model_us = 0; /* it was not solved for */
     clq_search_predict(&d->choice, &r->search, d->uniform_speed.reference * 1e6);
-    if (d->choice.on_device) memset(d->choice.on_device, 0, n * sizeof(bool));
-    return measure_final(r, d->mode, o, &d->final, &d->speed, pairs_of(o), "proving the speed", &r->model, err);
+    d->choice.on_device = d->all_on_device;
+    return measure_final(r, d->mode, d->choice.on_device, o, &d->final, &d->speed, pairs_of(o), "proving the speed", &r->model, err);
 }
 
 /* By what part the proof misses the bounds on the time: its interval has to keep them. */
@@ -220,7 +223,7 @@ static clq_status repair_time(struct clq_result *r, const clq_quantize_options *
         q.budget = &tight;
         CLQ_TRY(clq_search_choose(&choice, &r->search, &q, err));
         if (!choice.feasible || !clq_any_layer(choice.mode, (int)n) || memcmp(choice.mode, d->mode, n) == 0) return CLQ_OK;
-        CLQ_TRY(measure_final(r, choice.mode, o, &final, &speed, pairs_of(o), "proving the speed", &m, err));
+        CLQ_TRY(measure_final(r, choice.mode, choice.on_device, o, &final, &speed, pairs_of(o), "proving the speed", &m, err));
         if (!(time_excess(&d->budget, &speed) < missed)) {
             clq_model_release(&m);
             return CLQ_OK;
@@ -238,7 +241,7 @@ static clq_status repair_time(struct clq_result *r, const clq_quantize_options *
 
 clq_status clq_decision_prove(struct clq_result *r, const clq_quantize_options *o, struct clq_decision *d, struct clq_error *err)
 {
-    CLQ_TRY(measure_final(r, d->mode, o, &d->final, &d->speed, pairs_of(o), "proving the speed", &r->model, err));
+    CLQ_TRY(measure_final(r, d->mode, d->choice.on_device, o, &d->final, &d->speed, pairs_of(o), "proving the speed", &r->model, err));
     d->proven = true;
     if (r->search.profile->other) predict_speed(d);
     if (o->uniform || o->plan_path || o->pick) return CLQ_OK;

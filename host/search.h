@@ -161,6 +161,9 @@ clq_status clq_search_times(struct clq_search *s, struct clq_error *err);
 /* The model of a choice (a mode per unit), simplified and ready to run; release with clq_model_release. */
 clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const uint8_t *mode, struct clq_error *err);
 
+/* The same, with the placement of its layers in the file where a device was timed too; on_device: [units] or NULL: it says nothing. */
+clq_status clq_search_placed(struct clq_model *out, struct clq_search *s, const uint8_t *mode, const bool *on_device, struct clq_error *err);
+
 /* How a rewritten model compares with the float reference. */
 struct clq_comparison {
     double noise;          /* error energy / reference energy */
@@ -240,6 +243,7 @@ void clq_search_values(struct clq_whole_values *out, const struct clq_comparison
 /* Two whole plans to time side by side in this process. */
 struct clq_timed_plans {
     const uint8_t *mode, *base; /* base NULL, or without a layer: the float model */
+    const bool *on_device, *base_on_device; /* or NULL */
     const clq_tensor *inputs;
     size_t pairs;               /* in all */
     int rounds;                 /* so often with programs made anew; 0: once */

@@ -295,7 +295,7 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
         j->tries++;
         if (!clq_context_progress(j->s->ctx, "solving", (double)j->n / (ROUNDS + 1))) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         us = NAN;
-        CLQ_TRY(clq_search_model(&m, j->s, j->on, err));
+        CLQ_TRY(clq_search_placed(&m, j->s, j->on, j->dev, err));
         clq_status st = measure_rewritten(j, &m, &c, &score, &us, &bytes, &memory, err);
         clq_model_release(&m);
         CLQ_TRY(st);

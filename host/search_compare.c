@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "classes.h"
+#include "placement.h"
 #include "scheduler/error.h"
 #include "search_journal.h"
 
@@ -233,6 +234,16 @@ clq_status clq_search_model(struct clq_model *out, struct clq_search *s, const u
 {
     struct clq_qdq_plan plan = {.units = &s->units, .modes = s->modes, .mode = mode, .groups = s->groups, .matmul_nbits = s->matmul_nbits, .params = s->params, .weights = s->weights, .target = s->target};
     return clq_qdq_rewrite(out, &s->model, &plan, err);
+}
+
+clq_status clq_search_placed(struct clq_model *out, struct clq_search *s, const uint8_t *mode, const bool *on_device, struct clq_error *err)
+{
+    bool timed = false;
+    for (int i = 0; i < s->units.n_units; i++) timed = timed || s->records[i].device_us >= 0;
+    CLQ_TRY(clq_search_model(out, s, mode, err));
+    clq_status st = timed && on_device ? clq_placement_write(out, &s->units, on_device, err) : CLQ_OK;
+    if (st != CLQ_OK) clq_model_release(out);
+    return st;
 }
 
 bool clq_any_layer(const uint8_t *on, int n)

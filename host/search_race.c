@@ -11,18 +11,20 @@
 enum { PAIRS = 40, AGAIN = 3, SOLVES = 3 };
 static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again; so close a race is run again */
 static const double LEAST_GAIN = 0.995; /* for less no plan is given up for another */
-static const double HOPELESS = 1.15;   /* a plan that is predicted to take so much longer is not timed */
+static const double HOPELESS = 1.5;    /* a plan that is predicted to take so much longer is not timed */
 
 static bool same(const struct clq_search *s, const struct clq_choice *a, const struct clq_choice *b)
 {
-    return memcmp(a->mode, b->mode, (size_t)s->units.n_units) == 0;
+    const size_t n = (size_t)s->units.n_units;
+    return memcmp(a->mode, b->mode, n) == 0 && memcmp(a->on_device, b->on_device, n * sizeof *a->on_device) == 0;
 }
 
 /* best NULL: beside the float model. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
                             int rounds, struct clq_error *err)
 {
-    const struct clq_timed_plans q = {.mode = other->mode, .base = best ? best->mode : NULL, .inputs = in, .pairs = (size_t)(PAIRS * rounds), .rounds = rounds};
+    const struct clq_timed_plans q = {.mode = other->mode, .on_device = other->on_device, .base = best ? best->mode : NULL, .base_on_device = best ? best->on_device : NULL,
+                                      .inputs = in, .pairs = (size_t)(PAIRS * rounds), .rounds = rounds};
     return clq_search_time_plans(v, s, &q, err);
 }
 
@@ -131,7 +133,7 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
     if (!in || !shared.compared->item) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     CLQ_TRY(clq_search_choose(out, s, &shared, err));
     bool whole = q->budget->objective == CLQ_AXIS_TIME && q->reference_us > 0 && !clq_budget_delivers(q->budget);
-    if (!whole || q->eval_command || s->profile->other || s->ctx->runtime || s->ctx->cl) return CLQ_OK;
+    if (!whole || q->eval_command || s->profile->other || s->ctx->runtime) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
     CLQ_TRY(solve_again(out, s, &shared, in, err));
     if (out->feasible) CLQ_TRY(race(out, s, &shared, in, err));

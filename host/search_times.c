@@ -369,8 +369,8 @@ clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_sear
 {
     struct clq_model a, b;
     bool rewritten = plans->base && clq_any_layer(plans->base, s->units.n_units);
-    CLQ_TRY(clq_search_model(&a, s, plans->mode, err));
-    clq_status st = rewritten ? clq_search_model(&b, s, plans->base, err) : CLQ_OK;
+    CLQ_TRY(clq_search_placed(&a, s, plans->mode, plans->on_device, err));
+    clq_status st = rewritten ? clq_search_placed(&b, s, plans->base, plans->base_on_device, err) : CLQ_OK;
     if (st == CLQ_OK) {
         clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
         struct clq_proof_request q = {.reference = rewritten ? &b : &s->model, .candidate = &a, .inputs = plans->inputs, .pairs = plans->pairs,

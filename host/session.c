@@ -11,6 +11,7 @@
 #include "graph/simplify.h"
 #include "graph/stages.h"
 #include "graph/units.h"
+#include "placement.h"
 
 /* Plans know a model by this: of the file's bytes, and of the external data that it names. */
 static void identify(struct clq_model *m, const struct clq_blob *file)
@@ -217,10 +218,13 @@ clq_status clq_session_create(clq_session **out, clq_context *ctx, const clq_mod
         free(s);
         return st;
     }
-    struct clq_program_options options = {.device_all = ctx->cl != NULL};
+    bool placed = false;
+    st = clq_placement_read(&placed, &s->on_device, &s->arena, &s->model, &ctx->error);
+    struct clq_program_options options = {.device_all = ctx->cl != NULL && !placed, .device_nodes = placed ? &s->on_device : NULL};
     clq_runner_start(&s->runner, ctx, &s->model, &options);
-    *out = s;
-    return CLQ_OK;
+    if (st == CLQ_OK) *out = s;
+    else clq_session_free(s);
+    return st;
 }
 
 void clq_session_free(clq_session *session)
@@ -228,6 +232,7 @@ void clq_session_free(clq_session *session)
     if (!session) return;
     clq_runner_free(&session->runner);
     clq_model_release(&session->model);
+    clq_arena_free(&session->arena);
     free(session);
 }
 

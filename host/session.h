@@ -5,12 +5,15 @@
 
 #include <clquant/model.h>
 
+#include "base/map.h"
 #include "runner.h"
 
 struct clq_session {
     struct clq_context *ctx;
     struct clq_model model; /* simplified */
     struct clq_runner runner;
+    struct clq_arena arena;
+    struct clq_map on_device;   /* the nodes that the file gives to the OpenCL device */
 };
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/map.h"
 #include "base/size.h"
 #include "graph/program.h"
 
@@ -227,9 +228,7 @@ static bool wanted_on_device(const struct clq_program *p, const struct clq_step 
 {
     if (!p->ctx->cl || !s->node) return false;
     if (o->device_all) return true;
-    for (int i = 0; i < o->n_device_nodes; i++)
-        if (strcmp(o->device_nodes[i], s->node->name) == 0) return true;
-    return false;
+    return o->device_nodes && clq_map_get(o->device_nodes, s->node->name) >= 0;
 }
 
 static clq_status prepare_step(struct clq_program *p, struct clq_step *s, struct clq_error *err)

@@ -124,8 +124,7 @@ struct clq_program_options {
     bool sums_apart;      /* integer products leave additions to steps of their own, so that each unit is timed alone */
     bool observable;   /* fuses only what a unit of a plan holds too, so that taps see every tensor between units */
     bool retain;          /* keep every value's memory until the next run */
-    const char *const *device_nodes; /* names of nodes that run on the OpenCL device; NULL with device_all */
-    int n_device_nodes;
+    const struct clq_map *device_nodes; /* names of nodes that run on the OpenCL device, or NULL */
     bool device_all;      /* every step that the device supports runs there */
     bool timed;           /* every run adds to the steps' seconds */
     bool partial;         /* nodes whose shapes wait for values become the program's rest; otherwise they are unsupported */
