@@ -40,7 +40,11 @@ static void start(struct placed *p)
     clq_data_options few = {.limit = 8};
     ok(clq_context_create(&p->cpu, &o), p->cpu);
     ok(clq_context_create(&p->device, &d), p->device);
-    if (*clq_context_fallback(p->device)) skip();
+    if (*clq_context_fallback(p->device)) {
+        clq_context_free(p->device);
+        clq_context_free(p->cpu);
+        skip();
+    }
     ok(clq_model_load(&p->model, p->cpu, EXAMPLE "model.onnx", NULL), p->cpu);
     ok(clq_data_open(&p->data, p->cpu, p->model, EXAMPLE "calib.npz", &few), p->cpu);
     clq_quantize_options q = {.uniform = "int8", .calibrator = "minmax", .timing_pairs = 2};
