@@ -1,20 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Our plans beside those of simpler policies, at error budgets of 15, 20, 25 and 30 dB.
+"""Our plans beside those of simpler policies, at error budgets of 15, 20, 25 and 30 dB, on six models, on the CPU with one and with two
+threads and on an OpenCL device.
 
-    python3 perf/planner_study.py --build build/release --case NAME MODEL.onnx CALIB.npz UNSEEN.npz [--case ...] \
-        [--budgets 15,20,25,30] [--pairs 200] [--processes 5] [--threads 1] [--out perf/results/DATE-planner]
+    python3 perf/planner_study.py --build build/release --work build/study --out perf/results/DATE-planner
     python3 perf/planner_study.py --quick ...     # 96 calibration samples, 100 pairs, 48 unseen samples: minutes a model
+    python3 perf/planner_study.py --on cpu/1 --model magika --model embedded ...
+    python3 perf/planner_study.py --case NAME MODEL.onnx CALIB.npz UNSEEN.npz ...      # another model, or other data of a known one
 
-One `clquant plan --pareto --save-all` per model makes all plans from the same measurements; only what the policies look at
+One `clquant plan --pareto --save-all` per model and setting makes all plans from the same measurements; only what the policies look at
 differs. Then every distinct plan is judged alone: SQNR on samples that no search has seen (`clquant eval`), and time in
 interleaved pairs against ours at the same budget (`clquant bench model`), in several fresh processes.
 Ratios are medians of paired ratios, policy over ours, with a 95 % bootstrap interval that draws whole processes: above 1
 ours is faster. A policy that misses the budget on the validation samples is not in the race, and is shown.
 "int8-time" is no budget in dB: there ours is the plan with the least error that takes no longer than uniform INT8.
 
+Models and data are those of `script/models --data`; photographs for EfficientNet-Lite0 are looked for in build/data/efficientnet_calib.npz
+and _test.npz. What is not there is left out, and the table says so.
+
 Everything that was measured is kept in --work, so a study that was stopped, or ran out of --seconds, goes on from there;
---stage plans,errors,times says what is done in this run (the tables are always written from what there is).
+--stage plans,errors,times says what is done in this run (the tables are always written from what there is). Errors do not depend on
+how calm the machine is; plans and times do. --first models takes one model through all settings before the next, --first settings
+(the default) one setting through all models.
 """
 import argparse
 import json
@@ -29,18 +36,29 @@ import time
 
 OURS = "measured"
 SAME_TIME = "int8-time"
+CASES = {  # name: model, calibration samples, unseen samples; below the source tree
+    "embedded": ("examples/fashion_mnist/model.onnx", "examples/fashion_mnist/calib.npz", "examples/fashion_mnist/test.npz"),
+    "efficientnet-lite0": ("build/models/efficientnet-lite0.onnx", "build/data/efficientnet_calib.npz", "build/data/efficientnet_test.npz"),
+    "minilm-l3": ("build/models/paraphrase-MiniLM-L3-v2.onnx", "build/data/minilm_l3_calib.npz", "build/data/minilm_l3_test.npz"),
+    "ocr-rec": ("build/models/ch_PP-OCRv4_rec_infer.onnx", "build/data/ocr_rec_calib.npz", "build/data/ocr_rec_test.npz"),
+    "ocr-det": ("build/models/ch_PP-OCRv4_det_infer.onnx", "build/data/ocr_det_calib.npz", "build/data/ocr_det_test.npz"),
+    "magika": ("build/models/magika.onnx", "build/data/magika_calib.npz", "build/data/magika_test.npz"),
+}
+SETTINGS = ["cpu/1", "cpu/2", "opencl/1"]
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class OutOfTime(Exception):
     pass
 
 
-def run(args, *words):
+def run(args, setting, *words):
     if args.seconds and time.monotonic() - args.start > args.seconds:
         raise OutOfTime
+    device, threads = setting.split("/")
     environment = dict(os.environ, XDG_CACHE_HOME=os.path.join(args.work, "cache"))
-    more = ["--device", args.device, "--require-device"] if args.device != "cpu" else []
-    r = subprocess.run([os.path.join(args.build, "clquant"), *map(str, words), "--threads", str(args.threads), "--json", "--quiet", *more],
+    more = ["--device", device, "--require-device"] if device != "cpu" else []
+    r = subprocess.run([os.path.join(args.build, "clquant"), *map(str, words), "--threads", threads, "--json", "--quiet", *more],
                        capture_output=True, text=True, env=environment)
     if r.returncode not in (0, 1):
         sys.exit("clquant %s: exit code %d: %s" % (" ".join(map(str, words)), r.returncode, r.stderr.strip()))
@@ -73,23 +91,23 @@ def interval(parts, draws=2000):
     return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
 
 
-def ratio(args, data, slow, fast):
+def ratio(args, setting, data, slow, fast):
     """Time of slow over time of fast: median and interval."""
     each = max(2, args.pairs // args.processes)
     parts = []
     for _ in range(args.processes):
-        d = run(args, "bench", "model", fast, "--reference", slow, "--data", data, "--pairs", each, "--raw")
+        d = run(args, setting, "bench", "model", fast, "--reference", slow, "--data", data, "--pairs", each, "--raw")
         parts.append([reference / own for reference, own in d["seconds"]])
     lo, hi = interval(parts)
     return [statistics.median(x for p in parts for x in p), lo, hi]
 
 
-def make_plans(args, model, calib, folder):
+def make_plans(args, setting, model, calib, folder):
     words = ["plan", model, "--data", calib, "--pareto", "--budgets", args.budgets, "--save-all", folder, "--force"]
     words += ["--limit", args.limit] if args.limit else []
     words += ["--candidates", args.candidates] if args.candidates else []
     start = time.monotonic()
-    points = run(args, *words)["points"]
+    points = run(args, setting, *words)["points"]
     for p in points:
         p["search_seconds"] = time.monotonic() - start
     return points
@@ -98,14 +116,14 @@ def make_plans(args, model, calib, folder):
 def has_met(p, db):
     if p["budget_db"] is not None:
         return p["budget_met"]
-    return db is None or p["identical"] or p["sqnr_db"] >= db
+    return db is None or p["identical"] or p["sqnr_db_kept"] >= db
 
 
-def study(args, name, model, calib, unseen):
-    folder = os.path.join(args.work, name)
+def study(args, setting, name, model, calib, unseen):
+    folder = os.path.join(args.work, setting.replace("/", "-").replace(":", "-"), name)
     os.makedirs(folder, exist_ok=True)
-    kept = Kept(os.path.join(folder, "study-%s.json" % args.device.replace(":", "-")))
-    points = kept.get("points", lambda: make_plans(args, model, calib, folder), "plans" in args.stages)
+    kept = Kept(os.path.join(folder, "study.json"))
+    points = kept.get("points", lambda: make_plans(args, setting, model, calib, folder), "plans" in args.stages)
     if not points:
         return []
     by_id = {p["id"]: p for p in points}
@@ -115,12 +133,12 @@ def study(args, name, model, calib, unseen):
     def error(p):
         if p["identical"]:
             return {"sqnr_db": None}
-        return kept.get("error " + p["same_as"], lambda: run(args, "eval", file(p), "--data", unseen, "--reference", model, *limit), "errors" in args.stages)
+        return kept.get("error " + p["same_as"], lambda: run(args, setting, "eval", file(p), "--data", unseen, "--reference", model, *limit), "errors" in args.stages)
 
     def timed(p, ours):
         if p["same_as"] == ours["same_as"]:
             return [1.0, 1.0, 1.0]
-        return kept.get("time %s / %s" % (p["same_as"], ours["same_as"]), lambda: ratio(args, unseen, file(p), file(ours)), "times" in args.stages)
+        return kept.get("time %s / %s" % (p["same_as"], ours["same_as"]), lambda: ratio(args, setting, unseen, file(p), file(ours)), "times" in args.stages)
 
     rows = []
     for budget in [float(b) for b in args.budgets.split(",")] + [SAME_TIME]:
@@ -134,7 +152,7 @@ def study(args, name, model, calib, unseen):
             if db is None and p["policy"] not in ("uniform-int8", OURS):
                 continue
             met, e = has_met(p, db), error(p)
-            rows.append({"model": name, "budget": "%g" % db if db is not None else SAME_TIME, "policy": p["policy"], "layers": p["int8_layers"],
+            rows.append({"setting": setting, "model": name, "budget": "%g" % db if db is not None else SAME_TIME, "policy": p["policy"], "layers": p["int8_layers"],
                          "validation_db": p["sqnr_db"], "unseen_db": e and e["sqnr_db"], "met": met, "judged": e is not None,
                          "unseen_met": db is None or (e is not None and (e["sqnr_db"] is None or e["sqnr_db"] >= db)),
                          "speedup": [p["speedup"], p["speedup_lo"], p["speedup_hi"]], "over_ours": timed(p, ours) if met and p is not ours else None,
@@ -171,7 +189,7 @@ def best_uniform(rows):
 
 
 def summary(rows):
-    lines = ["## Ours beside the best uniform plan that keeps the budget", "", "| model | budget | best uniform | uniform / ours | ours unseen dB | bits-only / ours | ops-only / ours |",
+    lines = ["Ours beside the best uniform plan that keeps the budget:", "", "| model | budget | best uniform | uniform / ours | ours unseen dB | bits-only / ours | ops-only / ours |",
              "|---|---|---|---|---|---|---|"]
     keys = dict.fromkeys((r["model"], r["budget"]) for r in rows)
     for key in keys:
@@ -200,27 +218,53 @@ def agreement(rows):
     return text + "."
 
 
-def write(args, rows):
-    lines = ["# Planner study", "", "%s, %s, %s, %d thread%s, %d pairs in %d processes; `perf/planner_study.py%s --budgets %s`" %
-             (args.cpu, platform.system(), args.device, args.threads, "" if args.threads == 1 else "s", args.pairs, args.processes, " --quick" if args.quick else "",
-              args.budgets), "",
-             "Policy over ours: time of the policy's plan divided by ours at the same budget; above 1 ours is faster. Unseen: samples that no search saw.",
-             "int8-time: ours is the plan with the least error that takes no longer than uniform INT8.", ""]
-    lines += summary(rows) + ["", agreement(rows), "", "## All points", "",
-                              "| model | budget | policy | layers | validation dB | unseen dB | size kB | over float32 | policy / ours | verdict |",
-                              "|---|---|---|---|---|---|---|---|---|---|"]
+def points_of(rows):
+    lines = ["| model | budget | policy | layers | validation dB | unseen dB | size kB | over float32 | policy / ours | verdict |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
     for r in rows:
         unseen = db_text(r["unseen_db"]) + ("" if r["unseen_met"] else " (missed)") if r["judged"] else "-"
         lines.append("| %s | %s | %s | %d | %s | %s | %.0f | %s | %s | %s |" % (
             r["model"], r["budget"], r["policy"], r["layers"], db_text(r["validation_db"]), unseen, r["bytes"] / 1000, times_text(r["speedup"]),
             times_text(r["over_ours"]), verdict(r)))
+    return lines
+
+
+def counted(rows):
     counts = {}
     for r in rows:
         if r["policy"] != OURS and r["budget"] != SAME_TIME:
             counts.setdefault(r["policy"], {}).setdefault(verdict(r).strip("*"), []).append(r)
-    lines += ["", "## Counted over models and budgets", ""]
-    lines += ["- %s: %s" % (p, ", ".join("%s %d times" % (v, len(c)) for v, c in sorted(k.items()))) for p, k in counts.items()]
-    text = "\n".join(lines) + "\n"
+    return ["- %s: %s" % (p, ", ".join("%s %d times" % (v, len(c)) for v, c in sorted(k.items()))) for p, k in counts.items()]
+
+
+def losses(rows):
+    """Every pair that ours lost beyond noise, and every budget that it missed on unseen samples."""
+    lines = ["- %s, %s at %s: %s takes %s of our time" % (r["setting"], r["model"], r["budget"], r["policy"], times_text(r["over_ours"]))
+             for r in rows if "slower" in verdict(r)]
+    lines += ["- %s, %s at %s dB: ours reaches %s dB on unseen samples" % (r["setting"], r["model"], r["budget"], db_text(r["unseen_db"]))
+              for r in rows if r["policy"] == OURS and r["judged"] and not r["unseen_met"]]
+    return lines or ["None."]
+
+
+def setting_text(setting):
+    device, threads = setting.split("/")
+    return "%s, %s thread%s" % (device, threads, "" if threads == "1" else "s")
+
+
+def write(args, rows):
+    lines = ["# Planner study", "", "%s, %s, %d pairs in %d processes; `perf/planner_study.py%s --budgets %s`" %
+             (args.cpu, platform.system(), args.pairs, args.processes, " --quick" if args.quick else "", args.budgets), "",
+             "Policy over ours: time of the policy's plan divided by ours at the same budget; above 1 ours is faster. Unseen: samples that no search saw.",
+             "int8-time: ours is the plan with the least error that takes no longer than uniform INT8.", ""]
+    lines += ["Not there, left out: %s." % ", ".join(args.missing), ""] if args.missing else []
+    lines += ["## Lost", ""] + losses(rows) + [""]
+    settings = dict.fromkeys(r["setting"] for r in rows)
+    for setting in settings:
+        own = [r for r in rows if r["setting"] == setting]
+        lines += ["## " + setting_text(setting), ""] + summary(own) + ["", agreement(own), ""] + counted(own) + [""]
+    for setting in settings:
+        lines += ["## All points: " + setting_text(setting), ""] + points_of([r for r in rows if r["setting"] == setting]) + [""]
+    text = "\n".join(lines).rstrip() + "\n"
     print(text)
     if args.out:
         with open(args.out + ".md", "w") as f:
@@ -241,17 +285,18 @@ def cpu_name():
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--build", default="build/release")
-    p.add_argument("--case", nargs=4, action="append", metavar=("NAME", "MODEL", "CALIB", "UNSEEN"), required=True)
+    p.add_argument("--on", action="append", metavar="DEVICE/THREADS", help="a setting; default: %s" % ", ".join(SETTINGS))
+    p.add_argument("--model", action="append", choices=CASES, help="only these; default: all")
+    p.add_argument("--case", nargs=4, action="append", default=[], metavar=("NAME", "MODEL", "CALIB", "UNSEEN"))
     p.add_argument("--budgets", default="15,20,25,30")
     p.add_argument("--candidates", help="modes, as for clquant quantize")
     p.add_argument("--quick", action="store_true", help="fewer samples and pairs")
     p.add_argument("--pairs", type=int)
     p.add_argument("--processes", type=int, default=5)
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--device", default="cpu")
     p.add_argument("--limit", type=int, help="at most so many calibration samples")
     p.add_argument("--unseen", type=int, help="at most so many unseen samples")
     p.add_argument("--stage", default="plans,errors,times", help="what is measured in this run")
+    p.add_argument("--first", choices=["settings", "models"], default="settings")
     p.add_argument("--seconds", type=float, help="starts nothing new after so long; run it again with the same --work to go on")
     p.add_argument("--work", help="folder that keeps plans and measurements")
     p.add_argument("--out", help="base name of the table (.md) and of all numbers (.json)")
@@ -260,6 +305,14 @@ def arguments():
     args.pairs = args.pairs or (100 if args.quick else 200)
     args.limit = args.limit or (96 if args.quick else None)
     args.unseen = args.unseen or (48 if args.quick else None)
+    cases = {n: [os.path.join(ROOT, f) for f in files] for n, files in CASES.items() if not args.model or n in args.model}
+    if args.case and not args.model:
+        cases = {n: c for n, c in cases.items() if n in [given[0] for given in args.case]}
+    cases.update({given[0]: given[1:] for given in args.case})
+    args.missing = [n for n, files in cases.items() if not all(map(os.path.exists, files))]
+    cases = [(n, *files) for n, files in cases.items() if n not in args.missing]
+    on = args.on or SETTINGS
+    args.jobs = [(s, *c) for s in on for c in cases] if args.first == "settings" else [(s, *c) for c in cases for s in on]
     return args
 
 
@@ -268,16 +321,15 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         args.work = args.work or temporary
         done = True
-        for stage in [args.stages] if len(args.stages) == 1 else [["plans"], ["errors"], ["times"]]:
-            args.stages = [s for s in stage if s in args.stage.split(",")]
-            try:
-                for case in args.case:
-                    study(args, *case)
-            except OutOfTime:
-                done = False
-                break
+        stages = args.stages
+        try:
+            for job in args.jobs:
+                for args.stages in [[s] for s in ("plans", "times", "errors") if s in stages]:
+                    study(args, *job)
+        except OutOfTime:
+            done = False
         args.stages = []
-        rows = [r for case in args.case for r in study(args, *case)]
+        rows = [r for job in sorted(args.jobs, key=lambda j: (args.on or SETTINGS).index(j[0])) for r in study(args, *job)]
         if rows:
             write(args, rows)
         return 0 if done else 3
