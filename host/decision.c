@@ -93,7 +93,7 @@ static void judge_bounds(struct clq_result *r, const struct clq_decision *d, con
     clq_summary *m = &r->summary;
     struct clq_budget b = d->budget;
     if (forced && b.by_default) b.limit[CLQ_BOUND_SQNR] = NAN; /* nobody asked for it */
-    enum clq_bound_kind k = clq_budget_binding(&b, v, forced ? 1 : CLQ_ERROR_MARGIN);
+    enum clq_bound_kind k = clq_budget_binding(&b, v, forced ? 1 : clq_search_margin(&d->final));
     m->budget_met = k == CLQ_BOUND_COUNT;
     snprintf(m->binding, sizeof m->binding, "%s", m->budget_met ? "" : clq_bounds[k].name);
     if (m->budget_met) return;

@@ -13,6 +13,7 @@
 
 enum { PAIRS = 40 };
 #define SAME_TIME 1.03 /* the search keeps 2 % away from a bound on the time, and so few pairs are off by about one */
+#define NO_LONGER 1.005 /* what the last word, pairs beside uniform int8 itself, lets pass */
 
 static clq_status no_memory(struct clq_error *err)
 {
@@ -80,6 +81,55 @@ static void share(struct clq_result *r, struct clq_point *p)
     }
 }
 
+/* The point of uniform int8, or NULL. */
+static const struct clq_point *uniform_point(const struct clq_result *r)
+{
+    for (size_t i = 0; i < r->n_points; i++)
+        if (strcmp(r->points[i].public.id, "uniform-int8") == 0) return &r->points[i];
+    return NULL;
+}
+
+/* The least error in the time of uniform int8. The bound on the time was found beside the float model, so the plan is timed beside
+ * uniform int8 too, and searched for again with what it was too slow by. */
+static clq_status choose_same_time(struct clq_choice *out, struct clq_result *r, struct clq_choose_request *q, struct clq_budget *budget, struct clq_error *err)
+{
+    enum { TRIES = 4, ROUNDS = 3 };
+    struct clq_search *s = &r->search;
+    const struct clq_point *uniform = uniform_point(r);
+    clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
+    if (!in) return no_memory(err);
+    for (int k = 0; k < TRIES; k++) {
+        struct clq_accept_verdict v;
+        CLQ_TRY(clq_search_best(out, s, q, err));
+        if (!uniform || !out->feasible || !(out->measured.sqnr_db > uniform->public.sqnr_db)) break;
+        CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+        const struct clq_timed_plans pair = {.mode = out->mode, .on_device = out->on_device, .base = uniform->mode, .base_on_device = uniform->on_device,
+                                             .inputs = in, .pairs = ROUNDS * PAIRS, .rounds = ROUNDS};
+        CLQ_TRY(clq_search_time_plans(&v, s, &pair, err));
+        clq_context_log(s->ctx, "the least error in the time of uniform int8: %.2f dB in %.3f x its time", out->measured.sqnr_db, v.ratio);
+        if (v.ratio <= NO_LONGER) return CLQ_OK;
+        budget->limit[CLQ_BOUND_LATENCY] /= v.ratio * NO_LONGER;
+    }
+    if (!uniform) return CLQ_OK;
+    memcpy(out->mode, uniform->mode, (size_t)s->units.n_units);
+    memcpy(out->on_device, uniform->on_device, (size_t)s->units.n_units * sizeof *out->on_device);
+    out->predicted_us = uniform->public.predicted_ms * 1e3;
+    out->predicted_noise = pow(10, -uniform->public.predicted_sqnr_db / 10);
+    out->feasible = true;
+    return clq_search_compare_plan(&out->measured, s, &s->validation, out->mode, err);
+}
+
+/* A plan that keeps a tighter budget keeps this one too. */
+static clq_status collect_rivals(struct clq_choose_request *q, struct clq_result *r, struct clq_error *err)
+{
+    struct clq_rival *rivals = clq_arena_array(&r->search.arena, r->n_points + 1, sizeof *rivals);
+    if (!rivals) return no_memory(err);
+    for (size_t i = 0; i < r->n_points; i++) rivals[i] = (struct clq_rival){r->points[i].public.id, r->points[i].choice};
+    q->rivals = rivals;
+    q->n_rivals = (int)r->n_points;
+    return CLQ_OK;
+}
+
 static clq_status make_point(struct clq_result *r, const struct clq_policy *policy, double db, const struct clq_choose_request *plain, struct clq_error *err)
 {
     struct clq_search *s = &r->search;
@@ -90,7 +140,9 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
     q.budget = &budget;
     q.policy = strcmp(policy->name, "measured") == 0 ? NULL : policy;
     q.eval_command = NULL;
-    CLQ_TRY(q.policy ? clq_search_choose(&choice, s, &q, err) : clq_search_best(&choice, s, &q, err));
+    if (!q.policy && !isnan(db)) CLQ_TRY(collect_rivals(&q, r, err));
+    CLQ_TRY(q.policy ? clq_search_choose(&choice, s, &q, err) : isnan(db) ? choose_same_time(&choice, r, &q, &budget, err) : clq_search_best(&choice, s, &q, err));
+    p->choice = choice;
     p->mode = choice.mode;
     p->on_device = choice.on_device;
     if (!policy->looks_at_bounds && strcmp(policy->name, "uniform-f32") != 0 && !clq_any_layer(p->mode, r->search.units.n_units)) return CLQ_OK; /* no layer has such a candidate */
@@ -99,6 +151,7 @@ static clq_status make_point(struct clq_result *r, const struct clq_policy *poli
                                                : policy->name;
     p->public = (clq_plan_point){.id = id, .policy = policy->name, .summary = policy->summary, .budget_db = db,
                                  .budget_met = choice.feasible, .sqnr_db = choice.measured.sqnr_db, .cosine = choice.measured.cosine,
+                                 .sqnr_db_kept = choice.measured.sqnr_db - 10 * log10(clq_search_margin(&choice.measured)),
                                  .predicted_sqnr_db = choice.predicted_noise > 0 ? -10 * log10(choice.predicted_noise) : INFINITY,
                                  .predicted_ms = choice.predicted_us * 1e-3};
     if (!id) return no_memory(err);
@@ -115,6 +168,17 @@ static bool beats(const clq_plan_point *a, const clq_plan_point *b)
     return as_good && (a->sqnr_db > b->sqnr_db || a->speedup > b->speedup || a->bytes < b->bytes);
 }
 
+/* The b-th budget as they were given; sorted: the b-th tightest one. */
+static double budget_of(const clq_quantize_options *o, size_t b, bool sorted)
+{
+    for (size_t i = 0; sorted && i < o->n_frontier_db; i++) {
+        size_t before = 0;
+        for (size_t k = 0; k < o->n_frontier_db; k++) before += o->frontier_db[k] > o->frontier_db[i] || (o->frontier_db[k] == o->frontier_db[i] && k < i);
+        if (before == b) return o->frontier_db[i];
+    }
+    return o->frontier_db[b];
+}
+
 clq_status clq_result_frontier(struct clq_result *r, const clq_quantize_options *o, const struct clq_choose_request *q, struct clq_error *err)
 {
     size_t n;
@@ -129,7 +193,7 @@ clq_status clq_result_frontier(struct clq_result *r, const clq_quantize_options 
         size_t budgets = policies[k].looks_at_bounds ? o->n_frontier_db : 1;
         for (size_t b = 0; b < budgets; b++) {
             if (!clq_context_progress(r->ctx, "making the points", (double)k / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
-            CLQ_TRY(make_point(r, &policies[k], policies[k].looks_at_bounds ? o->frontier_db[b] : (double)NAN, &shared, err));
+            CLQ_TRY(make_point(r, &policies[k], policies[k].looks_at_bounds ? budget_of(o, b, k + 1 == n) : (double)NAN, &shared, err));
             /* points are timed in this process, where ratios differ by some percent from those of fresh ones */
             const clq_plan_point *last = r->n_points ? &r->points[r->n_points - 1].public : NULL;
             if (last && strcmp(last->id, "uniform-int8") == 0 && last->median_ms > 0) shared.uniform_us = last->median_ms * 1e3;

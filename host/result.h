@@ -14,6 +14,7 @@ struct clq_point {
     clq_plan_point public;
     uint8_t *mode;              /* [units] of the search's modes */
     bool *on_device;            /* [units] */
+    struct clq_choice choice;   /* as its search ended */
 };
 
 struct clq_result {

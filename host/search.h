@@ -193,8 +193,12 @@ clq_status clq_search_calibrators(struct clq_search *s, struct clq_error *err);
 /* The validation samples have helped to choose, so they flatter the plan: its noise has to be lower than asked by this factor,
  * half a decibel. */
 #define CLQ_ERROR_MARGIN 1.122
+/* A budget counts as kept when the 95 % bound of the error keeps it, up to this factor, two decibels: where few samples hold most of
+ * the error, the bound of some dozen samples says little, and only more of them would help. */
+#define CLQ_ERROR_MARGIN_MOST 1.585
 
 /* What a search for a plan is given beside the measurements of the units. */
+struct clq_rival;
 struct clq_choose_request {
     const struct clq_budget *budget;
     const struct clq_policy *policy;      /* NULL: ours */
@@ -203,6 +207,8 @@ struct clq_choose_request {
     const char *eval_command;             /* or NULL */
     double eval_timeout_s, reference_score;
     int rounds;                           /* 0: a handful */
+    const struct clq_rival *rivals;       /* plans of other searches that race too where they keep the budget */
+    int n_rivals;
     struct clq_compared *compared;        /* plans that were compared already, shared between searches; NULL: none are kept */
 };
 /* Comparisons on the validation samples by plan. */
@@ -225,6 +231,10 @@ struct clq_choice {
     bool feasible;                   /* keeps the budget, as measured */
     int rounds;
 };
+struct clq_rival {
+    const char *name;
+    struct clq_choice choice;
+};
 /* The best choice within the budget: solves, measures whole plans on the validation samples, corrects the model by what was
  * measured, and solves again. Without any plan that keeps the budget, the closest one. */
 clq_status clq_search_choose(struct clq_choice *out, struct clq_search *s, const struct clq_choose_request *request, struct clq_error *err);
@@ -236,6 +246,8 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
 /* Takes the whole plan's own time as the prediction, if it is known. */
 void clq_search_predict(struct clq_choice *choice, const struct clq_search *s, double reference_us);
 
+/* From its measured error to what the budget has to allow. */
+double clq_search_margin(const struct clq_comparison *measured);
 /* Whether the bounds on the error are kept, with the margin. */
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
 /* What a comparison says of the bounds on the error; labels without samples lose nothing. */

@@ -13,9 +13,6 @@
 
 enum { ROUNDS = 6 };
 
-/* The 95 % bound of the error is reported, not required: with outputs behind a softmax a few flipped rows make it useless
- * below some hundred samples (PP-OCRv4 rec, 32 samples: 20.2 dB measured, bound 14.2 dB). */
-
 static clq_status no_memory(struct clq_error *err)
 {
     return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
@@ -162,11 +159,17 @@ void clq_search_values(struct clq_whole_values *out, const struct clq_comparison
     out->value[CLQ_BOUND_DROP] = c->samples ? 100.0 * ((double)c->top1_reference - (double)c->top1) / (double)c->samples : 0;
 }
 
+double clq_search_margin(const struct clq_comparison *c)
+{
+    double margin = c->noise > 0 && isfinite(c->noise) ? c->noise_bound / c->noise : 1;
+    return fmin(CLQ_ERROR_MARGIN_MOST, fmax(CLQ_ERROR_MARGIN, margin));
+}
+
 bool clq_search_within(const struct clq_comparison *c, const struct clq_budget *b)
 {
     struct clq_whole_values v;
     clq_search_values(&v, c);
-    return clq_budget_binding(b, &v, CLQ_ERROR_MARGIN) == CLQ_BOUND_COUNT;
+    return clq_budget_binding(b, &v, clq_search_margin(c)) == CLQ_BOUND_COUNT;
 }
 
 clq_status clq_search_memory(double *out, struct clq_search *s, const struct clq_model *model, size_t model_bytes, struct clq_error *err)
@@ -310,7 +313,8 @@ static clq_status measure_whole(void *state, struct clq_whole *out, const int *c
         v->value[CLQ_BOUND_LATENCY] = us * 1e-3;
         v->value[CLQ_BOUND_SPEEDUP] = j->q->reference_us / us;
     }
-    *out = (struct clq_whole){.axis = {[CLQ_AXIS_TIME] = us, [CLQ_AXIS_ERROR] = c.noise, [CLQ_AXIS_BYTES] = file_counts(b) ? (double)bytes : NAN}};
+    *out = (struct clq_whole){.axis = {[CLQ_AXIS_TIME] = us, [CLQ_AXIS_ERROR] = c.noise, [CLQ_AXIS_BYTES] = file_counts(b) ? (double)bytes : NAN},
+                              .error_margin = clq_search_margin(&c)};
     refuse(out, b, v);
     j->scores[j->n] = score;
     j->seen[j->n++] = c;

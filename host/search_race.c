@@ -11,6 +11,8 @@
 enum { PAIRS = 40, AGAIN = 3, SOLVES = 3 };
 static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again; so close a race is run again */
 static const double LEAST_GAIN = 0.995; /* for less no plan is given up for another */
+static const double LARGE_GAIN = 0.98;  /* for less than this none for an error that is a decibel higher */
+static const double DECIBEL = 1.26;     /* a plan that takes as long is taken if its error is three of them lower */
 static const double HOPELESS = 1.5;    /* a plan that is predicted to take so much longer is not timed */
 
 static bool same(const struct clq_search *s, const struct clq_choice *a, const struct clq_choice *b)
@@ -30,12 +32,13 @@ static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, 
 
 /* Where memory lies makes some percent of difference between two programs, so those that come close are made and timed again. Both
  * keep the budget: to be wrong about equals costs nothing. */
-static clq_status beats(bool *faster, struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best,
+static clq_status beats(bool *better, struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best,
                         const clq_tensor *in, struct clq_error *err)
 {
+    const double own = best->measured.noise * clq_search_margin(&best->measured), its = other->measured.noise * clq_search_margin(&other->measured);
     CLQ_TRY(time_pair(v, s, other, best, in, 1, err));
     if (fabs(v->ratio - 1) < CLOSE) CLQ_TRY(time_pair(v, s, other, best, in, AGAIN, err));
-    *faster = v->ratio < LEAST_GAIN;
+    *better = v->ratio < LARGE_GAIN || (v->ratio < LEAST_GAIN && its < DECIBEL * own) || (v->ratio < 2 - LEAST_GAIN && its < own / 2);
     return CLQ_OK;
 }
 
@@ -54,15 +57,15 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
     struct clq_choice last = *best;
     for (int k = 0; k < SOLVES && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
         struct clq_choice next;
-        bool faster;
+        bool better;
         CLQ_TRY(time_pair(&v, s, &last, NULL, in, 1, err));
         if (fabs(q->reference_us * v.ratio / last.model_us - 1) < CLOSE) break;
         clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", q->reference_us * v.ratio, last.model_us);
         CLQ_TRY(clq_search_choose(&next, s, q, err));
         if (!next.feasible || same(s, &next, &last) || !clq_any_layer(next.mode, s->units.n_units)) break;
         last = next;
-        CLQ_TRY(beats(&faster, &v, s, &next, best, in, err));
-        if (faster) *best = next;
+        CLQ_TRY(beats(&better, &v, s, &next, best, in, err));
+        if (better) *best = next;
     }
     return CLQ_OK;
 }
@@ -87,18 +90,17 @@ static const char *hopeless(const struct race *r, const struct clq_choice *other
     return other->predicted_us > HOPELESS * r->best->predicted_us ? "predicted to take much longer, not timed" : NULL;
 }
 
-static clq_status challenge(struct race *r, const struct clq_policy *policy, const struct clq_choice *other, struct clq_error *err)
+/* quiet: says nothing of a plan that is not timed. */
+static clq_status challenge(struct race *r, const char *name, bool quiet, const struct clq_choice *other, struct clq_error *err)
 {
     struct clq_accept_verdict v;
-    bool faster;
+    bool better;
     const char *why = hopeless(r, other);
-    /* A policy whose mode no layer has gives plain float32: that is no news. */
-    if (why && (policy->looks_at_bounds || clq_any_layer(other->mode, r->s->units.n_units)))
-        clq_context_log(r->s->ctx, "beside our plan that of %s: %s", policy->name, why);
+    if (why && !quiet) clq_context_log(r->s->ctx, "beside our plan that of %s: %s", name, why);
     if (why) return CLQ_OK;
-    CLQ_TRY(beats(&faster, &v, r->s, other, r->best, r->in, err));
-    clq_context_log(r->s->ctx, "beside our plan that of %s: takes %.3f x the time (%.3f to %.3f)%s", policy->name, v.ratio, v.lo, v.hi, faster ? ": it is ours now" : "");
-    if (faster) *r->best = *other;
+    CLQ_TRY(beats(&better, &v, r->s, other, r->best, r->in, err));
+    clq_context_log(r->s->ctx, "beside our plan that of %s: takes %.3f x the time (%.3f to %.3f)%s", name, v.ratio, v.lo, v.hi, better ? ": it is ours now" : "");
+    if (better) *r->best = *other;
     r->n_met++;
     return CLQ_OK;
 }
@@ -108,7 +110,7 @@ static clq_status race(struct clq_choice *best, struct clq_search *s, const stru
     size_t n;
     struct clq_choose_request q = *request;
     const struct clq_policy *policies = clq_policies(&n);
-    struct race r = {.s = s, .in = in, .best = best, .met = clq_arena_array(&s->arena, n + 1, sizeof *r.met)};
+    struct race r = {.s = s, .in = in, .best = best, .met = clq_arena_array(&s->arena, n + 1 + (size_t)q.n_rivals, sizeof *r.met)};
     if (!r.met) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     r.met[r.n_met++] = *best;
     for (size_t i = 0; i + 1 < n; i++) { /* the last one is ours */
@@ -116,7 +118,14 @@ static clq_status race(struct clq_choice *best, struct clq_search *s, const stru
         if (strcmp(policies[i].name, "uniform-f32") == 0) continue;
         if (!clq_context_progress(s->ctx, "timing plans", (double)i / (double)n)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
         CLQ_TRY(clq_search_choose(&r.met[r.n_met], s, &q, err));
-        CLQ_TRY(challenge(&r, &policies[i], &r.met[r.n_met], err));
+        /* a policy whose mode no layer has gives plain float32: that is no news */
+        const bool quiet = !policies[i].looks_at_bounds && !clq_any_layer(r.met[r.n_met].mode, s->units.n_units);
+        CLQ_TRY(challenge(&r, policies[i].name, quiet, &r.met[r.n_met], err));
+    }
+    for (int i = 0; i < q.n_rivals; i++) {
+        r.met[r.n_met] = q.rivals[i].choice;
+        r.met[r.n_met].feasible = clq_search_within(&q.rivals[i].choice.measured, q.budget);
+        CLQ_TRY(challenge(&r, q.rivals[i].name, true, &r.met[r.n_met], err));
     }
     return CLQ_OK;
 }

@@ -28,6 +28,7 @@ struct state {
     struct clq_problem problem; /* with the bounds of this round */
     size_t bytes;               /* of a choice */
     double base[CLQ_AXIS_COUNT], scale[CLQ_AXIS_COUNT], limit[CLQ_AXIS_COUNT];
+    double margin[CLQ_AXIS_COUNT]; /* what the next plan is solved for with: that of the newest one */
     struct seen *seen;
     int n_seen;
     double *factor;                /* [layers]: what a layer's error counts for beside the others */
@@ -94,13 +95,18 @@ static void fit_errors(struct state *s, const struct seen *without)
             s->costs[l][c].error = s->factor[l] * s->q->problem->layers[l].candidates[c].error;
 }
 
+static double margin_of(const struct state *s, const struct seen *e, int axis)
+{
+    return axis == CLQ_AXIS_ERROR ? fmax(s->q->margin[axis], e->whole.error_margin) : s->q->margin[axis];
+}
+
 static void weigh(struct state *s, struct seen *e)
 {
     const struct clq_refine_request *q = s->q;
     e->violation = e->whole.refused ? fmax(e->whole.excess, 1e-6) : 0;
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) {
         e->value[a] = isnan(e->whole.axis[a]) ? model(s, a, e->total[a]) : e->whole.axis[a];
-        e->violation += excess_of(e->value[a] * q->margin[a], q->bound[a]);
+        e->violation += excess_of(e->value[a] * margin_of(s, e, a), q->bound[a]);
     }
 }
 
@@ -133,10 +139,11 @@ static bool correct(struct state *s, struct seen *e, bool again)
     double error = modeled_error(s, e->choice);
     fit_errors(s, NULL);
     e->total[CLQ_AXIS_ERROR] = modeled_error(s, e->choice);
+    s->margin[CLQ_AXIS_ERROR] = margin_of(s, e, CLQ_AXIS_ERROR);
     bool changed = fabs(e->total[CLQ_AXIS_ERROR] - error) > STEADY * error;
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) {
         double measured = e->whole.axis[a], before = model(s, a, e->total[a]);
-        bool missed = excess_of(e->value[a] * q->margin[a], q->bound[a]) > 0;
+        bool missed = excess_of(e->value[a] * margin_of(s, e, a), q->bound[a]) > 0;
         if (isinf(measured)) s->scale[a] *= 2;
         else if (!isnan(measured) && a != CLQ_AXIS_ERROR) {
             if (a == CLQ_AXIS_BYTES) s->base[a] = measured - s->scale[a] * e->total[a];
@@ -153,7 +160,7 @@ static bool correct(struct state *s, struct seen *e, bool again)
     }
     if (e->whole.refused) {
         int a = e->whole.blame;
-        double value = e->value[a] * q->margin[a], limit = value * fmin(0.9, fmax(0.5, 1 / (1 + e->whole.excess)));
+        double value = e->value[a] * margin_of(s, e, a), limit = value * fmin(0.9, fmax(0.5, 1 / (1 + e->whole.excess)));
         s->limit[a] = fmin(s->limit[a], limit);
         changed = true;
     }
@@ -174,7 +181,7 @@ static bool agrees(const struct seen *e)
 static bool used_up(const struct state *s, const struct seen *e)
 {
     for (int a = 0; a < CLQ_AXIS_COUNT; a++)
-        if (a != (int)s->q->problem->objective && !isinf(s->q->bound[a]) && e->value[a] * s->q->margin[a] > USED * s->q->bound[a]) return true;
+        if (a != (int)s->q->problem->objective && !isinf(s->q->bound[a]) && e->value[a] * margin_of(s, e, a) > USED * s->q->bound[a]) return true;
     return false;
 }
 
@@ -182,7 +189,7 @@ static clq_status solve(struct state *s, int *choice, struct clq_error *err)
 {
     struct clq_solution solution;
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) {
-        double room = (s->limit[a] / s->q->margin[a] - s->base[a]) / s->scale[a];
+        double room = (s->limit[a] / s->margin[a] - s->base[a]) / s->scale[a];
         s->problem.bound[a] = isinf(s->limit[a]) ? INFINITY : fmax(room, 0);
     }
     if (s->q->policy) return s->q->policy->choose(choice, &s->problem, err);
@@ -213,7 +220,7 @@ static void report(struct clq_refined *out, const struct state *s, const struct 
     memcpy(out->predicted, best->predicted, sizeof out->predicted);
     memcpy(out->measured.axis, best->value, sizeof best->value);
     for (int a = 0; a < CLQ_AXIS_COUNT; a++) {
-        double e = excess_of(best->value[a] * s->q->margin[a], s->q->bound[a]);
+        double e = excess_of(best->value[a] * margin_of(s, best, a), s->q->bound[a]);
         if (e <= out->excess) continue;
         out->excess = e;
         out->binding = (enum clq_axis)a;
@@ -274,6 +281,7 @@ clq_status clq_refine(struct clq_refined *out, int *choice, const struct clq_ref
     memcpy(s.base, q->base, sizeof s.base);
     memcpy(s.scale, q->scale, sizeof s.scale);
     memcpy(s.limit, q->bound, sizeof s.limit);
+    memcpy(s.margin, q->margin, sizeof s.margin);
     s.base[CLQ_AXIS_ERROR] = 0;
     s.scale[CLQ_AXIS_ERROR] = 1; /* it is in the factors */
     s.seen = clq_arena_array(&arena, (size_t)q->rounds + 1, sizeof *s.seen);

@@ -15,6 +15,7 @@
 /* A whole plan, as measured. */
 struct clq_whole {
     double axis[CLQ_AXIS_COUNT]; /* of the network; NAN: not measured, the prediction counts */
+    double error_margin;         /* how sure the error is: the request's margin counts where it is more than this one */
     bool refused;                /* something that is no axis says no: labels, the user's program, peak memory */
     enum clq_axis blame;         /* refused: the axis whose bound is tightened for it */
     double excess;               /* refused: by what part, > 0 */

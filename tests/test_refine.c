@@ -22,6 +22,7 @@ struct world {
     double base_us, slope;
     double overhead;    /* bytes per converted layer that no layer knows */
     int refused_above;  /* more layers than this on codes are refused; -1: none */
+    double unsure;      /* the error margin of a measured plan */
     int calls;
 };
 
@@ -48,7 +49,8 @@ static clq_status measure(void *state, struct clq_whole *out, const int *choice,
     assert_int_equal(clq_problem_evaluate(&t, &w->problem, choice, err), CLQ_OK);
     for (int l = 0; l < LAYERS; l++) codes += choice[l];
     *out = (struct clq_whole){.axis = {w->base_us + w->slope * t.axis[CLQ_AXIS_TIME], w->interaction * t.axis[CLQ_AXIS_ERROR],
-                                       t.axis[CLQ_AXIS_BYTES] + w->overhead * codes}};
+                                       t.axis[CLQ_AXIS_BYTES] + w->overhead * codes},
+                              .error_margin = w->unsure};
     if (w->refused_above >= 0 && codes > w->refused_above) {
         out->refused = true;
         out->blame = CLQ_AXIS_ERROR;
@@ -95,6 +97,26 @@ static void test_interaction(void **state)
         assert_true(measured > 0.7e-3 / 1.122); /* what may be spent is spent */
         assert_true(fabs(db(measured) - db(r.predicted[CLQ_AXIS_ERROR])) <= 1);
         assert_true(r.rounds <= ROUNDS && w.calls <= ROUNDS + 1);
+    }
+}
+
+/* A plan whose error is less sure than the request asks for has to keep more room, and still uses what is left. */
+static void test_unsure(void **state)
+{
+    static const double margins[] = {0, 1.05, 1.3, 1.585};
+    (void)state;
+    for (size_t i = 0; i < sizeof margins / sizeof *margins; i++) {
+        struct world w;
+        int choice[LAYERS];
+        make(&w, 1.5);
+        w.unsure = margins[i];
+        struct clq_refine_request q = request(&w);
+        q.bound[CLQ_AXIS_ERROR] = 1e-3;
+        q.margin[CLQ_AXIS_ERROR] = 1.122;
+        struct clq_refined r = refine(choice, &q);
+        double room = fmax(margins[i], 1.122), measured = r.measured.axis[CLQ_AXIS_ERROR];
+        assert_true(r.feasible && measured * room <= 1e-3 * (1 + 1e-9));
+        assert_true(measured > 0.7e-3 / room);
     }
 }
 
@@ -212,7 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interaction), cmocka_unit_test(test_time),     cmocka_unit_test(test_size),     cmocka_unit_test(test_together),
-        cmocka_unit_test(test_refused),     cmocka_unit_test(test_policies), cmocka_unit_test(test_infinite),
+        cmocka_unit_test(test_unsure),  cmocka_unit_test(test_refused),     cmocka_unit_test(test_policies), cmocka_unit_test(test_infinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

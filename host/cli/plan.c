@@ -175,6 +175,7 @@ static void print_json(const struct job *q)
         cli_json_bool(&j, "budget_met", p->budget_met);
         cli_json_real(&j, "sqnr_db", p->sqnr_db);
         cli_json_bool(&j, "identical", isinf(p->sqnr_db));
+        cli_json_real(&j, "sqnr_db_kept", p->sqnr_db_kept);
         cli_json_real(&j, "predicted_sqnr_db", p->predicted_sqnr_db);
         cli_json_real(&j, "median_ms", p->median_ms > 0 ? p->median_ms : (double)NAN);
         cli_json_real(&j, "predicted_ms", p->predicted_ms > 0 ? p->predicted_ms : (double)NAN);
