@@ -79,8 +79,9 @@ static const char *kernel_of(const struct clq_program *p, const struct clq_step 
     case CLQ_STEP_DEQUANTIZE: return k->variant.dequantize_u8_f32;
     case CLQ_STEP_QADD: return k->variant.add_u8;
     case CLQ_STEP_QMUL: return k->variant.mul_u8;
-    case CLQ_STEP_QLUT:
-    case CLQ_STEP_QCONCAT: return k->variant.lut_u8;
+    case CLQ_STEP_QLUT: return k->variant.lut_u8;
+    case CLQ_STEP_QCONCAT: return k->variant.copy_rows_u8;
+    case CLQ_STEP_LAYOUT: return k->variant.transpose_u32;
     case CLQ_STEP_QMAXPOOL: return k->variant.maxpool_u8;
     case CLQ_STEP_QAVGPOOL: return k->variant.avgpool_u8;
     default: return "C";

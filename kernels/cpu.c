@@ -18,7 +18,7 @@ const struct clq_cpu_level clq_cpu_levels[] = {
     {"avx_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX_VNNI},
     {"avx512", CLQ_CPU_AVX2 | CLQ_CPU_AVX512},
     {"avx512_vnni", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI},
-    {"amx", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_AMX},
+    {"amx", CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_VBMI | CLQ_CPU_AMX},
     {"neon", CLQ_CPU_NEON},
     {"neon_dotprod", CLQ_CPU_NEON | CLQ_CPU_NEON_DOT},
     {"neon_i8mm", CLQ_CPU_NEON | CLQ_CPU_NEON_DOT | CLQ_CPU_NEON_I8MM},
@@ -74,6 +74,8 @@ unsigned clq_cpu_detect(void)
         mask |= CLQ_CPU_AVX512; /* F, DQ, BW, VL, with the mask and upper register state */
     if ((mask & CLQ_CPU_AVX512) && has(c7, 11))
         mask |= CLQ_CPU_VNNI;
+    if ((mask & CLQ_CPU_AVX512) && has(c7, 1))
+        mask |= CLQ_CPU_VBMI;
     if ((mask & CLQ_CPU_VNNI) && amx && tiles_granted())
         mask |= CLQ_CPU_AMX;
     return mask;

@@ -184,6 +184,25 @@ struct clq_lut_args {
     const uint8_t *table; /* [256] */
 };
 
+/* Rows of bytes at other distances: y[r * y_stride + i] = x[r * x_stride + i], or the table's entry of it. A concatenation along
+ * channels is one such copy per input, with a table where an input has another scale. Strides are at least n; y must not overlap x. */
+struct clq_copy_rows_args {
+    const uint8_t *x;
+    uint8_t *y;
+    size_t rows, n;
+    size_t x_stride, y_stride;
+    const uint8_t *table; /* [256], or NULL */
+};
+
+/* y[c * y_stride + r] = x[r * x_stride + c] for r < rows, c < cols: elements of 8 or 32 bits, whatever they mean. Strides, in
+ * elements, are at least cols and rows; y must not overlap x. */
+struct clq_transpose_args {
+    const void *x;
+    void *y;
+    size_t rows, cols;
+    size_t x_stride, y_stride;
+};
+
 /* Pooling over NHWC. Output rows row_begin..row_end-1 of batch * oh are computed.
  * max: the largest code of the window (padding never wins); scales and zero points are not read.
  * avg: v = exact sum of (x - zx) over the window; f = RN32(RN32(RN32(v) * scale_x) / RN32(count));
@@ -221,6 +240,7 @@ enum {
     CLQ_CPU_NEON_DOT = 1u << 4,    /* FEAT_DotProd: sdot, udot */
     CLQ_CPU_NEON_I8MM = 1u << 5,   /* FEAT_I8MM: smmla, usmmla, usdot */
     CLQ_CPU_AMX = 1u << 6,         /* AMX_TILE and AMX_INT8; the system has granted this process the tile registers */
+    CLQ_CPU_VBMI = 1u << 8,        /* AVX512_VBMI: permutes of bytes; no step of its own, every CPU with AMX has it */
     CLQ_CPU_NEON = 1u << 7         /* Advanced SIMD, which every 64-bit Arm CPU that Linux runs on has */
 };
 

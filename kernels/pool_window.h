@@ -24,34 +24,35 @@ static inline size_t clq_pool_window_taps(size_t start, size_t pad, size_t dilat
     return first < *end ? first : *end;
 }
 
-static inline struct clq_pool_window clq_pool_window_make(const struct clq_pool_args *p, size_t row, size_t ox)
-{
-    size_t y_end, x_end;
-    const size_t y_start = row % p->oh * p->stride_h, x_start = ox * p->stride_w;
-    const size_t ky = clq_pool_window_taps(y_start, p->pad_top, p->dilation_h, p->kh, p->h, &y_end);
-    const size_t kx = clq_pool_window_taps(x_start, p->pad_left, p->dilation_w, p->kw, p->w, &x_end);
-    const size_t top = y_start + ky * p->dilation_h - p->pad_top, left = x_start + kx * p->dilation_w - p->pad_left;
-    return (struct clq_pool_window){
-        .x = p->x + ((row / p->oh * p->h + top) * p->w + left) * p->c,
-        .rows = y_end - ky,
-        .columns = x_end - kx,
-        .row_step = p->dilation_h * p->w * p->c,
-        .column_step = p->dilation_w * p->c,
-    };
-}
-
 /* One vector of channels of one output pixel, from `channel` on; y is the pixel's channel 0. */
 typedef void clq_pool_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y);
+
+/* The columns of output pixel ox of a row whose taps begin at line, the first column of the image. */
+static inline void clq_pool_window_columns(struct clq_pool_window *w, const struct clq_pool_args *p, const uint8_t *line, size_t ox)
+{
+    const size_t start = ox * p->stride_w;
+    size_t first = 0, end = p->kw;
+    if (start < p->pad_left || start + (p->kw - 1) * p->dilation_w >= p->w + p->pad_left)
+        first = clq_pool_window_taps(start, p->pad_left, p->dilation_w, p->kw, p->w, &end);
+    w->x = line + (start + first * p->dilation_w - p->pad_left) * p->c;
+    w->columns = end - first;
+}
 
 /* All pixels of the rows, `width` channels at a time; the step is a constant of each caller and becomes a part of its loop. */
 static inline __attribute__((always_inline)) void clq_pool_each(const struct clq_pool_args *p, size_t width, clq_pool_step *step)
 {
     uint8_t *y = p->y + p->row_begin * p->ow * p->c;
-    for (size_t row = p->row_begin; row < p->row_end; row++)
+    for (size_t row = p->row_begin; row < p->row_end; row++) {
+        size_t end;
+        const size_t start = row % p->oh * p->stride_h;
+        const size_t first = clq_pool_window_taps(start, p->pad_top, p->dilation_h, p->kh, p->h, &end);
+        const uint8_t *line = p->x + (row / p->oh * p->h + start + first * p->dilation_h - p->pad_top) * p->w * p->c;
+        struct clq_pool_window w = {.rows = end - first, .row_step = p->dilation_h * p->w * p->c, .column_step = p->dilation_w * p->c};
         for (size_t ox = 0; ox < p->ow; ox++, y += p->c) {
-            const struct clq_pool_window w = clq_pool_window_make(p, row, ox);
+            clq_pool_window_columns(&w, p, line, ox);
             for (size_t c = 0; c < p->c; c += width) step(p, &w, c, y);
         }
+    }
 }
 
 /* Where the step for channel c really starts: the last one is moved down to be a full one if it can. */

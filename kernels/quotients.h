@@ -31,4 +31,13 @@ static inline bool clq_quotient_mul(const struct clq_binary_u8_args *v)
     return clq_quotient_binary(v, 65025 * (double)v->scale_a * (double)v->scale_b);
 }
 
+/* A mean is divided by its count, exactly, and by the scale. For a count the repair runs twice: the first one leaves an error of
+ * less than a unit in the last place, the second one then gives the rounded quotient, since the reciprocal is itself rounded
+ * (Markstein). */
+static inline bool clq_quotient_mean(const struct clq_pool_args *p)
+{
+    const float low = 0x1p-30f, high = 0x1p30f;
+    return p->scale_x >= low && p->scale_x <= high && p->scale_y >= low && p->scale_y <= high && 255 * (double)p->scale_x / (double)p->scale_y < 0x1p30;
+}
+
 #endif

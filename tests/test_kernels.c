@@ -65,7 +65,8 @@ static void test_variants(void **state)
     (void)state;
     static const char *const elementwise[] = {"quantize_f32_u8", "quantize_f32_s8", "dequantize_u8_f32",
                                               "dequantize_s8_f32", "minmax_f32", "histogram_f32", "add_u8", "mul_u8",
-                                              "lut_u8", "maxpool_u8", "avgpool_u8"};
+                                              "maxpool_u8", "avgpool_u8"};
+    static const char *const tables[] = {"lut_u8", "copy_rows_u8"}, *const moves[] = {"transpose_u8", "transpose_u32"};
     static const char *const products[] = {"gemm_u8s8", "gemm_s8s8", "conv_u8s8"};
     /* Of this architecture: level, elementwise operations there, products there. */
     static const char *const expected[][3] = {
@@ -89,6 +90,10 @@ static void test_variants(void **state)
         for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
             check_variant(level->mask, elementwise[i], e[1]);
         for (size_t i = 0; i < sizeof products / sizeof *products; i++) check_variant(level->mask, products[i], e[2]);
+        for (size_t i = 0; i < 2; i++) {
+            check_variant(level->mask, tables[i], strcmp(e[2], "amx") == 0 ? "avx512_vbmi" : e[1]);
+            check_variant(level->mask, moves[i], strstr(e[1], "avx") ? "avx2" : "ref");
+        }
     }
     for (size_t i = 0; i < sizeof elementwise / sizeof *elementwise; i++)
         check_variant(CLQ_CPU_VNNI | CLQ_CPU_AVX_VNNI | CLQ_CPU_NEON_DOT, elementwise[i], "ref");
@@ -130,7 +135,7 @@ static void test_levels(void **state)
     assert_int_equal(clq_cpu_parse("ref"), 0);
     assert_int_equal(clq_cpu_parse("avx2"), CLQ_CPU_AVX2);
     assert_int_equal(clq_cpu_parse("avx512_vnni"), CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI);
-    assert_int_equal(clq_cpu_parse("amx"), CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_AMX);
+    assert_int_equal(clq_cpu_parse("amx"), CLQ_CPU_AVX2 | CLQ_CPU_AVX512 | CLQ_CPU_VNNI | CLQ_CPU_VBMI | CLQ_CPU_AMX);
     assert_int_equal(clq_cpu_parse("neon_i8mm"), CLQ_CPU_NEON | CLQ_CPU_NEON_DOT | CLQ_CPU_NEON_I8MM);
     assert_int_equal(clq_cpu_parse("native"), clq_cpu_detect());
     assert_int_equal(clq_cpu_parse("avx5"), CLQ_CPU_UNKNOWN);

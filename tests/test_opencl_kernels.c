@@ -157,6 +157,18 @@ static void fill_table(struct clq_kernels *k)
     k->avgpool_u8 = run_avgpool;
 }
 
+/* Moving bytes is left to the host. */
+static bool stays_on_host(const char *op)
+{
+    struct clq_kernels table = reference;
+    fill_table(&table);
+#define CLQ_OP(name, args, stem) \
+    if (strcmp(#name, op) == 0) return table.name == reference.name;
+#include "kernels/ops.def"
+#undef CLQ_OP
+    return true;
+}
+
 static void test_family(void **state)
 {
     const struct clq_family *family = *state;
@@ -193,8 +205,8 @@ int main(int argc, char **argv)
     clq_kernels_init(&reference, 0);
     if (clq_cl_open(&device, 0, &options, &failure) != CLQ_OK) print_message("%s\n", failure.text);
     for (size_t i = 0; clq_families[i] && n < sizeof tests / sizeof *tests; i++)
-        tests[n++] =
-            (struct CMUnitTest){clq_families[i]->op, test_family, NULL, NULL, (void *)(uintptr_t)clq_families[i]};
+        if (!stays_on_host(clq_families[i]->op))
+            tests[n++] = (struct CMUnitTest){clq_families[i]->op, test_family, NULL, NULL, (void *)(uintptr_t)clq_families[i]};
     int failed = _cmocka_run_group_tests("opencl kernels", tests, n, NULL, NULL);
     for (int f = 0; device && f < CLQ_CL_FAMILIES; f++)
         if (clq_cl_variant(device, f)) print_message("%s: %s\n", clq_cl_family_name(f), clq_cl_variant(device, f));

@@ -116,69 +116,71 @@ static void run_qmul(struct clq_program *p, struct clq_step *s)
     else clq_pool_for(p->ctx->pool, threads_for(p, (double)n), n / (size_t)x->shape[3], mul_rows, &j);
 }
 
+/* ---- Concatenation: bands of rows, so that what all inputs write into stays in the cache ---- */
+struct concat {
+    const struct clq_program *p;
+    const struct clq_step *s;
+    size_t outer, inner, row, band; /* rows of y, elements behind the axis, bytes and rows of a band */
+};
+
+static void concat_bands(void *state, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct concat *c = state;
+    for (size_t u = begin; u < end; u++) {
+        const size_t first = u * c->band, rows = c->outer - first < c->band ? c->outer - first : c->band;
+        uint8_t *y = (uint8_t *)data(c->p, c->s->out[0]) + first * c->row;
+        for (int k = 0; k < c->s->n_in; k++) {
+            const clq_tensor *x = &c->p->values[c->s->in[k]].t;
+            const size_t n = (size_t)x->shape[c->s->axis] * c->inner;
+            struct clq_copy_rows_args copy = {(const uint8_t *)x->data + first * n, y, rows, n, n, c->row,
+                                              c->s->table_used[k] ? c->s->tables + 256 * (size_t)k : NULL};
+            c->p->ctx->kernels.copy_rows_u8(&copy);
+            y += n;
+        }
+    }
+}
+
 static void run_concat(struct clq_program *p, struct clq_step *s)
 {
     const clq_tensor *y = &p->values[s->out[0]].t;
-    size_t outer = 1, inner = 1, at = 0;
-    for (int d = 0; d < s->axis; d++) outer *= (size_t)y->shape[d];
-    for (int d = s->axis + 1; d < y->rank; d++) inner *= (size_t)y->shape[d];
-    size_t row = (size_t)y->shape[s->axis] * inner;
-    for (int k = 0; k < s->n_in; k++) {
-        const clq_tensor *x = &p->values[s->in[k]].t;
-        size_t n = (size_t)x->shape[s->axis] * inner;
-        for (size_t o = 0; o < outer; o++) {
-            uint8_t *to = (uint8_t *)y->data + o * row + at;
-            const uint8_t *from = (const uint8_t *)x->data + o * n;
-            if (s->table_used[k]) p->ctx->kernels.lut_u8(&(struct clq_lut_args){from, to, n, s->tables + 256 * (size_t)k});
-            else memcpy(to, from, n);
-        }
-        at += n;
-    }
+    struct concat c = {.p = p, .s = s, .outer = 1, .inner = 1};
+    for (int d = 0; d < s->axis; d++) c.outer *= (size_t)y->shape[d];
+    for (int d = s->axis + 1; d < y->rank; d++) c.inner *= (size_t)y->shape[d];
+    c.row = (size_t)y->shape[s->axis] * c.inner;
+    c.band = c.row > 0 && c.row < CHUNK ? CHUNK / c.row : 1;
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)count(y)), (c.outer + c.band - 1) / c.band, concat_bands, &c);
 }
 
-/* ---- Layout conversion: [n][rows][cols] -> [n][cols][rows] in blocks that stay in the first-level cache ---- */
+/* ---- Layout conversion: [n][rows][cols] -> [n][cols][rows], in bands across the shorter side ---- */
 struct turn {
-    const unsigned char *x;
-    unsigned char *y;
-    size_t rows, cols, size, blocks; /* blocks of 32 rows per image */
+    const struct clq_program *p;
+    const char *x;
+    char *y;
+    size_t rows, cols, size, band, bands; /* of an image; a band is so many rows or columns, whichever are more */
 };
 
-/* A few planes become pixels: the usual first layer of a network. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-__attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-static void interleave_three_bytes(unsigned char *restrict y, const unsigned char *restrict x, size_t n)
+static void turn_band(const struct turn *t, struct clq_transpose_args *a)
 {
-    const unsigned char *restrict a = x, *restrict b = x + n, *restrict c = x + 2 * n;
-    for (size_t i = 0; i < n; i++) {
-        y[3 * i] = a[i];
-        y[3 * i + 1] = b[i];
-        y[3 * i + 2] = c[i];
-    }
+    if (t->size == 1) t->p->ctx->kernels.transpose_u8(a);
+    else if (t->size == 4) t->p->ctx->kernels.transpose_u32(a);
+    else
+        for (size_t c = 0; c < a->cols; c++)
+            for (size_t r = 0; r < a->rows; r++)
+                memcpy((char *)a->y + (c * a->y_stride + r) * t->size, (const char *)a->x + (r * a->x_stride + c) * t->size, t->size);
 }
 
-static void turn_blocks(void *state, size_t begin, size_t end, int thread)
+static void turn_bands(void *state, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct turn *t = state;
-    enum { B = 32 };
+    const bool tall = t->rows >= t->cols;
     for (size_t u = begin; u < end; u++) {
-        size_t image = u / t->blocks, r0 = u % t->blocks * B, r1 = r0 + B < t->rows ? r0 + B : t->rows;
-        const unsigned char *x = t->x + image * t->rows * t->cols * t->size;
-        unsigned char *y = t->y + image * t->rows * t->cols * t->size;
-        for (size_t c0 = 0; c0 < t->cols; c0 += B) {
-            size_t c1 = c0 + B < t->cols ? c0 + B : t->cols;
-            if (t->size == 4) {
-                for (size_t c = c0; c < c1; c++)
-                    for (size_t r = r0; r < r1; r++) memcpy(y + (c * t->rows + r) * 4, x + (r * t->cols + c) * 4, 4);
-            } else if (t->size == 1) {
-                for (size_t c = c0; c < c1; c++)
-                    for (size_t r = r0; r < r1; r++) y[c * t->rows + r] = x[r * t->cols + c];
-            } else {
-                for (size_t c = c0; c < c1; c++)
-                    for (size_t r = r0; r < r1; r++) memcpy(y + (c * t->rows + r) * t->size, x + (r * t->cols + c) * t->size, t->size);
-            }
-        }
+        const size_t image = u / t->bands * t->rows * t->cols, first = u % t->bands * t->band, all = tall ? t->rows : t->cols;
+        const size_t n = all - first < t->band ? all - first : t->band, r = tall ? first : 0, c = tall ? 0 : first;
+        struct clq_transpose_args a = {t->x + (image + r * t->cols + c) * t->size, t->y + (image + c * t->rows + r) * t->size,
+                                       tall ? n : t->rows, tall ? t->cols : n, t->cols, t->rows};
+        turn_band(t, &a);
     }
 }
 
@@ -188,19 +190,17 @@ static void run_layout(struct clq_program *p, struct clq_step *s)
     size_t n = count(&x->t), images = (size_t)x->t.shape[0];
     if (n == 0) return;
     size_t c = (size_t)(x->layout == CLQ_LAYOUT_LAST ? x->t.shape[x->t.rank - 1] : x->t.shape[1]), pixels = n / images / c;
-    struct turn t = {.x = x->t.data, .y = data(p, s->out[0]), .size = clq_dtype_bits(x->t.dtype) / 8};
+    struct turn t = {.p = p, .x = x->t.data, .y = data(p, s->out[0]), .size = clq_dtype_bits(x->t.dtype) / 8};
     t.rows = x->layout == CLQ_LAYOUT_LAST ? pixels : c;
     t.cols = x->layout == CLQ_LAYOUT_LAST ? c : pixels;
     if (t.rows == 1 || t.cols == 1) {
         memcpy(t.y, t.x, n * t.size);
         return;
     }
-    if (t.rows == 3 && t.size == 1) {
-        for (size_t i = 0; i < images; i++) interleave_three_bytes(t.y + i * n / images, t.x + i * n / images, t.cols);
-        return;
-    }
-    t.blocks = (t.rows + 31) / 32;
-    clq_pool_for(p->ctx->pool, threads_for(p, (double)n), images * t.blocks, turn_blocks, &t);
+    const size_t shorter = t.rows < t.cols ? t.rows : t.cols, longer = t.rows < t.cols ? t.cols : t.rows;
+    t.band = shorter < 64 ? 4096 / shorter / 64 * 64 : 64;
+    t.bands = (longer + t.band - 1) / t.band;
+    clq_pool_for(p->ctx->pool, threads_for(p, (double)n), images * t.bands, turn_bands, &t);
 }
 
 static clq_status run_op(struct clq_program *p, struct clq_step *s, struct clq_error *err)

@@ -6,6 +6,7 @@
 
 #include "kernels/functions.h"
 #include "kernels/pool_window.h"
+#include "kernels/quotients.h"
 
 /* 32 channels from x, of which the first `lanes` exist. */
 static inline __m256i load(const uint8_t *x, size_t lanes)
@@ -29,15 +30,23 @@ static inline void store(uint8_t *y, size_t lanes, __m256i v)
     memcpy(y, part, lanes);
 }
 
-static inline __attribute__((always_inline)) __m256i largest(const struct clq_pool_window *w, size_t channel,
-                                                             size_t lanes)
+static inline __attribute__((always_inline)) __m256i largest_of(const struct clq_pool_window *w, size_t columns, size_t channel, size_t lanes)
 {
     __m256i best = _mm256_setzero_si256();
     for (size_t ky = 0; ky < w->rows; ky++) {
         const uint8_t *x = w->x + ky * w->row_step + channel;
-        for (size_t kx = 0; kx < w->columns; kx++, x += w->column_step) best = _mm256_max_epu8(best, load(x, lanes));
+#pragma GCC unroll 3
+        for (size_t kx = 0; kx < columns; kx++, x += w->column_step) best = _mm256_max_epu8(best, load(x, lanes));
     }
     return best;
+}
+
+/* The usual widths have loops without a counter. */
+static inline __attribute__((always_inline)) __m256i largest(const struct clq_pool_window *w, size_t channel, size_t lanes)
+{
+    if (w->columns == 3) return largest_of(w, 3, channel, lanes);
+    if (w->columns == 2) return largest_of(w, 2, channel, lanes);
+    return largest_of(w, w->columns, channel, lanes);
 }
 
 static void largest_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
@@ -54,70 +63,78 @@ void clq_maxpool_u8_avx2(struct clq_pool_args *p)
 /* Sums of 32 channels: 16-bit lanes hold up to 257 codes of 255, then they are emptied into 32-bit lanes.
  * wide[j] lane i belongs to channel 4 * i + j. */
 struct sums {
-    __m256i all; /* even + 256 * odd channel, modulo 2^16 */
-    __m256i odd; /* odd channel */
     __m256i wide[4];
 };
 
-static inline void empty(struct sums *s)
+/* all: even + 256 * odd channel, modulo 2^16; odd: the odd channel. */
+static inline __attribute__((always_inline)) void empty(struct sums *s, __m256i all, __m256i odd)
 {
-    const __m256i low = _mm256_set1_epi32(0xffff);
-    const __m256i even = _mm256_sub_epi16(s->all, _mm256_slli_epi16(s->odd, 8));
+    const __m256i low = _mm256_set1_epi32(0xffff), even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
     s->wide[0] = _mm256_add_epi32(s->wide[0], _mm256_and_si256(even, low));
-    s->wide[1] = _mm256_add_epi32(s->wide[1], _mm256_and_si256(s->odd, low));
+    s->wide[1] = _mm256_add_epi32(s->wide[1], _mm256_and_si256(odd, low));
     s->wide[2] = _mm256_add_epi32(s->wide[2], _mm256_srli_epi32(even, 16));
-    s->wide[3] = _mm256_add_epi32(s->wide[3], _mm256_srli_epi32(s->odd, 16));
-    s->all = s->odd = _mm256_setzero_si256();
+    s->wide[3] = _mm256_add_epi32(s->wide[3], _mm256_srli_epi32(odd, 16));
 }
 
-static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w,
-                                                         size_t channel, size_t lanes)
+static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w, size_t channel, size_t lanes)
 {
+    __m256i all = _mm256_setzero_si256(), odd = all; /* not in the struct: they would go through memory at every tap */
     size_t room = 257;
-    *s = (struct sums){0};
+    *s = (struct sums){{all, all, all, all}};
     for (size_t ky = 0; ky < w->rows; ky++) {
         const uint8_t *x = w->x + ky * w->row_step + channel;
         for (size_t left = w->columns; left;) {
             const size_t now = left < room ? left : room;
             for (size_t kx = 0; kx < now; kx++, x += w->column_step) {
                 const __m256i codes = load(x, lanes);
-                s->all = _mm256_add_epi16(s->all, codes);
-                s->odd = _mm256_add_epi16(s->odd, _mm256_srli_epi16(codes, 8));
+                all = _mm256_add_epi16(all, codes);
+                odd = _mm256_add_epi16(odd, _mm256_srli_epi16(codes, 8));
             }
             left -= now;
             room -= now;
             if (!room) {
-                empty(s);
+                empty(s, all, odd);
+                all = odd = _mm256_setzero_si256();
                 room = 257;
             }
         }
     }
-    empty(s);
+    empty(s, all, odd);
 }
 
-/* Two true divisions: few results per tap, and no condition on the scales. */
-static inline __m256i mean(const struct clq_pool_args *p, __m256i sum, int32_t offset, float count)
+static inline __m256 repair(__m256 guess, __m256 x, __m256 divisor, __m256 reciprocal)
 {
-    const __m256 low = _mm256_set1_ps((float)(0 - p->zero_point_y));
-    const __m256 high = _mm256_set1_ps((float)(255 - p->zero_point_y));
-    __m256 f = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(offset)));
-    f = _mm256_div_ps(_mm256_mul_ps(f, _mm256_set1_ps(p->scale_x)), _mm256_set1_ps(count));
-    f = _mm256_div_ps(f, _mm256_set1_ps(p->scale_y));
+    return _mm256_fmadd_ps(_mm256_fnmadd_ps(guess, divisor, x), reciprocal, guess);
+}
+
+/* repaired: the scales allow it (quotients.h); otherwise two true divisions. */
+static inline __attribute__((always_inline)) __m256i mean(const struct clq_pool_args *p, __m256i sum, int32_t offset, float taps, bool repaired)
+{
+    const __m256 low = _mm256_set1_ps((float)(0 - p->zero_point_y)), high = _mm256_set1_ps((float)(255 - p->zero_point_y));
+    const __m256 count = _mm256_set1_ps(taps), scale = _mm256_set1_ps(p->scale_y);
+    __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(offset))), _mm256_set1_ps(p->scale_x));
+    if (repaired) {
+        const __m256 of_count = _mm256_set1_ps(1 / taps), of_scale = _mm256_set1_ps(1 / p->scale_y);
+        f = repair(repair(_mm256_mul_ps(f, of_count), f, count, of_count), f, count, of_count);
+        f = repair(_mm256_mul_ps(f, of_scale), f, scale, of_scale);
+    } else {
+        f = _mm256_div_ps(_mm256_div_ps(f, count), scale);
+    }
     f = _mm256_min_ps(_mm256_max_ps(f, low), high);
     return _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(p->zero_point_y));
 }
 
-static __m256i means(const struct clq_pool_args *p, const struct sums *s, size_t taps)
+static inline __attribute__((always_inline)) __m256i means(const struct clq_pool_args *p, const struct sums *s, size_t taps, bool repaired)
 {
     const int32_t offset = (int32_t)taps * p->zero_point_x;
     const float count = (float)(p->count_include_pad ? p->kh * p->kw : taps);
-    const __m256i a = mean(p, s->wide[0], offset, count), b = mean(p, s->wide[1], offset, count);
-    const __m256i c = mean(p, s->wide[2], offset, count), d = mean(p, s->wide[3], offset, count);
+    const __m256i a = mean(p, s->wide[0], offset, count, repaired), b = mean(p, s->wide[1], offset, count, repaired);
+    const __m256i c = mean(p, s->wide[2], offset, count, repaired), d = mean(p, s->wide[3], offset, count, repaired);
     return _mm256_or_si256(_mm256_or_si256(a, _mm256_slli_epi32(b, 8)),
                            _mm256_or_si256(_mm256_slli_epi32(c, 16), _mm256_slli_epi32(d, 24)));
 }
 
-static void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+static inline __attribute__((always_inline)) void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y, bool repaired)
 {
     const size_t at = clq_pool_step_start(channel, p->c, 32), lanes = p->c - at;
     struct sums s;
@@ -125,13 +142,25 @@ static void mean_step(const struct clq_pool_args *p, const struct clq_pool_windo
         add_up(&s, w, at, 32);
     else
         add_up(&s, w, at, lanes);
-    store(y + at, lanes, means(p, &s, w->rows * w->columns));
+    store(y + at, lanes, means(p, &s, w->rows * w->columns, repaired));
+}
+
+static void mean_repaired(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    mean_step(p, w, channel, y, true);
+}
+
+static void mean_divided(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    mean_step(p, w, channel, y, false);
 }
 
 void clq_avgpool_u8_avx2(struct clq_pool_args *p)
 {
     if (p->kh > INT32_MAX / 255 / p->kw) /* a sum could leave 32 bits */
         clq_avgpool_u8_ref(p);
+    else if (clq_quotient_mean(p))
+        clq_pool_each(p, 32, mean_repaired);
     else
-        clq_pool_each(p, 32, mean_step);
+        clq_pool_each(p, 32, mean_divided);
 }

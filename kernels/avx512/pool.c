@@ -4,16 +4,31 @@
 
 #include "kernels/functions.h"
 #include "kernels/pool_window.h"
+#include "kernels/quotients.h"
 
-static __m512i largest(const struct clq_pool_window *w, size_t channel, __mmask64 mask)
+/* A full vector is read without a mask, which would cost an instruction per tap. */
+static inline __attribute__((always_inline)) __m512i load(const uint8_t *x, __mmask64 mask, bool full)
+{
+    return full ? _mm512_loadu_si512(x) : _mm512_maskz_loadu_epi8(mask, x);
+}
+
+static inline __attribute__((always_inline)) __m512i largest_of(const struct clq_pool_window *w, size_t columns, size_t channel, __mmask64 mask, bool full)
 {
     __m512i best = _mm512_setzero_si512();
     for (size_t ky = 0; ky < w->rows; ky++) {
         const uint8_t *x = w->x + ky * w->row_step + channel;
-        for (size_t kx = 0; kx < w->columns; kx++, x += w->column_step)
-            best = _mm512_max_epu8(best, _mm512_maskz_loadu_epi8(mask, x));
+#pragma GCC unroll 3
+        for (size_t kx = 0; kx < columns; kx++, x += w->column_step) best = _mm512_max_epu8(best, load(x, mask, full));
     }
     return best;
+}
+
+/* The usual widths have loops without a counter. */
+static inline __attribute__((always_inline)) __m512i largest(const struct clq_pool_window *w, size_t channel, __mmask64 mask, bool full)
+{
+    if (w->columns == 3) return largest_of(w, 3, channel, mask, full);
+    if (w->columns == 2) return largest_of(w, 2, channel, mask, full);
+    return largest_of(w, w->columns, channel, mask, full);
 }
 
 static __mmask64 lanes(size_t left)
@@ -24,7 +39,8 @@ static __mmask64 lanes(size_t left)
 static void largest_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
 {
     const __mmask64 mask = lanes(p->c - channel);
-    _mm512_mask_storeu_epi8(y + channel, mask, largest(w, channel, mask));
+    if (p->c - channel >= 64) _mm512_storeu_si512(y + channel, largest(w, channel, mask, true));
+    else _mm512_mask_storeu_epi8(y + channel, mask, largest(w, channel, mask, false));
 }
 
 void clq_maxpool_u8_avx512(struct clq_pool_args *p)
@@ -35,80 +51,102 @@ void clq_maxpool_u8_avx512(struct clq_pool_args *p)
 /* Sums of 64 channels: 16-bit lanes hold up to 257 codes of 255, then they are emptied into 32-bit lanes.
  * wide[j] lane i belongs to channel 4 * i + j. */
 struct sums {
-    __m512i all;  /* even + 256 * odd channel, modulo 2^16 */
-    __m512i odd;  /* odd channel */
     __m512i wide[4];
 };
 
-static inline void empty(struct sums *s)
+/* all: even + 256 * odd channel, modulo 2^16; odd: the odd channel. */
+static inline __attribute__((always_inline)) void empty(struct sums *s, __m512i all, __m512i odd)
 {
-    const __m512i low = _mm512_set1_epi32(0xffff);
-    const __m512i even = _mm512_sub_epi16(s->all, _mm512_slli_epi16(s->odd, 8));
+    const __m512i low = _mm512_set1_epi32(0xffff), even = _mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8));
     s->wide[0] = _mm512_add_epi32(s->wide[0], _mm512_and_si512(even, low));
-    s->wide[1] = _mm512_add_epi32(s->wide[1], _mm512_and_si512(s->odd, low));
+    s->wide[1] = _mm512_add_epi32(s->wide[1], _mm512_and_si512(odd, low));
     s->wide[2] = _mm512_add_epi32(s->wide[2], _mm512_srli_epi32(even, 16));
-    s->wide[3] = _mm512_add_epi32(s->wide[3], _mm512_srli_epi32(s->odd, 16));
-    s->all = s->odd = _mm512_setzero_si512();
+    s->wide[3] = _mm512_add_epi32(s->wide[3], _mm512_srli_epi32(odd, 16));
 }
 
-static void add_up(struct sums *s, const struct clq_pool_window *w, size_t channel, __mmask64 mask)
+static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w, size_t channel, __mmask64 mask, bool full)
 {
+    __m512i all = _mm512_setzero_si512(), odd = all; /* not in the struct: they would go through memory at every tap */
     size_t room = 257;
-    *s = (struct sums){0};
+    *s = (struct sums){{all, all, all, all}};
     for (size_t ky = 0; ky < w->rows; ky++) {
         const uint8_t *x = w->x + ky * w->row_step + channel;
         for (size_t left = w->columns; left;) {
             const size_t now = left < room ? left : room;
             for (size_t kx = 0; kx < now; kx++, x += w->column_step) {
-                const __m512i codes = _mm512_maskz_loadu_epi8(mask, x);
-                s->all = _mm512_add_epi16(s->all, codes);
-                s->odd = _mm512_add_epi16(s->odd, _mm512_srli_epi16(codes, 8));
+                const __m512i codes = load(x, mask, full);
+                all = _mm512_add_epi16(all, codes);
+                odd = _mm512_add_epi16(odd, _mm512_srli_epi16(codes, 8));
             }
             left -= now;
             room -= now;
             if (!room) {
-                empty(s);
+                empty(s, all, odd);
+                all = odd = _mm512_setzero_si512();
                 room = 257;
             }
         }
     }
-    empty(s);
+    empty(s, all, odd);
 }
 
-/* Two true divisions: few results per tap, and no condition on the scales. */
-static inline __m512i mean(const struct clq_pool_args *p, __m512i sum, int32_t offset, float count)
+static inline __m512 repair(__m512 guess, __m512 x, __m512 divisor, __m512 reciprocal)
 {
-    const __m512 low = _mm512_set1_ps((float)(0 - p->zero_point_y));
-    const __m512 high = _mm512_set1_ps((float)(255 - p->zero_point_y));
-    __m512 f = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(offset)));
-    f = _mm512_div_ps(_mm512_mul_ps(f, _mm512_set1_ps(p->scale_x)), _mm512_set1_ps(count));
-    f = _mm512_div_ps(f, _mm512_set1_ps(p->scale_y));
+    return _mm512_fmadd_ps(_mm512_fnmadd_ps(guess, divisor, x), reciprocal, guess);
+}
+
+/* repaired: the scales allow it (quotients.h); otherwise two true divisions. */
+static inline __attribute__((always_inline)) __m512i mean(const struct clq_pool_args *p, __m512i sum, int32_t offset, float taps, bool repaired)
+{
+    const __m512 low = _mm512_set1_ps((float)(0 - p->zero_point_y)), high = _mm512_set1_ps((float)(255 - p->zero_point_y));
+    const __m512 count = _mm512_set1_ps(taps), scale = _mm512_set1_ps(p->scale_y);
+    __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(offset))), _mm512_set1_ps(p->scale_x));
+    if (repaired) {
+        const __m512 of_count = _mm512_set1_ps(1 / taps), of_scale = _mm512_set1_ps(1 / p->scale_y);
+        f = repair(repair(_mm512_mul_ps(f, of_count), f, count, of_count), f, count, of_count);
+        f = repair(_mm512_mul_ps(f, of_scale), f, scale, of_scale);
+    } else {
+        f = _mm512_div_ps(_mm512_div_ps(f, count), scale);
+    }
     f = _mm512_min_ps(_mm512_max_ps(f, low), high);
     return _mm512_add_epi32(_mm512_cvtps_epi32(f), _mm512_set1_epi32(p->zero_point_y));
 }
 
-static __m512i means(const struct clq_pool_args *p, const struct sums *s, size_t taps)
+static inline __attribute__((always_inline)) __m512i means(const struct clq_pool_args *p, const struct sums *s, size_t taps, bool repaired)
 {
     const int32_t offset = (int32_t)taps * p->zero_point_x;
     const float count = (float)(p->count_include_pad ? p->kh * p->kw : taps);
-    const __m512i a = mean(p, s->wide[0], offset, count), b = mean(p, s->wide[1], offset, count);
-    const __m512i c = mean(p, s->wide[2], offset, count), d = mean(p, s->wide[3], offset, count);
+    const __m512i a = mean(p, s->wide[0], offset, count, repaired), b = mean(p, s->wide[1], offset, count, repaired);
+    const __m512i c = mean(p, s->wide[2], offset, count, repaired), d = mean(p, s->wide[3], offset, count, repaired);
     return _mm512_or_si512(_mm512_or_si512(a, _mm512_slli_epi32(b, 8)),
                            _mm512_or_si512(_mm512_slli_epi32(c, 16), _mm512_slli_epi32(d, 24)));
 }
 
-static void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+static inline __attribute__((always_inline)) void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y, bool repaired)
 {
     const __mmask64 mask = lanes(p->c - channel);
     struct sums s;
-    add_up(&s, w, channel, mask);
-    _mm512_mask_storeu_epi8(y + channel, mask, means(p, &s, w->rows * w->columns));
+    if (p->c - channel >= 64) add_up(&s, w, channel, mask, true);
+    else add_up(&s, w, channel, mask, false);
+    _mm512_mask_storeu_epi8(y + channel, mask, means(p, &s, w->rows * w->columns, repaired));
+}
+
+static void mean_repaired(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    mean_step(p, w, channel, y, true);
+}
+
+static void mean_divided(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+{
+    mean_step(p, w, channel, y, false);
 }
 
 void clq_avgpool_u8_avx512(struct clq_pool_args *p)
 {
     if (p->kh > INT32_MAX / 255 / p->kw) /* a sum could leave 32 bits */
         clq_avgpool_u8_ref(p);
+    else if (clq_quotient_mean(p))
+        clq_pool_each(p, 64, mean_repaired);
     else
-        clq_pool_each(p, 64, mean_step);
+        clq_pool_each(p, 64, mean_divided);
 }
