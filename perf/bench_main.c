@@ -9,7 +9,7 @@
 int main(int argc, char **argv)
 {
     static const struct clq_bench_command *const commands[] = {&clq_bench_kernels, &clq_bench_gemm, &clq_bench_gemv, &clq_bench_conv, &clq_bench_quantize,
-                                                               &clq_bench_histogram, &clq_bench_device};
+                                                               &clq_bench_histogram, &clq_bench_elementwise, &clq_bench_device};
     struct clq_settings s;
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i]->name) != 0) continue;

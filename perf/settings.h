@@ -38,6 +38,6 @@ bool clq_settings_cpu(const struct clq_settings *s);
 
 /* The commands, each in a file of its own. */
 extern const struct clq_bench_command clq_bench_kernels, clq_bench_gemm, clq_bench_gemv, clq_bench_conv, clq_bench_quantize, clq_bench_histogram,
-    clq_bench_device;
+    clq_bench_elementwise, clq_bench_device;
 
 #endif

@@ -1005,7 +1005,8 @@ class Bench(Case):
         for words, lines in ((["gemm", "20x33x50", "1x64x64"], 4), (["gemv", "64x100", "--type", "u8s8"], 1), (["gemv", "64x99"], 6),
                              (["gemm", "9x64x100", "--type", "f32u4-g32"], 1), (["quantize", "1e4"], 4),
                              (["conv", "9x8x16-24:k3:s2:p1", "9x9x32-32:k5:p2:g32", "5x5x8-8"], 3), (["histogram", "5000"], 2),
-                             (["histogram", "5000", "--zeros", "0"], 1)):
+                             (["histogram", "5000", "--zeros", "0"], 1), (["elementwise", "70000"], 14),
+                             (["elementwise", "65536", "--type", "table"], 1)):
             args = [*words, "--seconds", "0.01", "--threads", "2"]
             d = json.loads(self.program(*args, "--json").out)
             self.assertEqual((d["command"], d["threads"], len(d["lines"])), (words[0], 2, lines), args)
@@ -1038,7 +1039,8 @@ class Bench(Case):
                               (["gemm", "--suite", "no"], "got 'no'"), (["quantize", "x"], "got 'x'"), (["quantize", "1e99"], "got '1e99'"),
                               (["histogram", "--zeros", "2"], "bad value '2'"), (["gemm", "--zeros", "0"], "unknown option '--zeros'"),
                               (["gemm", "--threads", "0"], "bad value '0'"), (["gemm", "--device", "x"], "bad value 'x'"),
-                              (["gemm", "--isa", "sse"], "bad value 'sse'")):
+                              (["gemm", "--isa", "sse"], "bad value 'sse'"), (["elementwise", "65535"], "from 65536 on, got '65535'"),
+                              (["elementwise", "--type", "div"], "no operation of that name 'div'"), (["elementwise", "--device", "opencl"], "got the device 'opencl'")):
             self.assertRegex(self.program(*args, expect=2).err, pattern)
         self.program("gemm", "1048576x1048576x4", "--threads", "1", expect=4)
 

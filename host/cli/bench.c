@@ -54,8 +54,8 @@ static const struct cli_spec model_spec = {
 };
 
 /* What clquant-bench knows. */
-static const char *const programs[] = {"kernels", "gemm", "gemv", "conv", "quantize", "histogram", "device"};
-#define BENCH_WORDS "model|kernels|gemm|gemv|conv|quantize|histogram|device"
+static const char *const programs[] = {"kernels", "gemm", "gemv", "conv", "quantize", "histogram", "elementwise", "device"};
+#define BENCH_WORDS "model|kernels|gemm|gemv|conv|quantize|histogram|elementwise|device"
 
 static const char *const words[] = {BENCH_WORDS};
 
@@ -63,8 +63,8 @@ static const struct cli_spec group_spec = {
     .name = "bench",
     .arguments = BENCH_WORDS " ...",
     .summary = "Measures speed. 'bench model' times whole models; 'bench gemm', 'gemv', 'conv', 'quantize' and 'histogram' time calls of\n"
-               "the library on shapes of your choice, beside the ceilings of this machine; 'bench kernels' times every kernel on the\n"
-               "tests' cases; 'bench device' measures the ceilings themselves. Each has its own --help.\n",
+               "the library on shapes of your choice, beside the ceilings of this machine; 'bench elementwise' times the kernels that memory\n"
+               "limits; 'bench kernels' times every kernel on the tests' cases; 'bench device' measures the ceilings themselves. Each has its own --help.\n",
     .least = 1,
     .most = 1,
     .positional = words,
