@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "kernels/grid.h"
 #include "kernels/kernels.h"
 
 enum { CLQ_GROUPS_WIDTH = 64, CLQ_GROUPS_ROW = 256, CLQ_GROUPS_MIDDLE = 8 };
@@ -151,22 +152,18 @@ static inline size_t clq_groups_levels(const struct clq_groups *p)
 
 /* ---- Cutting rows and columns into units, by shape alone ---- */
 
-struct clq_groups_grid {
-    size_t rows, blocks, panels, ranges; /* rows per block, panels per range; unit u is block u / ranges */
-};
-
 /* A block's rows stay in a part of the second-level cache; every block of rows unpacks all weights, so they are not few.
  * limbs: bytes of an element. Up to 16 units of at least half a million products; rows are split for that only where there
  * are few panels. */
-static inline struct clq_groups_grid clq_groups_grid_make(size_t m, size_t n, size_t k, size_t limbs)
+static inline struct clq_grid clq_groups_grid_make(size_t m, size_t n, size_t k, size_t limbs)
 {
     enum { ROWS_BYTES = 768 * 1024, MOST_ROWS = 512, LEAST_ROWS = 48, UNITS = 16, UNIT_WORK = 1 << 19 };
     const size_t fit = ROWS_BYTES / limbs / k, most = fit > MOST_ROWS ? MOST_ROWS : fit < LEAST_ROWS ? LEAST_ROWS : fit;
     const size_t count = clq_groups_panels(n);
-    if (m == 0 || count == 0) return (struct clq_groups_grid){0};
+    if (m == 0 || count == 0) return (struct clq_grid){0};
     const double work = (double)m * (double)(count * CLQ_GROUPS_WIDTH) * (double)k / UNIT_WORK;
     const size_t units = work >= UNITS ? UNITS : work < 1 ? 1 : (size_t)work;
-    struct clq_groups_grid grid = {.blocks = (m + most - 1) / most};
+    struct clq_grid grid = {.blocks = (m + most - 1) / most};
     const size_t split = (units + count - 1) / count, splittable = m < LEAST_ROWS ? 1 : m / LEAST_ROWS;
     if (grid.blocks < split) grid.blocks = split < splittable ? split : splittable;
     grid.rows = (m + grid.blocks - 1) / grid.blocks;
@@ -174,6 +171,7 @@ static inline struct clq_groups_grid clq_groups_grid_make(size_t m, size_t n, si
     const size_t wanted = (units + grid.blocks - 1) / grid.blocks, ranges = wanted < count ? wanted : count;
     grid.panels = (count + ranges - 1) / ranges;
     grid.ranges = (count + grid.panels - 1) / grid.panels;
+    grid.joins = m <= most;
     return grid;
 }
 

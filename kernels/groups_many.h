@@ -158,31 +158,30 @@ static __attribute__((noinline)) void clq_groups_sums(const struct clq_groups *p
 static inline void clq_groups_units(const struct clq_gemm_u4_args *g, void (*few_rows)(const struct clq_gemm_u4_args *g, size_t panel, size_t end), size_t depth)
 {
     const struct clq_groups *p = g->packed;
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
+    const struct clq_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
     const struct clq_groups_parts part = clq_groups_parts_make(g);
     const size_t count = clq_groups_panels(g->n);
     uint8_t *rows = (uint8_t *)g->scratch + part.rows;
-    size_t copied = SIZE_MAX;
-    for (size_t u = g->unit_begin; u < g->unit_end; u++) {
-        const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
-        const size_t end = panel + grid.panels < count ? panel + grid.panels : count;
-        const size_t taken = g->m - row < grid.rows ? g->m - row : grid.rows;
+    struct clq_grid_part w, copied = {0};
+    for (size_t u = g->unit_begin; u < g->unit_end; u += w.units) {
+        w = clq_grid_part(&grid, g->m, u, g->unit_end);
+        const size_t end = w.panel + grid.panels < count ? w.panel + grid.panels : count;
         const bool few = g->m <= CLQ_FEW;
-        if (copied != block && (few || clq_groups_copies(g))) {
+        if ((copied.row != w.row || copied.rows != w.rows) && (few || clq_groups_copies(g))) {
 #if CLQ_LIMBS > 1
-            clq_groups_split(g, rows, (float *)(void *)((char *)g->scratch + part.units), row, taken, few || CLQ_SIGNED_ROWS);
+            clq_groups_split(g, rows, (float *)(void *)((char *)g->scratch + part.units), w.row, w.rows, few || CLQ_SIGNED_ROWS);
 #else
-            clq_groups_copy(g, rows, row, taken, (few || CLQ_SIGNED_ROWS) == g->flipped);
+            clq_groups_copy(g, rows, w.row, w.rows, (few || CLQ_SIGNED_ROWS) == g->flipped);
 #endif
             if (few)
                 clq_groups_sums(p, (int8_t *)rows, (int32_t *)(void *)((char *)g->scratch + part.fours),
-                                (int32_t *)(void *)((char *)g->scratch + part.sums), taken * CLQ_LIMBS);
+                                (int32_t *)(void *)((char *)g->scratch + part.sums), w.rows * CLQ_LIMBS);
         }
-        copied = block;
+        copied = w;
         if (few)
-            few_rows(g, panel, end);
+            few_rows(g, w.panel, end);
         else
-            clq_groups_many(g, row, taken, panel, end, depth);
+            clq_groups_many(g, w.row, w.rows, w.panel, end, depth);
     }
 }
 

@@ -95,10 +95,10 @@ static inline struct clq_groups_piece clq_groups_piece_after(const struct clq_gr
 static inline struct clq_groups_parts clq_groups_parts_make(const struct clq_gemm_u4_args *g)
 {
     const struct clq_groups p = clq_groups_make(g);
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
+    const struct clq_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
     const bool few = g->m <= CLQ_FEW;
     const size_t block = p.group > CLQ_BLOCK ? (p.group + 7) / 8 * 8 : CLQ_BLOCK, pieces = block / clq_groups_most(&p) + 1;
-    const size_t whole = (grid.rows + CLQ_TILE - 1) / CLQ_TILE * CLQ_TILE, rows = whole * CLQ_LIMBS, all = clq_groups_pieces(&p, p.count);
+    const size_t whole = (clq_grid_most_rows(&grid, g->m) + CLQ_TILE - 1) / CLQ_TILE * CLQ_TILE, rows = whole * CLQ_LIMBS, all = clq_groups_pieces(&p, p.count);
     struct clq_groups_parts s = {0};
     s.units = s.rows + clq_groups_round(few || clq_groups_copies(g) ? rows * clq_groups_distance(p.k8) : 0);
     s.sums = s.units + clq_groups_round(CLQ_LIMBS > 1 ? whole * all * 4 : 0);
@@ -115,7 +115,7 @@ static inline bool clq_groups_plan(struct clq_gemm_u4_args *g)
 {
     if (g->group % 8 != 0 && g->group < g->k) return false;
     const struct clq_groups p = clq_groups_make(g);
-    const struct clq_groups_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
+    const struct clq_grid grid = clq_groups_grid_make(g->m, g->n, g->k, CLQ_LIMBS);
     g->packed_bytes = clq_groups_bytes(&p);
     g->scratch_bytes = clq_groups_parts_make(g).bytes;
     g->units = grid.blocks * grid.ranges;

@@ -20,6 +20,7 @@
 
 #include <string.h>
 
+#include "kernels/grid.h"
 #include "kernels/kernels.h"
 
 struct clq_panels {
@@ -172,13 +173,7 @@ static inline void clq_panels_pack(void *packed, const struct clq_panels_source 
     }
 }
 
-/* How a product of m rows is cut: blocks of rows times ranges of panels, by shape alone. Unit u is block u / ranges,
- * range u % ranges. */
-struct clq_grid {
-    size_t rows, blocks, panels, ranges; /* rows per block, panels per range */
-};
-
-/* A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
+/* How a product of m rows is cut. A block's rows stay in a part of a 1 MiB second-level cache beside a panel, and are as many as fit, since every block
  * streams all weights. Up to 16 units, of at least half a million products and, where rows are split for that, 24 rows.
  * Where weights stay in that cache too, rows are split first: ranges of panels would lay the same rows out again, and
  * two threads would write the same cache lines. multiple: rows of a block come in multiples of it where tiles of so many are
@@ -200,6 +195,7 @@ static inline struct clq_grid clq_grid_make(size_t m, size_t columns, size_t k4,
     const size_t ranges = wanted < 1 ? 1 : wanted < count ? wanted : count;
     grid.panels = (count + ranges - 1) / ranges;
     grid.ranges = (count + grid.panels - 1) / grid.panels;
+    grid.joins = m <= limit;
     return grid;
 }
 

@@ -64,14 +64,16 @@ static inline size_t clq_product_copy_bytes(size_t rows, size_t steps)
 }
 
 /* Scratch begins with the row biases. */
-static inline size_t clq_product_row_bias_bytes(const struct clq_grid *grid, const struct clq_product_way *way)
+static inline size_t clq_product_row_bias_bytes(size_t rows, const struct clq_product_way *way)
 {
-    return way->is_signed && way->row_bias ? (4 * grid->rows + 63) / 64 * 64 : 0;
+    return way->is_signed && way->row_bias ? (4 * rows + 63) / 64 * 64 : 0;
 }
 
 static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
-    return clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way), way->multiple ? way->multiple : 1);
+    struct clq_grid grid = clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way), way->multiple ? way->multiple : 1);
+    if (way->widen) grid.joins = false; /* wide rows are twice as large, and the cache is not */
+    return grid;
 }
 
 /* Fewer rows do not repay the copy. */
@@ -95,8 +97,9 @@ static inline bool clq_product_plan(struct clq_gemm_args *g, const struct clq_pr
     const size_t k4 = clq_product_steps(g->k, way);
     const struct clq_grid grid = clq_product_grid(g, way);
     g->packed_bytes = clq_panels_bytes(1, g->n, k4);
-    g->scratch_bytes = clq_product_row_bias_bytes(&grid, way) + (clq_product_copies(g, way) ? clq_product_copy_bytes(grid.rows, k4) : 0) +
-                       clq_product_wide_bytes(grid.rows, k4, way);
+    const size_t rows = clq_grid_most_rows(&grid, g->m);
+    g->scratch_bytes = clq_product_row_bias_bytes(rows, way) + (clq_product_copies(g, way) ? clq_product_copy_bytes(rows, k4) : 0) +
+                       clq_product_wide_bytes(rows, k4, way);
     g->units = grid.blocks * grid.ranges;
     return true;
 }
@@ -161,17 +164,19 @@ static inline void clq_strips_run(const struct clq_strips *g, const struct clq_p
     else clq_strips_each(g, way->strip);
 }
 
-/* Units of a call, `ranges` of them in a row having the same rows, with `panels` panels each but the last. */
+/* Units of a call, with `panels` panels each but the last of a row of blocks: `ranges` of them in a row have the same rows, or,
+ * where blocks are joined, `joined` of them the same panels. */
 struct clq_product_units {
-    size_t begin, end, ranges, panels;
+    size_t begin, end, ranges, panels, joined;
 };
 
 /* The columns whose residual is added behind a unit: its own, or, where the call computes all columns of its rows, all of them
  * behind the last one, since long rows are faster. */
 static inline struct clq_residual_block clq_product_due(const struct clq_product_units *u, size_t unit, const struct clq_panels *p)
 {
-    const size_t range = unit % u->ranges, count = clq_panels_count(p->columns);
-    const bool whole = unit - range >= u->begin && unit - range + u->ranges <= u->end, last = range + 1 == u->ranges;
+    const size_t range = u->joined ? unit / u->joined : unit % u->ranges, count = clq_panels_count(p->columns);
+    const bool around = unit - range >= u->begin && unit - range + u->ranges <= u->end, last = range + 1 == u->ranges;
+    const bool whole = u->joined ? u->begin == 0 && u->end == u->joined * u->ranges : around;
     const size_t first = whole ? 0 : range * u->panels, behind = last || whole ? count : first + u->panels;
     const size_t column = clq_panels_start(p->columns, first), end = clq_panels_start(p->columns, behind);
     return (struct clq_residual_block){.column = column, .columns = whole && !last ? 0 : (end < p->n ? end : p->n) - column};
@@ -183,23 +188,25 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
     const struct clq_grid grid = clq_product_grid(g, way);
     const struct clq_panels *packed = g->packed;
     const bool copies = clq_product_copies(g, way), sums = way->is_signed && way->row_bias;
-    uint8_t *space = (uint8_t *)g->scratch + clq_product_row_bias_bytes(&grid, way);
+    const size_t most = clq_grid_most_rows(&grid, g->m);
+    uint8_t *space = (uint8_t *)g->scratch + clq_product_row_bias_bytes(most, way);
     const size_t count = clq_panels_count(packed->columns),
                  bytes = g->out == CLQ_OUT_F32 || g->out == CLQ_OUT_S32 ? 4 : 1;
     const bool wide = way->widen && !clq_product_all_pairs(packed);
-    const struct clq_product_units units = {g->unit_begin, g->unit_end, grid.ranges, grid.panels};
-    size_t ready = SIZE_MAX; /* the block whose rows are in scratch */
-    for (size_t u = g->unit_begin; u < g->unit_end; u++) {
-        const size_t block = u / grid.ranges, panel = u % grid.ranges * grid.panels, row = block * grid.rows;
+    const struct clq_product_units units = {g->unit_begin, g->unit_end, grid.ranges, grid.panels, grid.joins ? grid.blocks : 0};
+    struct clq_grid_part w, ready = {0}; /* ready: whose rows are in scratch */
+    for (size_t u = g->unit_begin; u < g->unit_end; u += w.units) {
+        w = clq_grid_part(&grid, g->m, u, g->unit_end);
+        const bool fresh = ready.row != w.row || ready.rows != w.rows;
         struct clq_strip s = {
-            .a = (const uint8_t *)g->a + row * g->lda,
+            .a = (const uint8_t *)g->a + w.row * g->lda,
             .lda = g->lda,
-            .rows = g->m - row < grid.rows ? g->m - row : grid.rows,
+            .rows = w.rows,
             .offset = start,
             .segments = 1,
             .steps = packed->k4,
             .packed = packed,
-            .y = (uint8_t *)g->y + row * g->ldy * bytes,
+            .y = (uint8_t *)g->y + w.row * g->ldy * bytes,
             .ldy = g->ldy,
             .out = g->out,
             .zero_point_y = g->zero_point_y,
@@ -207,27 +214,27 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
             .hi = g->hi,
         };
         if (sums) {
-            if (ready != block) way->row_bias((const int8_t *)s.a, s.lda, s.rows, g->k, g->scratch);
+            if (fresh) way->row_bias((const int8_t *)s.a, s.lda, s.rows, g->k, g->scratch);
             s.row_bias = g->scratch;
         }
         if (copies) {
-            if (ready != block) clq_product_copy(g, row, s.rows, space, way);
+            if (fresh) clq_product_copy(g, w.row, s.rows, space, way);
             s.a = space;
             s.lda = 4 * packed->k4;
         }
         if (wide && s.rows >= CLQ_PRODUCT_LEAST_WIDE) {
-            int16_t *to = (int16_t *)(space + (copies ? clq_product_copy_bytes(grid.rows, packed->k4) : 0));
+            int16_t *to = (int16_t *)(space + (copies ? clq_product_copy_bytes(most, packed->k4) : 0));
             s.wide_columns = to;
             s.wide_rows = to + 64 * packed->k4;
-            if (ready != block) way->widen(s.a, s.lda, s.rows, packed->k4, to + 64 * packed->k4);
+            if (fresh) way->widen(s.a, s.lda, s.rows, packed->k4, to + 64 * packed->k4);
         }
-        ready = block;
-        s.panel = panel;
-        const struct clq_strips all = {.strip = s, .panels = count - panel < grid.panels ? count - panel : grid.panels, .lines = 1};
+        ready = w;
+        s.panel = w.panel;
+        const struct clq_strips all = {.strip = s, .panels = count - w.panel < grid.panels ? count - w.panel : grid.panels, .lines = 1};
         clq_strips_run(&all, way);
         struct clq_residual_block b = clq_product_due(&units, u, packed);
-        b.row = row;
-        b.rows = s.rows;
+        b.row = w.row;
+        b.rows = w.rows;
         clq_residual_run(g->residual, g->out, g->y, g->ldy, &b, way->residual);
     }
 }

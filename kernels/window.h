@@ -269,7 +269,7 @@ static inline void clq_window_run(const struct clq_conv_args *c, const struct cl
     uint8_t *space = (uint8_t *)c->scratch + b.offsets_bytes;
     const size_t bytes = c->out == CLQ_OUT_U8 ? 1 : 4;
     for (size_t ky = 0; ky < c->kh; ky++) offset[ky] = clq_window_place(c, &b, ky * c->dilation_h) * b.row_bytes;
-    const struct clq_product_units units = {c->unit_begin, c->unit_end, b.ranges, b.panels};
+    const struct clq_product_units units = {c->unit_begin, c->unit_end, b.ranges, b.panels, 0};
     size_t filled = SIZE_MAX; /* the band and group that lie in scratch */
     for (size_t u = c->unit_begin; u < c->unit_end; u++) {
         const size_t range = u % b.ranges, group = u / b.ranges % c->groups, band = u / b.ranges / c->groups;
