@@ -212,9 +212,10 @@ CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, si
     }
     if (at >= e->width) return;
     const size_t width = e->width - at;
-    float *y = e->y + row * e->ldy + at, bias[CLQ_LANES] = {0};
+    float *y = e->y + row * e->ldy + at;
     CLQ_VF v = CLQ_UNITS ? f : CLQ_MM(mul_ps)(f, CLQ_MM(set1_ps)(e->scale_a[row]));
     if (e->bias && width < CLQ_LANES) {
+        float bias[CLQ_LANES] = {0};
         memcpy(bias, e->bias + at, 4 * width);
         v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias));
     } else if (e->bias) {
@@ -224,6 +225,36 @@ CLQ_INLINE void clq_groups_finish(const struct clq_groups_end *e, size_t row, si
         CLQ_STOREF_PART(y, v, width);
     else
         CLQ_STOREF(y, v);
+}
+
+/* Vectors of a full strip go straight from registers to y where at most one sum waits for them, and to the slot that takes them
+ * where none does. */
+enum clq_groups_way { CLQ_GROUPS_ONE_BY_ONE, CLQ_GROUPS_TO_SLOT, CLQ_GROUPS_TO_Y };
+
+CLQ_INLINE enum clq_groups_way clq_groups_way(const struct clq_groups_end *e)
+{
+    if (e->keep == 0 || (!e->last && e->merge == 0)) return CLQ_GROUPS_TO_SLOT;
+    return e->last && e->merge <= 1 && e->width >= CLQ_STRIP ? CLQ_GROUPS_TO_Y : CLQ_GROUPS_ONE_BY_ONE;
+}
+
+/* As clq_groups_finish, f[rows][vectors] from row `row` and column `at` on. */
+CLQ_INLINE void clq_groups_to_y(const struct clq_groups_end *e, size_t row, size_t at, const CLQ_VF *f, const int rows, const int vectors)
+{
+    const size_t ldy = e->ldy, stride = e->stride;
+    const float *scale = CLQ_UNITS ? NULL : e->scale_a + row, *bias = e->bias ? e->bias + at : NULL;
+    const float *waits = e->merge ? e->slots + e->slot + row * stride + at : NULL;
+    float *y = e->y + row * ldy + at;
+    CLQ_UNROLL for (int i = 0; i < rows; i++, y += ldy)
+    {
+        CLQ_UNROLL for (int j = 0; j < vectors; j++)
+        {
+            CLQ_VF v = f[i * vectors + j];
+            if (waits) v = CLQ_MM(add_ps)(CLQ_LOADF(waits + (size_t)i * stride + CLQ_LANES * j), v);
+            if (!CLQ_UNITS) v = CLQ_MM(mul_ps)(v, CLQ_MM(set1_ps)(scale[i]));
+            if (bias) v = CLQ_MM(add_ps)(v, CLQ_LOADF(bias + CLQ_LANES * j));
+            CLQ_STOREF(y + CLQ_LANES * j, v);
+        }
+    }
 }
 
 /* Adds one piece: the exact sums of a row's limbs, or the row's only sum. */

@@ -87,9 +87,15 @@ CLQ_INLINE void clq_groups_tile_run(const struct clq_groups_tile *t, size_t row,
                     f[i][j] = clq_groups_add(f[i][j], &c[i * CLQ_LIMBS][j], CLQ_VECTORS, unit + (size_t)i * t->pieces, s);
             }
         }
+        const enum clq_groups_way way = clq_groups_way(&t->end);
+        if (way == CLQ_GROUPS_TO_Y) {
+            clq_groups_to_y(&t->end, row, 0, &f[0][0], real, CLQ_VECTORS);
+            continue;
+        }
+        float *to = way == CLQ_GROUPS_TO_SLOT ? slot + t->end.keep * t->end.slot : slot;
         CLQ_UNROLL for (int i = 0; i < CLQ_VECTORS * real; i++)
-            CLQ_STOREF(slot + CLQ_LANES * i, f[i / CLQ_VECTORS][i % CLQ_VECTORS]);
-        if (t->end.keep == 0) continue;
+            CLQ_STOREF(to + CLQ_LANES * i, f[i / CLQ_VECTORS][i % CLQ_VECTORS]);
+        if (way == CLQ_GROUPS_TO_SLOT) continue;
         for (size_t r = 0; r < (size_t)real; r++)
             for (size_t at = 0; at < CLQ_STRIP; at += CLQ_LANES)
                 clq_groups_finish(&t->end, row + r, at, CLQ_LOADF(slot + CLQ_STRIP * r + at));

@@ -77,9 +77,14 @@ CLQ_INLINE void start_block(CLQ_VF f[CLQ_TILE], const struct clq_groups_tile *t,
 CLQ_INLINE void end_block(const CLQ_VF f[CLQ_TILE], const struct clq_groups_tile *t, const struct place *here, size_t rows)
 {
     float *slot = t->end.slots + here->row * CLQ_STRIP + here->at;
+    const enum clq_groups_way way = clq_groups_way(&t->end);
+    if (way == CLQ_GROUPS_TO_Y && here->row + CLQ_TILE <= rows) {
+        clq_groups_to_y(&t->end, here->row, here->at, f, CLQ_TILE, 1);
+        return;
+    }
     CLQ_UNROLL for (int r = 0; r < CLQ_TILE; r++)
     {
-        if (t->end.keep == 0) CLQ_STOREF(slot + CLQ_STRIP * r, f[r]);
+        if (way == CLQ_GROUPS_TO_SLOT) CLQ_STOREF(slot + t->end.keep * t->end.slot + CLQ_STRIP * r, f[r]);
         else if (here->row + (size_t)r < rows) clq_groups_finish(&t->end, here->row + (size_t)r, here->at, f[r]);
     }
 }
