@@ -192,6 +192,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
     const size_t lda = t->lda;
     const int ahead = mr <= 4 ? 4096 : 1024; /* few rows only stream the weights */
     const int8_t *next = t->ahead;
+    const size_t pace = t->pace;
     for (; tiles > 0; tiles--, a += (size_t)mr * lda, y += (size_t)mr * t->ldy) {
         __m512i c[28];
         const int8_t *b = t->data;
@@ -210,7 +211,7 @@ CLQ_INLINE void clq_tile_run(const struct clq_tile *t, const uint8_t *a, uint8_t
             for (size_t k = t->steps; k > 0; k--, b += 64 * nv) {
                 __m512i w[4];
                 _mm_prefetch((const char *)next, _MM_HINT_T1);
-                next += t->pace;
+                __asm__("addq %1, %0" : "+r"(next) : "m"(pace)); /* from memory: another register makes gcc spill a tile of 8 x 3 */
                 CLQ_UNROLL for (int j = 0; j < nv; j++)
                 {
                     w[j] = _mm512_loadu_si512(b + 64 * j);
