@@ -41,7 +41,9 @@ static inline void clq_pool_window_columns(struct clq_pool_window *w, const stru
 /* All pixels of the rows, `width` channels at a time; the step is a constant of each caller and becomes a part of its loop. */
 static inline __attribute__((always_inline)) void clq_pool_each(const struct clq_pool_args *p, size_t width, clq_pool_step *step)
 {
+    const struct clq_pool_args own = *p; /* writing codes cannot change it, so constants are computed once */
     uint8_t *y = p->y + p->row_begin * p->ow * p->c;
+    p = &own;
     for (size_t row = p->row_begin; row < p->row_end; row++) {
         size_t end;
         const size_t start = row % p->oh * p->stride_h;

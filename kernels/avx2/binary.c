@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sum and product of two quantized tensors, 32 codes at a time; bits of ref/binary.c. The quotient is the repaired
- * product with the reciprocal, README.md "Quotients". */
+ * Sum and product of two quantized tensors, 32 codes at a time; bits of ref/binary.c. The quotient is a product with
+ * the reciprocal in two parts, README.md "Quotients". */
 #include <immintrin.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 
 struct binary {
     __m256 offset_a, offset_b; /* 2^23 + zero point */
-    __m256 scale_a, scale_b, scale_y, reciprocal;
+    __m256 scale_a, scale_b, near, rest;
     __m256i zero_point; /* 16-bit lanes */
     __m256i lo, hi;     /* 8-bit lanes */
 };
@@ -29,9 +29,7 @@ static inline __attribute__((always_inline)) __m256i codes(__m256i a, __m256i b,
 {
     const __m256 x = value(a, high, p->offset_a, p->scale_a), y = value(b, high, p->offset_b, p->scale_b);
     const __m256 f = multiply ? _mm256_mul_ps(x, y) : _mm256_add_ps(x, y);
-    const __m256 guess = _mm256_mul_ps(f, p->reciprocal);
-    const __m256 error = _mm256_fnmadd_ps(guess, p->scale_y, f);
-    return _mm256_cvtps_epi32(_mm256_fmadd_ps(error, p->reciprocal, guess));
+    return _mm256_cvtps_epi32(_mm256_fmadd_ps(f, p->near, _mm256_mul_ps(f, p->rest)));
 }
 
 /* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
@@ -53,13 +51,14 @@ static inline __attribute__((always_inline)) void block(const uint8_t *at_a, con
 /* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
 static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
+    const struct clq_reciprocal r = clq_reciprocal_of(v->scale_y);
     return (struct binary){
         .offset_a = _mm256_set1_ps((float)(0x800000 + v->zero_point_a + up)),
         .offset_b = _mm256_set1_ps((float)(0x800000 + v->zero_point_b + up)),
         .scale_a = _mm256_set1_ps(v->scale_a),
         .scale_b = _mm256_set1_ps(v->scale_b),
-        .scale_y = _mm256_set1_ps(v->scale_y),
-        .reciprocal = _mm256_set1_ps(1 / v->scale_y),
+        .near = _mm256_set1_ps(r.near),
+        .rest = _mm256_set1_ps(r.rest),
         .zero_point = _mm256_set1_epi16((short)(v->zero_point_y + up)),
         .lo = _mm256_set1_epi8((char)(v->lo + up)),
         .hi = _mm256_set1_epi8((char)(v->hi + up)),

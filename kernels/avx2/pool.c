@@ -76,20 +76,28 @@ static inline __attribute__((always_inline)) void empty(struct sums *s, __m256i 
     s->wide[3] = _mm256_add_epi32(s->wide[3], _mm256_srli_epi32(odd, 16));
 }
 
-static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w, size_t channel, size_t lanes)
+/* `taps` neighboring codes, at most 257 of them since all and odd were zero. */
+static inline __attribute__((always_inline)) void add_row(__m256i *all, __m256i *odd, const uint8_t *x, size_t step, size_t taps, size_t lanes)
 {
-    __m256i all = _mm256_setzero_si256(), odd = all; /* not in the struct: they would go through memory at every tap */
+#pragma GCC unroll 3
+    for (size_t kx = 0; kx < taps; kx++, x += step) {
+        const __m256i codes = load(x, lanes);
+        *all = _mm256_add_epi16(*all, codes);
+        *odd = _mm256_add_epi16(*odd, _mm256_srli_epi16(codes, 8));
+    }
+}
+
+/* Windows of any size. */
+static inline __attribute__((always_inline)) void add_many(struct sums *s, const struct clq_pool_window *w, size_t channel, size_t lanes)
+{
+    __m256i all = _mm256_setzero_si256(), odd = all;
     size_t room = 257;
-    *s = (struct sums){{all, all, all, all}};
     for (size_t ky = 0; ky < w->rows; ky++) {
         const uint8_t *x = w->x + ky * w->row_step + channel;
         for (size_t left = w->columns; left;) {
             const size_t now = left < room ? left : room;
-            for (size_t kx = 0; kx < now; kx++, x += w->column_step) {
-                const __m256i codes = load(x, lanes);
-                all = _mm256_add_epi16(all, codes);
-                odd = _mm256_add_epi16(odd, _mm256_srli_epi16(codes, 8));
-            }
+            add_row(&all, &odd, x, w->column_step, now, lanes);
+            x += now * w->column_step;
             left -= now;
             room -= now;
             if (!room) {
@@ -102,39 +110,50 @@ static inline __attribute__((always_inline)) void add_up(struct sums *s, const s
     empty(s, all, odd);
 }
 
-static inline __m256 repair(__m256 guess, __m256 x, __m256 divisor, __m256 reciprocal)
+/* The usual windows need no more room than 16 bits, and rows of three codes no counter. */
+static inline __attribute__((always_inline)) void add_up(struct sums *s, const struct clq_pool_window *w, size_t channel, size_t lanes)
 {
-    return _mm256_fmadd_ps(_mm256_fnmadd_ps(guess, divisor, x), reciprocal, guess);
+    __m256i all = _mm256_setzero_si256(), odd = all;
+    const uint8_t *x = w->x + channel;
+    *s = (struct sums){{all, all, all, all}};
+    if (w->rows * w->columns > 257) {
+        add_many(s, w, channel, lanes);
+        return;
+    }
+    if (w->columns == 3)
+        for (size_t ky = 0; ky < w->rows; ky++, x += w->row_step) add_row(&all, &odd, x, w->column_step, 3, lanes);
+    else
+        for (size_t ky = 0; ky < w->rows; ky++, x += w->row_step) add_row(&all, &odd, x, w->column_step, w->columns, lanes);
+    empty(s, all, odd);
 }
 
-/* repaired: the scales allow it (quotients.h); otherwise two true divisions. */
-static inline __attribute__((always_inline)) __m256i mean(const struct clq_pool_args *p, __m256i sum, int32_t offset, float taps, bool repaired)
+static inline __m256 quotient(__m256 x, struct clq_reciprocal r)
+{
+    return _mm256_fmadd_ps(x, _mm256_set1_ps(r.near), _mm256_mul_ps(x, _mm256_set1_ps(r.rest)));
+}
+
+/* quick: the scales allow it (quotients.h); otherwise two true divisions. */
+static inline __attribute__((always_inline)) __m256i mean(const struct clq_pool_args *p, __m256i sum, int32_t offset, float taps, bool quick)
 {
     const __m256 low = _mm256_set1_ps((float)(0 - p->zero_point_y)), high = _mm256_set1_ps((float)(255 - p->zero_point_y));
-    const __m256 count = _mm256_set1_ps(taps), scale = _mm256_set1_ps(p->scale_y);
     __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(sum, _mm256_set1_epi32(offset))), _mm256_set1_ps(p->scale_x));
-    if (repaired) {
-        const __m256 of_count = _mm256_set1_ps(1 / taps), of_scale = _mm256_set1_ps(1 / p->scale_y);
-        f = repair(repair(_mm256_mul_ps(f, of_count), f, count, of_count), f, count, of_count);
-        f = repair(_mm256_mul_ps(f, of_scale), f, scale, of_scale);
-    } else {
-        f = _mm256_div_ps(_mm256_div_ps(f, count), scale);
-    }
+    if (quick) f = quotient(quotient(f, clq_reciprocal_of(taps)), clq_reciprocal_of(p->scale_y));
+    else f = _mm256_div_ps(_mm256_div_ps(f, _mm256_set1_ps(taps)), _mm256_set1_ps(p->scale_y));
     f = _mm256_min_ps(_mm256_max_ps(f, low), high);
     return _mm256_add_epi32(_mm256_cvtps_epi32(f), _mm256_set1_epi32(p->zero_point_y));
 }
 
-static inline __attribute__((always_inline)) __m256i means(const struct clq_pool_args *p, const struct sums *s, size_t taps, bool repaired)
+static inline __attribute__((always_inline)) __m256i means(const struct clq_pool_args *p, const struct sums *s, size_t taps, bool quick)
 {
     const int32_t offset = (int32_t)taps * p->zero_point_x;
     const float count = (float)(p->count_include_pad ? p->kh * p->kw : taps);
-    const __m256i a = mean(p, s->wide[0], offset, count, repaired), b = mean(p, s->wide[1], offset, count, repaired);
-    const __m256i c = mean(p, s->wide[2], offset, count, repaired), d = mean(p, s->wide[3], offset, count, repaired);
+    const __m256i a = mean(p, s->wide[0], offset, count, quick), b = mean(p, s->wide[1], offset, count, quick);
+    const __m256i c = mean(p, s->wide[2], offset, count, quick), d = mean(p, s->wide[3], offset, count, quick);
     return _mm256_or_si256(_mm256_or_si256(a, _mm256_slli_epi32(b, 8)),
                            _mm256_or_si256(_mm256_slli_epi32(c, 16), _mm256_slli_epi32(d, 24)));
 }
 
-static inline __attribute__((always_inline)) void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y, bool repaired)
+static inline __attribute__((always_inline)) void mean_step(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y, bool quick)
 {
     const size_t at = clq_pool_step_start(channel, p->c, 32), lanes = p->c - at;
     struct sums s;
@@ -142,10 +161,10 @@ static inline __attribute__((always_inline)) void mean_step(const struct clq_poo
         add_up(&s, w, at, 32);
     else
         add_up(&s, w, at, lanes);
-    store(y + at, lanes, means(p, &s, w->rows * w->columns, repaired));
+    store(y + at, lanes, means(p, &s, w->rows * w->columns, quick));
 }
 
-static void mean_repaired(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
+static void mean_quick(const struct clq_pool_args *p, const struct clq_pool_window *w, size_t channel, uint8_t *y)
 {
     mean_step(p, w, channel, y, true);
 }
@@ -160,7 +179,7 @@ void clq_avgpool_u8_avx2(struct clq_pool_args *p)
     if (p->kh > INT32_MAX / 255 / p->kw) /* a sum could leave 32 bits */
         clq_avgpool_u8_ref(p);
     else if (clq_quotient_mean(p))
-        clq_pool_each(p, 32, mean_repaired);
+        clq_pool_each(p, 32, mean_quick);
     else
         clq_pool_each(p, 32, mean_divided);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sum and product of two quantized tensors, 64 codes at a time; bits of ref/binary.c. The quotient is the repaired
- * product with the reciprocal, README.md "Quotients". */
+ * Sum and product of two quantized tensors, 64 codes at a time; bits of ref/binary.c. The quotient is a product with
+ * the reciprocal in two parts, README.md "Quotients". */
 #include <immintrin.h>
 
 #include "kernels/functions.h"
@@ -9,7 +9,7 @@
 
 struct binary {
     __m512 offset_a, offset_b; /* 2^23 + zero point */
-    __m512 scale_a, scale_b, scale_y, reciprocal;
+    __m512 scale_a, scale_b, near, rest;
     __m512i zero_point; /* 16-bit lanes */
     __m512i lo, hi;     /* 8-bit lanes */
 };
@@ -28,9 +28,7 @@ static inline __attribute__((always_inline)) __m512i codes(__m512i a, __m512i b,
 {
     const __m512 x = value(a, high, p->offset_a, p->scale_a), y = value(b, high, p->offset_b, p->scale_b);
     const __m512 f = multiply ? _mm512_mul_ps(x, y) : _mm512_add_ps(x, y);
-    const __m512 guess = _mm512_mul_ps(f, p->reciprocal);
-    const __m512 error = _mm512_fnmadd_ps(guess, p->scale_y, f);
-    return _mm512_cvtps_epi32(_mm512_fmadd_ps(error, p->reciprocal, guess));
+    return _mm512_cvtps_epi32(_mm512_fmadd_ps(f, p->near, _mm512_mul_ps(f, p->rest)));
 }
 
 /* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
@@ -48,13 +46,14 @@ static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b,
 /* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
 static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
+    const struct clq_reciprocal r = clq_reciprocal_of(v->scale_y);
     return (struct binary){
         .offset_a = _mm512_set1_ps((float)(0x800000 + v->zero_point_a + up)),
         .offset_b = _mm512_set1_ps((float)(0x800000 + v->zero_point_b + up)),
         .scale_a = _mm512_set1_ps(v->scale_a),
         .scale_b = _mm512_set1_ps(v->scale_b),
-        .scale_y = _mm512_set1_ps(v->scale_y),
-        .reciprocal = _mm512_set1_ps(1 / v->scale_y),
+        .near = _mm512_set1_ps(r.near),
+        .rest = _mm512_set1_ps(r.rest),
         .zero_point = _mm512_set1_epi16((short)(v->zero_point_y + up)),
         .lo = _mm512_set1_epi8((char)(v->lo + up)),
         .hi = _mm512_set1_epi8((char)(v->hi + up)),

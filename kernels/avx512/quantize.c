@@ -1,25 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
- * binary32 to 8-bit codes, 64 at a time; bits of ref/quantize.c. The quotient is the repaired product with the
- * reciprocal, README.md "Quotients"; scales outside 2^-64 .. 2^64 go to the reference, which divides. */
+ * binary32 to 8-bit codes, 64 at a time; bits of ref/quantize.c. The quotient is a product with the reciprocal
+ * in two parts, README.md "Quotients"; scales outside 2^-64 .. 2^64 go to the reference, which divides. */
 #include <immintrin.h>
 
 #include "kernels/functions.h"
 #include "kernels/quotients.h"
 
 struct quantizer {
-    __m512 scale, reciprocal, low, high;
+    __m512 near, rest, low, high;
     __m512i zero_point; /* 16-bit lanes */
 };
 
 /* Limiting x to 1024 scales is limiting the quotient to 1024: beyond it every code is saturated, and neither an
- * infinity nor an overflow reaches the repair. So the codes fit 16 bits with any zero point. NaN gives 0. */
+ * infinity nor an overflow reaches the products. So the codes fit 16 bits with any zero point. NaN gives 0. */
 static inline __m512i codes(__m512 x, const struct quantizer *q)
 {
     const __mmask16 number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
     x = _mm512_min_ps(_mm512_max_ps(x, q->low), q->high);
-    const __m512 guess = _mm512_mul_ps(x, q->reciprocal);
-    const __m512 error = _mm512_fnmadd_ps(guess, q->scale, x);
-    return _mm512_maskz_cvtps_epi32(number, _mm512_fmadd_ps(error, q->reciprocal, guess));
+    return _mm512_maskz_cvtps_epi32(number, _mm512_fmadd_ps(x, q->near, _mm512_mul_ps(x, q->rest)));
 }
 
 static inline __attribute__((always_inline)) __m512i pack(const __m512i v[4], const struct quantizer *q, bool is_signed)
@@ -45,9 +43,10 @@ static inline __attribute__((always_inline)) void some(const char *x, char *y, s
 /* A store past the caches spares reading the line that it fills: 5 bytes per value move in place of 6. */
 static inline __attribute__((always_inline)) void quantize(const struct clq_quantize_args *args, bool is_signed)
 {
+    const struct clq_reciprocal r = clq_reciprocal_of(args->scale);
     const struct quantizer q = {
-        .scale = _mm512_set1_ps(args->scale),
-        .reciprocal = _mm512_set1_ps(1 / args->scale),
+        .near = _mm512_set1_ps(r.near),
+        .rest = _mm512_set1_ps(r.rest),
         .low = _mm512_set1_ps(-1024 * args->scale),
         .high = _mm512_set1_ps(1024 * args->scale),
         .zero_point = _mm512_set1_epi16((short)args->zero_point),
