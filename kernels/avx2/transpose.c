@@ -34,15 +34,6 @@ static inline __attribute__((always_inline)) void tile_u8(const uint8_t *x, size
     }
 }
 
-static void columns_u8(const uint8_t *x, size_t xs, uint8_t *y, size_t ys, size_t cols, bool wide)
-{
-    for (size_t c = 0; c < cols; c += 16) {
-        const size_t at = cols - c < 16 ? cols - 16 : c;
-        if (wide) tile_u8(x + at, xs, y + at * ys, ys, true);
-        else tile_u8(x + at, xs, y + at * ys, ys, false);
-    }
-}
-
 /* Byte i of vector k of three interleaved planes is plane (16 k + i) % 3, pixel (16 k + i) / 3; 0x80 selects nothing. */
 #define WOVEN(k, i, c) ((16 * (k) + (i)) % 3 == (c) ? (16 * (k) + (i)) / 3 : 0x80)
 #define PLAIN(k, i, c) ((3 * (i) + (c)) / 16 == (k) ? (3 * (i) + (c)) % 16 : 0x80)
@@ -85,9 +76,34 @@ static size_t separate_u8(const uint8_t *x, uint8_t *y, size_t plane, size_t n)
     return i;
 }
 
+/* rows and cols of at most one block; both at least 16 in the whole. Lines of the array with the larger stride are finished first: they
+ * may all lie in one set of the cache. */
+static void block_u8(const struct clq_transpose_args *t, size_t r0, size_t r1, size_t c0, size_t c1)
+{
+    const uint8_t *x = t->x;
+    uint8_t *y = t->y;
+    const bool by_column = t->y_stride > t->x_stride;
+    const size_t outer = by_column ? c1 - c0 : r1 - r0, inner = by_column ? r1 - r0 : c1 - c0;
+    const size_t outer_step = by_column ? 16 : 32, inner_step = by_column ? 32 : 16;
+    for (size_t i = 0; i < outer; i += outer_step)
+        for (size_t k = 0; k < inner; k += inner_step) {
+            const size_t r = r0 + (by_column ? k : i), c = c0 + (by_column ? i : k);
+            const size_t at_c = t->cols - c < 16 ? t->cols - 16 : c;
+            size_t at_r = r;
+            if (t->rows - r >= 32) {
+                tile_u8(x + r * t->x_stride + at_c, t->x_stride, y + at_c * t->y_stride + r, t->y_stride, true);
+                continue;
+            }
+            for (size_t left = t->rows - r; left > 0; left -= left < 16 ? left : 16, at_r += 16) {
+                if (left < 16) at_r = t->rows - 16;
+                tile_u8(x + at_r * t->x_stride + at_c, t->x_stride, y + at_c * t->y_stride + at_r, t->y_stride, false);
+            }
+        }
+}
+
 void clq_transpose_u8_avx2(struct clq_transpose_args *t)
 {
-    enum { BAND = 64 }; /* columns that are finished before the next ones: a line of x */
+    enum { BLOCK = 64 };
     const uint8_t *x = t->x;
     uint8_t *y = t->y;
     struct clq_transpose_args rest = *t;
@@ -98,14 +114,9 @@ void clq_transpose_u8_avx2(struct clq_transpose_args *t)
         const size_t done = separate_u8(x, y, t->y_stride, t->rows);
         rest = (struct clq_transpose_args){x + 3 * done, y + done, t->rows - done, 3, 3, t->y_stride};
     } else if (t->rows >= 16 && t->cols >= 16) {
-        for (size_t c = 0; c < t->cols; c += BAND) {
-            const size_t from = t->cols - c < 16 ? t->cols - 16 : c, cols = t->cols - from < BAND ? t->cols - from : BAND;
-            for (size_t r = 0; r < t->rows;) {
-                const size_t left = t->rows - r, at = left < 16 ? t->rows - 16 : r;
-                columns_u8(x + at * t->x_stride + from, t->x_stride, y + from * t->y_stride + at, t->y_stride, cols, left >= 32);
-                r += left >= 32 ? 32 : left < 16 ? left : 16;
-            }
-        }
+        for (size_t r = 0; r < t->rows; r += BLOCK)
+            for (size_t c = 0; c < t->cols; c += BLOCK)
+                block_u8(t, r, t->rows - r < BLOCK ? t->rows : r + BLOCK, c, t->cols - c < BLOCK ? t->cols : c + BLOCK);
         return;
     }
     clq_transpose_u8_ref(&rest);
@@ -173,9 +184,25 @@ static size_t separate_u32(const uint32_t *x, uint32_t *y, size_t plane, size_t 
     return i;
 }
 
+/* As block_u8. */
+static void block_u32(const struct clq_transpose_args *t, size_t r0, size_t r1, size_t c0, size_t c1)
+{
+    const uint32_t *x = t->x;
+    uint32_t *y = t->y;
+    const bool by_column = t->y_stride > t->x_stride;
+    const size_t outer = by_column ? c1 - c0 : r1 - r0, inner = by_column ? r1 - r0 : c1 - c0;
+    const size_t outer_step = by_column ? 4 : 8, inner_step = by_column ? 8 : 4;
+    for (size_t i = 0; i < outer; i += outer_step)
+        for (size_t k = 0; k < inner; k += inner_step) {
+            const size_t r = r0 + (by_column ? k : i), c = c0 + (by_column ? i : k);
+            const size_t at_r = t->rows - r < 8 ? t->rows - 8 : r, at_c = t->cols - c < 4 ? t->cols - 4 : c;
+            tile_u32(x + at_r * t->x_stride + at_c, t->x_stride, y + at_c * t->y_stride + at_r, t->y_stride);
+        }
+}
+
 void clq_transpose_u32_avx2(struct clq_transpose_args *t)
 {
-    enum { BAND = 16 };
+    enum { BLOCK = 64 };
     const uint32_t *x = t->x;
     uint32_t *y = t->y;
     struct clq_transpose_args rest = *t;
@@ -186,17 +213,9 @@ void clq_transpose_u32_avx2(struct clq_transpose_args *t)
         const size_t done = separate_u32(x, y, t->y_stride, t->rows);
         rest = (struct clq_transpose_args){x + 3 * done, y + done, t->rows - done, 3, 3, t->y_stride};
     } else if (t->rows >= 8 && t->cols >= 4) {
-        for (size_t c = 0; c < t->cols; c += BAND) {
-            const size_t from = t->cols - c < 4 ? t->cols - 4 : c, cols = t->cols - from < BAND ? t->cols - from : BAND;
-            for (size_t r = 0; r < t->rows; r += 8) {
-                const size_t at = t->rows - r < 8 ? t->rows - 8 : r;
-                const uint32_t *tile = x + at * t->x_stride + from;
-                for (size_t k = 0; k < cols; k += 4) {
-                    const size_t column = cols - k < 4 ? cols - 4 : k;
-                    tile_u32(tile + column, t->x_stride, y + (from + column) * t->y_stride + at, t->y_stride);
-                }
-            }
-        }
+        for (size_t r = 0; r < t->rows; r += BLOCK)
+            for (size_t c = 0; c < t->cols; c += BLOCK)
+                block_u32(t, r, t->rows - r < BLOCK ? t->rows : r + BLOCK, c, t->cols - c < BLOCK ? t->cols : c + BLOCK);
         return;
     }
     clq_transpose_u32_ref(&rest);

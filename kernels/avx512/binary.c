@@ -7,39 +7,41 @@
 #include "kernels/quotients.h"
 #include "kernels/residual.h"
 
+/* Of the codes in even bytes and of those in odd ones, which are 256 times as large. */
 struct binary {
-    __m512 offset_a, offset_b; /* 2^23 + zero point */
-    __m512 scale_a, scale_b, near, rest;
+    __m512 offset_a[2], offset_b[2]; /* 2^23 + zero point */
+    __m512 scale_a[2], scale_b[2], near, rest;
     __m512i zero_point; /* 16-bit lanes */
     __m512i lo, hi;     /* 8-bit lanes */
 };
 
-/* Four codes in the low bytes of 16-bit lanes become binary32 without a conversion: 0x4b000000 | code is 2^23 + code,
- * and subtracting 2^23 + zero_point is exact. */
-static inline __m512 value(__m512i words, bool high, __m512 offset, __m512 scale)
+/* The codes in one byte of each 32-bit lane become binary32 without a conversion: 0x4b000000 | code is 2^23 + code, and
+ * subtracting 2^23 + zero point is exact. A code in the second byte counts 256 times, which a power of two in the scale undoes. */
+static inline __m512 value(__m512i x, bool odd, const __m512 offset[2], const __m512 scale[2])
 {
-    const __m512i exponent = _mm512_set1_epi16(0x4b00);
-    const __m512i bits = high ? _mm512_unpackhi_epi16(words, exponent) : _mm512_unpacklo_epi16(words, exponent);
-    return _mm512_mul_ps(_mm512_sub_ps(_mm512_castsi512_ps(bits), offset), scale);
+    const __m512i byte = _mm512_set1_epi32(odd ? 0xff00 : 0xff), exponent = _mm512_set1_epi32(0x4b000000);
+    const __m512 v = _mm512_castsi512_ps(_mm512_ternarylogic_epi32(x, byte, exponent, 0xea));
+    return _mm512_mul_ps(_mm512_sub_ps(v, offset[odd]), scale[odd]);
 }
 
-static inline __attribute__((always_inline)) __m512i codes(__m512i a, __m512i b, bool high, const struct binary *p,
+static inline __attribute__((always_inline)) __m512i codes(__m512i a, __m512i b, bool odd, const struct binary *p,
                                                            bool multiply)
 {
-    const __m512 x = value(a, high, p->offset_a, p->scale_a), y = value(b, high, p->offset_b, p->scale_b);
+    const __m512 x = value(a, odd, p->offset_a, p->scale_a), y = value(b, odd, p->offset_b, p->scale_b);
     const __m512 f = multiply ? _mm512_mul_ps(x, y) : _mm512_add_ps(x, y);
     return _mm512_cvtps_epi32(_mm512_fmadd_ps(f, p->near, _mm512_mul_ps(f, p->rest)));
 }
 
-/* Unpacking and packing both work within 128-bit lanes, so the order of the bytes is kept. */
+/* Packing works within 128-bit lanes: 4 codes of each of the four bytes of a lane, which a shuffle puts in order. */
 static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b, const struct binary *p, bool multiply)
 {
-    const __m512i zero = _mm512_setzero_si512();
-    const __m512i a0 = _mm512_unpacklo_epi8(a, zero), a1 = _mm512_unpackhi_epi8(a, zero);
-    const __m512i b0 = _mm512_unpacklo_epi8(b, zero), b1 = _mm512_unpackhi_epi8(b, zero);
-    const __m512i w0 = _mm512_packs_epi32(codes(a0, b0, false, p, multiply), codes(a0, b0, true, p, multiply));
-    const __m512i w1 = _mm512_packs_epi32(codes(a1, b1, false, p, multiply), codes(a1, b1, true, p, multiply));
-    const __m512i y = _mm512_packus_epi16(_mm512_adds_epi16(w0, p->zero_point), _mm512_adds_epi16(w1, p->zero_point));
+    const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15));
+    const __m512i a_high = _mm512_srli_epi32(a, 16), b_high = _mm512_srli_epi32(b, 16);
+    const __m512i c0 = codes(a, b, false, p, multiply), c1 = codes(a, b, true, p, multiply);
+    const __m512i c2 = codes(a_high, b_high, false, p, multiply), c3 = codes(a_high, b_high, true, p, multiply);
+    const __m512i even = _mm512_adds_epi16(_mm512_packs_epi32(c0, c2), p->zero_point);
+    const __m512i odd = _mm512_adds_epi16(_mm512_packs_epi32(c1, c3), p->zero_point);
+    const __m512i y = _mm512_shuffle_epi8(_mm512_packus_epi16(even, odd), order);
     return _mm512_min_epu8(_mm512_max_epu8(y, p->lo), p->hi);
 }
 
@@ -48,10 +50,10 @@ static inline struct binary constants(const struct clq_binary_u8_args *v, int up
 {
     const struct clq_reciprocal r = clq_reciprocal_of(v->scale_y);
     return (struct binary){
-        .offset_a = _mm512_set1_ps((float)(0x800000 + v->zero_point_a + up)),
-        .offset_b = _mm512_set1_ps((float)(0x800000 + v->zero_point_b + up)),
-        .scale_a = _mm512_set1_ps(v->scale_a),
-        .scale_b = _mm512_set1_ps(v->scale_b),
+        .offset_a = {_mm512_set1_ps((float)(0x800000 + v->zero_point_a + up)), _mm512_set1_ps((float)(0x800000 + 256 * (v->zero_point_a + up)))},
+        .offset_b = {_mm512_set1_ps((float)(0x800000 + v->zero_point_b + up)), _mm512_set1_ps((float)(0x800000 + 256 * (v->zero_point_b + up)))},
+        .scale_a = {_mm512_set1_ps(v->scale_a), _mm512_set1_ps(v->scale_a / 256)},
+        .scale_b = {_mm512_set1_ps(v->scale_b), _mm512_set1_ps(v->scale_b / 256)},
         .near = _mm512_set1_ps(r.near),
         .rest = _mm512_set1_ps(r.rest),
         .zero_point = _mm512_set1_epi16((short)(v->zero_point_y + up)),
