@@ -7,6 +7,7 @@
 
 #include "base/size.h"
 #include "buffers.h"
+#include "kernels/residual.h"
 #ifdef CLQ_HAVE_OPENCL
 #include "device_cl.h"
 #endif
@@ -257,13 +258,14 @@ static clq_status check_run(const struct clq_gemm *g, const struct clq_gemm_args
     size_t a_bytes, y_bytes, r_bytes = 0;
     const struct clq_residual *add = r->residual;
     if (!r->a || !r->y) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %s is NULL", what, r->a ? "y" : "a");
-    if (add && !add->codes) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual is NULL", what);
+    if (r->sums_y && r->out != CLQ_OUT_U8 && r->out != CLQ_OUT_S8) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: y_sums: expected uint8 or int8 results", what);
     if (r->lda < r->k) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: lda: expected at least k = %zu, got %zu", what, r->k, r->lda);
     if (r->ldy < r->n) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: ldy: expected at least n = %zu, got %zu", what, r->n, r->ldy);
     if (add && add->ld < r->n) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: ldr: expected at least n = %zu, got %zu", what, r->n, add->ld);
     if (!rows_bytes(&a_bytes, r->m, r->lda, r->k, 1) || !rows_bytes(&y_bytes, r->m, r->ldy, r->n, element) ||
         (add && !rows_bytes(&r_bytes, r->m, add->ld, r->n, 1)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu rows of distance %zu and %zu do not fit into memory", what, r->m, r->lda, r->ldy);
+    if (r->sums_y && clq_buffers_overlap(r->sums_y, r->m * sizeof *r->sums_y, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: y_sums and y overlap", what);
     if (clq_buffers_overlap(r->a, a_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: a and y overlap", what);
     if (add && clq_buffers_overlap(add->codes, r_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual and y overlap", what);
     return CLQ_OK;
@@ -303,12 +305,17 @@ static clq_status run(struct clq_gemm *gemm, const struct clq_gemm_args *r, cons
 {
     CLQ_TRY(check_run(gemm, r, what));
     CLQ_TRY(clq_buffers_require(gemm->p.ctx, what));
+    if (r->sums_y) memset(r->sums_y, 0, r->m * sizeof *r->sums_y);
 #ifdef CLQ_HAVE_OPENCL
     struct clq_context *ctx = gemm->p.ctx;
     struct clq_error why = {""};
     if (gemm->p.on_device && clq_buffers_device(ctx)) {
-        clq_status st = clq_cl_supports_gemm(ctx->cl, r) ? clq_cl_gemm(ctx->cl, gemm->p.on_device, r, NULL, &why)
+        struct clq_gemm_args without = *r;
+        without.sums_y = NULL;
+        clq_status st = clq_cl_supports_gemm(ctx->cl, &without) ? clq_cl_gemm(ctx->cl, gemm->p.on_device, &without, NULL, &why)
                                                          : clq_fail(&why, CLQ_ERR_UNSUPPORTED, "%zu rows, or gaps beside a residual, are too much for the device", r->m);
+        const struct clq_residual_block all = {0, r->m, 0, r->n};
+        if (st == CLQ_OK) clq_row_sums(r->sums_y, r->out, r->y, r->ldy, &all);
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(ctx, what, st, &why));
     }
@@ -316,32 +323,36 @@ static clq_status run(struct clq_gemm *gemm, const struct clq_gemm_args *r, cons
     return on_cpu(gemm, r);
 }
 
-static struct clq_gemm_args run_args(const struct clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
+clq_status clq_gemm_run_operands(clq_gemm *gemm, const clq_gemm_operands *o)
 {
+    static const char what[] = "clq_gemm_run_operands";
+    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
+    if (!o) return clq_fail(&gemm->p.ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: operands is NULL", what);
+    struct clq_gemm_args r = gemm->args;
+    r.m = o->m;
+    r.a = o->a;
+    r.lda = o->lda;
+    r.sums_a = o->a_sums;
+    r.y = o->y;
+    r.ldy = o->ldy;
+    r.sums_y = o->y_sums;
+    r.residual = clq_product_residual_of(&gemm->p, o->residual, o->ldr);
+    if (o->m == 0) return CLQ_OK;
+    CLQ_TRY(clq_product_check_residual(&gemm->p, what, o->residual != NULL));
+    return run(gemm, &r, what);
+}
+
+clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
+{
+    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
     struct clq_gemm_args r = gemm->args;
     r.m = m;
     r.a = a;
     r.lda = lda;
     r.y = y;
     r.ldy = ldy;
-    return r;
-}
-
-clq_status clq_gemm_run(clq_gemm *gemm, const void *a, size_t lda, size_t m, void *y, size_t ldy)
-{
-    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
-    const struct clq_gemm_args r = run_args(gemm, a, lda, m, y, ldy);
     CLQ_TRY(clq_product_check_residual(&gemm->p, "clq_gemm_run", false));
     return m == 0 ? CLQ_OK : run(gemm, &r, "clq_gemm_run");
-}
-
-clq_status clq_gemm_run_residual(clq_gemm *gemm, const void *a, size_t lda, size_t m, const void *residual, size_t ldr, void *y, size_t ldy)
-{
-    if (!gemm) return CLQ_ERR_INVALID_ARGUMENT;
-    struct clq_gemm_args r = run_args(gemm, a, lda, m, y, ldy);
-    CLQ_TRY(clq_product_check_residual(&gemm->p, "clq_gemm_run_residual", true));
-    r.residual = clq_product_residual_of(&gemm->p, residual, ldr);
-    return m == 0 ? CLQ_OK : run(gemm, &r, "clq_gemm_run_residual");
 }
 
 void clq_gemm_describe(clq_product_info *out, const clq_gemm *g)

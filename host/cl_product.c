@@ -39,7 +39,7 @@ bool clq_cl_supports_gemm(const struct clq_cl *cl, const struct clq_gemm_args *a
            clq_size_mul(&products, round_up(args->n, PANEL), round_up(args->k, 4)) &&
            clq_size_mul(&bytes, args->m, args->lda) && args->bound <= INT32_MAX && args->bound >= 0 &&
            limits_ok(args->out, args->zero_point_y, args->lo, args->hi) &&
-           clq_cl_supports_residual(cl, args->residual, args->out, args->n, args->ldy);
+           clq_cl_supports_residual(cl, args->residual, args->out, args->n, args->ldy) && !args->sums_y;
 }
 
 bool clq_cl_supports_conv(const struct clq_cl *cl, const struct clq_conv_args *args)

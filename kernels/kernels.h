@@ -75,7 +75,7 @@ struct clq_residual {
 /* Integer matrix product y[M,N] = requantize(a[M,K] * w[N,K]^T + bias), in three calls on the same struct:
  *   plan  reads sizes, out, zero points, lo, hi and bound; writes packed_bytes, scratch_bytes, units
  *   pack  reads weight, bias, multiplier and the above; writes packed. Once per weight
- *   run   reads a, residual, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
+ *   run   reads a, sums_a, residual, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
  * Units cut the work by shape alone and may run at the same time on different scratch. scratch and packed are 64-byte
  * aligned. u8s8 takes a as uint8_t, s8s8 as int8_t (then za is within -128..127 and codes of w are within -127..127
  * or -128). An implementation that cannot hold its exactness proof (bound > INT32_MAX) plans packed_bytes = 0 and runs
@@ -84,6 +84,7 @@ struct clq_gemm_args {
     size_t m, n, k;
     const void *a;          /* [m][lda] */
     size_t lda;             /* elements, >= k */
+    const int32_t *sums_a;  /* [m], the sum of the k codes of each row, or NULL: rows of int8 may need it, and then find it themselves */
     const int8_t *weight;   /* [n][k] */
     const int32_t *bias;    /* [n] at scale s_a * s_w, or NULL */
     const float *multiplier; /* [n]; not read for CLQ_OUT_S32 */
@@ -93,6 +94,7 @@ struct clq_gemm_args {
     void *y;                /* [m][ldy] of the out type */
     size_t ldy;             /* elements, >= n */
     const struct clq_residual *residual; /* or NULL */
+    int32_t *sums_y;        /* [m], zeroed by the caller: units add the codes that they write, modulo 2^32. Or NULL; of codes alone */
     int64_t bound;          /* proven: |v| <= bound for every row */
     size_t packed_bytes, scratch_bytes, units;
     void *packed;           /* written by pack, read by run */

@@ -182,6 +182,17 @@ static inline struct clq_residual_block clq_product_due(const struct clq_product
     return (struct clq_residual_block){.column = column, .columns = whole && !last ? 0 : (end < p->n ? end : p->n) - column};
 }
 
+/* Into scratch: -128 times the sums of some rows, which the caller may know. */
+static inline void clq_product_row_bias(const struct clq_gemm_args *g, size_t row, size_t rows, const struct clq_product_way *way)
+{
+    uint32_t *row_bias = g->scratch;
+    if (g->sums_a == NULL) {
+        way->row_bias((const int8_t *)g->a + row * g->lda, g->lda, rows, g->k, g->scratch);
+        return;
+    }
+    for (size_t i = 0; i < rows; i++) row_bias[i] = (uint32_t)g->sums_a[row + i] * (uint32_t)-128;
+}
+
 static inline void clq_product_run(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     static const size_t start[1] = {0};
@@ -214,7 +225,7 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
             .hi = g->hi,
         };
         if (sums) {
-            if (fresh) way->row_bias((const int8_t *)s.a, s.lda, s.rows, g->k, g->scratch);
+            if (fresh) clq_product_row_bias(g, w.row, w.rows, way);
             s.row_bias = g->scratch;
         }
         if (copies) {
@@ -236,6 +247,7 @@ static inline void clq_product_run(const struct clq_gemm_args *g, const struct c
         b.row = w.row;
         b.rows = w.rows;
         clq_residual_run(g->residual, g->out, g->y, g->ldy, &b, way->residual);
+        clq_row_sums(g->sums_y, g->out, g->y, g->ldy, &b);
     }
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The residual of an integer product: added to its codes block by block, as soon as a block is written and while it is in the
  * caches. The sum is bound by arithmetic, so registers would spare it one load and one store in a hundred instructions. Every
- * CPU version of products and convolutions ends here. */
+ * CPU version of products and convolutions ends here; products then sum the rows for a next one. */
 #ifndef CLQ_KERNELS_RESIDUAL_H
 #define CLQ_KERNELS_RESIDUAL_H
 
@@ -49,6 +49,22 @@ static inline void clq_residual_run(const struct clq_residual *r, enum clq_out o
         rows.rows = 1;
     }
     add(&rows);
+}
+
+/* Adds the codes of a block to the sums of its rows. Other units may do the same for other columns at the same time. */
+static inline void clq_row_sums(int32_t *sums, enum clq_out out, const void *y, size_t ldy, const struct clq_residual_block *b)
+{
+    if (sums == NULL || b->columns == 0) return;
+    for (size_t r = b->row; r < b->row + b->rows; r++) {
+        const uint8_t *row = (const uint8_t *)y + r * ldy + b->column;
+        const int8_t *signed_row = (const int8_t *)row;
+        uint32_t sum = 0;
+        if (out == CLQ_OUT_S8)
+            for (size_t i = 0; i < b->columns; i++) sum += (uint32_t)signed_row[i];
+        else
+            for (size_t i = 0; i < b->columns; i++) sum += row[i];
+        __atomic_fetch_add((uint32_t *)sums + r, sum, __ATOMIC_RELAXED);
+    }
 }
 
 /* The channels from c0 on of some rows of output pixels of one image. */

@@ -110,15 +110,16 @@ static void check_gemm(struct gemm_case c)
         clq_gemm_describe(&info, g);
         assert_int_equal(info.on_device, device);
         for (int turn = 0; turn < 2; turn++) { /* other sizes in between must leave nothing behind */
+            const clq_gemm_operands o = {.a = a, .lda = c.lda, .m = c.m, .residual = r, .ldr = c.ldr, .y = y, .ldy = c.ldy};
             memset(y, 0x5c, y_bytes + 8);
             if (c.ldr && device && (c.ldr > c.n || c.ldy > c.n)) {
-                expect_refused(ctx, clq_gemm_run_residual(g, a, c.lda, c.m, r, c.ldr, y, c.ldy));
+                expect_refused(ctx, clq_gemm_run_operands(g, &o));
                 continue;
             }
             if (c.ldr) {
-                OK(ctx, clq_gemm_run_residual(g, a, c.lda, c.m, r, c.ldr, y, c.ldy));
+                OK(ctx, clq_gemm_run_operands(g, &o));
                 same(y_ref, y, y_bytes, &targets[t], "gemm with a residual");
-                OK(ctx, clq_gemm_run_residual(g, NULL, 0, 0, NULL, 0, NULL, 0));
+                OK(ctx, clq_gemm_run_operands(g, &(clq_gemm_operands){.m = 0}));
                 continue;
             }
             OK(ctx, clq_gemm_run(g, a, c.lda, c.m, y, c.ldy));
@@ -149,6 +150,42 @@ static void test_gemm_residual(void **state)
         check_gemm((struct gemm_case){1 + rnd() % 40, 70 + i, 1 + rnd() % 200, 200, 70 + i + i / 4, i % 2 ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8,
                                       i / 2 % 2 ? CLQ_DTYPE_S8 : CLQ_DTYPE_U8, i % 3 != 0, i % 5 == 0, 70 + i + (i > 1 ? i % 3 : 0)});
     check_gemm((struct gemm_case){300, 130, 257, 257, 130, CLQ_DTYPE_U8, CLQ_DTYPE_U8, true, true, 130});
+}
+
+/* Two products of int8, the second with the sums of rows that the first wrote. */
+static void test_gemm_sums(void **state)
+{
+    enum { M = 75, N = 150, K = 70 };
+    int8_t *w = block(N * K), *a = block(M * K), *y = block(M * N), *y_ref = block(M * N), *z = block(M * K), *z_ref = block(M * K);
+    float m[N];
+    int32_t sums[M];
+    (void)state;
+    fill_bytes(a, M * K);
+    fill_bytes(w, N * K);
+    for (int i = 0; i < N; i++) m[i] = 0.003f;
+    const clq_gemm_desc first = {.n = N, .k = K, .weight = w, .input = CLQ_DTYPE_S8, .input_zero_point = 5, .output = {.dtype = CLQ_DTYPE_S8, .multiplier = m, .zero_point = -3}};
+    const clq_gemm_desc second = {.n = K, .k = N, .weight = w, .input = CLQ_DTYPE_S8, .input_zero_point = -3, .output = {.dtype = CLQ_DTYPE_S8, .multiplier = m}};
+    for (size_t t = 0; t < n_targets; t++) {
+        clq_context *ctx = targets[t].ctx;
+        clq_gemm *g, *h;
+        OK(ctx, clq_gemm_prepare(&g, ctx, &first));
+        OK(ctx, clq_gemm_prepare(&h, ctx, &second));
+        OK(ctx, clq_gemm_run(g, a, K, M, t ? y : y_ref, N));
+        OK(ctx, clq_gemm_run(h, t ? y : y_ref, N, M, t ? z : z_ref, K));
+        memset(y, 0, M * N), memset(z, 0, M * K), memset(sums, 0x5c, sizeof sums);
+        OK(ctx, clq_gemm_run_operands(g, &(clq_gemm_operands){.a = a, .lda = K, .m = M, .y = y, .ldy = N, .y_sums = sums}));
+        OK(ctx, clq_gemm_run_operands(h, &(clq_gemm_operands){.a = y, .lda = N, .m = M, .a_sums = sums, .y = z, .ldy = K}));
+        same(y_ref, y, M * N, &targets[t], "first product");
+        same(z_ref, z, M * K, &targets[t], "second product");
+        for (size_t i = 0; i < M; i++) {
+            int32_t sum = 0;
+            for (size_t n = 0; n < N; n++) sum += y_ref[i * N + n];
+            assert_int_equal(sums[i], sum);
+        }
+        clq_gemm_free(g);
+        clq_gemm_free(h);
+    }
+    free(w), free(a), free(y), free(y_ref), free(z), free(z_ref);
 }
 
 /* Sums at both sides of the end of int32. */
@@ -247,18 +284,38 @@ static void test_gemm_errors(void **state)
     expect(clq_gemm_run(g, a, SIZE_MAX / 2, 4, y, 3), bad, "do not fit");
     expect(clq_gemm_run(g, a, 4, 5, a + 19, 3), bad, "overlap");
     OK(ref, clq_gemm_run(g, a, 4, 5, a + 20, 3));
-    expect(clq_gemm_run_residual(g, a, 4, 1, y, 3, y + 3, 3), bad, "without a residual");
+    int32_t sums[2];
+    clq_gemm_operands o = {.a = a, .lda = 4, .m = 2, .residual = y, .ldr = 3, .y = y + 6, .ldy = 3};
+    expect(clq_gemm_run_operands(g, &o), bad, "without a residual");
+    expect(clq_gemm_run_operands(g, NULL), bad, "operands");
+    o.residual = NULL;
+    o.y_sums = (int32_t *)(void *)(a + 32);
+    o.y = a + 35;
+    expect(clq_gemm_run_operands(g, &o), bad, "y_sums and y overlap");
     clq_gemm_free(g);
     r.hi = 0;
     d = good;
     d.output.residual = &r;
     OK(ref, clq_gemm_prepare(&g, ref, &d));
-    assert_int_equal(clq_gemm_run_residual(NULL, a, 4, 1, y, 3, y + 3, 3), bad);
+    o.y_sums = sums;
+    o.y = y + 6;
+    assert_int_equal(clq_gemm_run_operands(NULL, &o), bad);
     expect(clq_gemm_run(g, a, 4, 1, y, 3), bad, "with a residual");
-    expect(clq_gemm_run_residual(g, a, 4, 1, NULL, 3, y, 3), bad, "residual is NULL");
-    expect(clq_gemm_run_residual(g, a, 4, 2, y, 2, y + 30, 3), bad, "ldr");
-    expect(clq_gemm_run_residual(g, a, 4, 2, y, 3, y + 5, 3), bad, "residual and y overlap");
-    OK(ref, clq_gemm_run_residual(g, a, 4, 2, y, 3, y + 6, 3));
+    expect(clq_gemm_run_operands(g, &o), bad, "with a residual");
+    o.residual = y;
+    o.ldr = 2;
+    expect(clq_gemm_run_operands(g, &o), bad, "ldr");
+    o.ldr = 3;
+    o.y = y + 5;
+    expect(clq_gemm_run_operands(g, &o), bad, "residual and y overlap");
+    o.y = y + 6;
+    OK(ref, clq_gemm_run_operands(g, &o));
+    clq_gemm_free(g);
+    d = good;
+    d.output.dtype = CLQ_DTYPE_S32;
+    OK(ref, clq_gemm_prepare(&g, ref, &d));
+    o.residual = NULL;
+    expect(clq_gemm_run_operands(g, &o), bad, "y_sums: expected uint8 or int8 results");
     clq_gemm_free(g);
     clq_gemm_free(NULL);
 }
@@ -462,7 +519,7 @@ static void test_device_cannot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gemm),        cmocka_unit_test(test_gemm_residual), cmocka_unit_test(test_gemm_limits), cmocka_unit_test(test_gemm_errors),  cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_gemm),        cmocka_unit_test(test_gemm_residual), cmocka_unit_test(test_gemm_sums), cmocka_unit_test(test_gemm_limits), cmocka_unit_test(test_gemm_errors),  cmocka_unit_test(test_conv),
         cmocka_unit_test(test_conv_errors), cmocka_unit_test(test_variants),    cmocka_unit_test(test_device_cannot),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -38,10 +38,11 @@ static void store(const struct clq_gemm_args *g, size_t row, size_t n, int64_t v
     clq_store_ref(g->y, row * g->ldy + n, g->out, v, multiplier, g->zero_point_y, g->lo, g->hi);
 }
 
-static void add_residual(const struct clq_gemm_args *g, size_t row)
+static void finish_row(const struct clq_gemm_args *g, size_t row)
 {
     const struct clq_residual_block b = {row, 1, 0, g->n};
     clq_residual_run(g->residual, g->out, g->y, g->ldy, &b, clq_residual_ref);
+    clq_row_sums(g->sums_y, g->out, g->y, g->ldy, &b);
 }
 
 void clq_gemm_u8s8_ref(struct clq_gemm_args *g)
@@ -54,7 +55,7 @@ void clq_gemm_u8s8_ref(struct clq_gemm_args *g)
             for (size_t k = 0; k < g->k; k++) v += (a[k] - g->zero_point_a) * w[k];
             store(g, row, n, v);
         }
-        add_residual(g, row);
+        finish_row(g, row);
     }
 }
 
@@ -68,6 +69,6 @@ void clq_gemm_s8s8_ref(struct clq_gemm_args *g)
             for (size_t k = 0; k < g->k; k++) v += (a[k] - g->zero_point_a) * w[k];
             store(g, row, n, v);
         }
-        add_residual(g, row);
+        finish_row(g, row);
     }
 }

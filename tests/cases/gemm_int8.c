@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of gemm_u8s8 and gemm_s8s8: every row, column and depth remainder up to 70, row distances, blocks of rows and
  * panels, all outputs and limits, extreme operands, multipliers that tie, saturate or vanish, weights beside the bound
- * of vpmaddubsw, residuals, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
+ * of vpmaddubsw, residuals, sums of rows, and K at the limits of 32 bits. Tests run the units out of order and on two scratch buffers. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/cases/suite.h"
 #include "tests/harness.h"
@@ -90,6 +91,22 @@ static int64_t bound_of(const struct clq_gemm_args *g, bool is_signed)
     return bound;
 }
 
+/* Sums of rows: of y in every second product that leaves codes, and of a in every third. */
+static void add_sums(struct clq_case *c, struct clq_gemm_args *g, bool is_signed, size_t variation)
+{
+    if (variation % 2 == 1 && g->out <= CLQ_OUT_S8) g->sums_y = clq_case_operand(c, "sums of y", CLQ_OUT, CLQ_ELEM_S32, g->m, 0);
+    if (variation % 3 != 2) return;
+    int32_t *sums = clq_case_operand(c, "sums of a", CLQ_IN, CLQ_ELEM_S32, g->m, 0);
+    for (size_t i = 0; i < g->m; i++) {
+        sums[i] = 0;
+        for (size_t k = 0; k < g->k; k++) {
+            const uint8_t code = ((const uint8_t *)g->a)[i * g->lda + k];
+            sums[i] += is_signed ? (int8_t)code : code;
+        }
+    }
+    g->sums_a = sums;
+}
+
 /* A third of the products that leave codes add a residual of another row distance. */
 static void add_residual(struct clq_case *c, struct product *p, size_t variation)
 {
@@ -154,6 +171,7 @@ static void describe(struct clq_case *c, struct sizes s, bool is_signed, size_t 
     g->bound = bound_of(g, is_signed);
     g->y = clq_case_operand(c, "y", CLQ_OUT, elem[g->out], n_y, elem[g->out] == CLQ_ELEM_U8 ? variation / 4 % 4 : 0);
     add_residual(c, p, variation);
+    add_sums(c, g, is_signed, variation);
     c->bytes = (double)(s.m * s.k + s.n * s.k + s.m * s.n);
     c->operations = 2.0 * (double)s.m * (double)s.n * (double)s.k;
 }
@@ -248,6 +266,7 @@ static void run(struct clq_case *c, const struct clq_kernels *k)
     struct clq_gemm_args g = ((struct product *)c->args)->g;
     void (*const product)(struct clq_gemm_args *) =
         ((struct product *)c->args)->is_signed ? k->gemm_s8s8 : k->gemm_u8s8;
+    if (g.sums_y) memset(g.sums_y, 0, g.m * sizeof *g.sums_y);
     if (!((struct product *)c->args)->split) {
         g.unit_begin = 0;
         g.unit_end = g.units;
