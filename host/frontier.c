@@ -89,34 +89,49 @@ static const struct clq_point *uniform_point(const struct clq_result *r)
     return NULL;
 }
 
-/* The least error in the time of uniform int8. The bound on the time was found beside the float model, so the plan is timed beside
- * uniform int8 too, and searched for again with what it was too slow by. */
-static clq_status choose_same_time(struct clq_choice *out, struct clq_result *r, struct clq_choose_request *q, struct clq_budget *budget, struct clq_error *err)
+/* Whether a plan takes no longer than uniform int8, timed beside it. */
+static clq_status no_longer(bool *yes, double *ratio, struct clq_search *s, const struct clq_choice *c, const struct clq_point *uniform, struct clq_error *err)
 {
-    enum { TRIES = 4, ROUNDS = 3 };
-    struct clq_search *s = &r->search;
-    const struct clq_point *uniform = uniform_point(r);
+    enum { ROUNDS = 3 };
+    struct clq_accept_verdict v;
     clq_tensor *in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *in);
     if (!in) return no_memory(err);
-    for (int k = 0; k < TRIES; k++) {
-        struct clq_accept_verdict v;
+    CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
+    const struct clq_timed_plans pair = {.mode = c->mode, .on_device = c->on_device, .base = uniform->mode, .base_on_device = uniform->on_device,
+                                         .inputs = in, .pairs = ROUNDS * PAIRS, .rounds = ROUNDS};
+    CLQ_TRY(clq_search_time_plans(&v, s, &pair, err));
+    clq_context_log(s->ctx, "in the time of uniform int8: %.2f dB in %.3f x of it", c->measured.sqnr_db, v.ratio);
+    *ratio = v.ratio;
+    *yes = v.ratio <= NO_LONGER;
+    return CLQ_OK;
+}
+
+/* The least error in the time of uniform int8. The bound on the time was found beside the float model, so the plan is timed beside
+ * uniform int8 too, and searched for again with what it was too slow by. Other points may be better still. */
+static clq_status choose_same_time(struct clq_choice *out, struct clq_result *r, struct clq_choose_request *q, struct clq_budget *budget, struct clq_error *err)
+{
+    enum { TRIES = 4 };
+    struct clq_search *s = &r->search;
+    const struct clq_point *uniform = uniform_point(r);
+    bool found = false;
+    double ratio;
+    if (!uniform) return clq_search_best(out, s, q, err);
+    for (int k = 0; k < TRIES && !found; k++) {
         CLQ_TRY(clq_search_best(out, s, q, err));
-        if (!uniform || !out->feasible || !(out->measured.sqnr_db > uniform->public.sqnr_db)) break;
-        CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
-        const struct clq_timed_plans pair = {.mode = out->mode, .on_device = out->on_device, .base = uniform->mode, .base_on_device = uniform->on_device,
-                                             .inputs = in, .pairs = ROUNDS * PAIRS, .rounds = ROUNDS};
-        CLQ_TRY(clq_search_time_plans(&v, s, &pair, err));
-        clq_context_log(s->ctx, "the least error in the time of uniform int8: %.2f dB in %.3f x its time", out->measured.sqnr_db, v.ratio);
-        if (v.ratio <= NO_LONGER) return CLQ_OK;
-        budget->limit[CLQ_BOUND_LATENCY] /= v.ratio * NO_LONGER;
+        if (!out->feasible || !(out->measured.sqnr_db > uniform->public.sqnr_db)) break;
+        CLQ_TRY(no_longer(&found, &ratio, s, out, uniform, err));
+        budget->limit[CLQ_BOUND_LATENCY] /= fmax(1, ratio) * NO_LONGER;
     }
-    if (!uniform) return CLQ_OK;
-    memcpy(out->mode, uniform->mode, (size_t)s->units.n_units);
-    memcpy(out->on_device, uniform->on_device, (size_t)s->units.n_units * sizeof *out->on_device);
-    out->predicted_us = uniform->public.predicted_ms * 1e3;
-    out->predicted_noise = pow(10, -uniform->public.predicted_sqnr_db / 10);
+    if (!found) *out = uniform->choice;
     out->feasible = true;
-    return clq_search_compare_plan(&out->measured, s, &s->validation, out->mode, err);
+    for (size_t i = 0; i < r->n_points; i++) {
+        const struct clq_point *p = &r->points[i];
+        bool fits;
+        if (!(p->public.sqnr_db > out->measured.sqnr_db) || p->public.median_ms > 1.01 * uniform->public.median_ms) continue;
+        CLQ_TRY(no_longer(&fits, &ratio, s, &p->choice, uniform, err));
+        if (fits) *out = p->choice;
+    }
+    return CLQ_OK;
 }
 
 /* A plan that keeps a tighter budget keeps this one too. */

@@ -102,7 +102,7 @@ static char *place(const struct clq_proof_request *q, struct clq_error *err)
 static clq_status prove(struct clq_accept_verdict *out, struct clq_profile_use *u, const struct clq_proof_request *q, struct proof *p, struct clq_error *err)
 {
     if (!u->remeasure && proof_present(u, p)) {
-        if (!q->key) clq_context_log(u->ctx, "%s: taken from '%s'", q->phase, u->path);
+        if (!q->key && !q->rounds) clq_context_log(u->ctx, "%s: taken from '%s'", q->phase, u->path);
         return CLQ_OK;
     }
     CLQ_TRY(clq_prove_speed(out, u->ctx, q, err));
