@@ -13,7 +13,7 @@ clq_status clq_mode_parse(struct clq_mode *out, const char *name, struct clq_err
     const struct clq_scheme *s = &out->scheme;
     if (strcmp(name, "f32") == 0) out->run = CLQ_RUN_FLOAT;
     else if (strcmp(name, "int8") == 0) out->run = CLQ_RUN_CODES;
-    else if (strcmp(name, "int8-dynamic") == 0) out->run = CLQ_RUN_ROWS8;
+    else if (strcmp(name, "int8-dynamic") == 0 || strcmp(name, "int8-tensor") == 0) out->run = CLQ_RUN_ROWS8;
     else if (strncmp(name, "int4-", 5) == 0) out->run = CLQ_RUN_ROWS4;
     else if (strcmp(name, "ternary") == 0) out->kind = CLQ_WEIGHT_TERNARY;
     else if (strcmp(name, "binary") == 0) out->kind = CLQ_WEIGHT_BINARY;

@@ -11,7 +11,7 @@ enum { CLQ_MODES_MOST = 32 };
 enum clq_arithmetic {
     CLQ_RUN_FLOAT,  /* f32 */
     CLQ_RUN_CODES,  /* int8: activations with ranges from calibration */
-    CLQ_RUN_ROWS8,  /* int8-dynamic: 8-bit rows, 8-bit weights per channel */
+    CLQ_RUN_ROWS8,  /* int8-dynamic: 8-bit rows, 8-bit weights per channel; int8-tensor: one scale for all rows */
     CLQ_RUN_ROWS4,  /* int4-*: 8-bit rows, 4-bit weights in groups */
     CLQ_RUN_STORED  /* weights are stored in fewer bits and widened when the file is loaded; int16-int8: inputs rounded to 16 bits */
 };

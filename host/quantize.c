@@ -42,8 +42,6 @@ static clq_status parse_modes(struct clq_result *r, const clq_quantize_options *
     if (strcmp(s->scaling, "none") == 0) s->scaling = NULL;
     s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
     s->matmul_nbits = o->int4_matmulnbits;
-    if (s->ctx->runtime && s->n_modes > 2 && !o->uniform && !o->plan_path)
-        return clq_fail(err, CLQ_ERR_UNSUPPORTED, "mode '%s': another runtime's times are taken for f32 and int8 only", s->modes[2].scheme.mode);
     return o->plan_path ? clq_result_replay_modes(r, o->plan_path, err) : CLQ_OK;
 }
 
@@ -148,7 +146,9 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     leave_unfused(s);
     bool biased = false;
     for (int i = 0; i < s->units.n_units; i++) biased = biased || s->units.units[i].float_out;
-    if (biased && !o->candidates && !o->uniform && !o->plan_path && !s->ctx->runtime) CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, "int8-dynamic", err));
+    /* onnxruntime has one operator for products of whole tensors, and eight for products of rows */
+    const char *dynamic = s->ctx->runtime ? "int8-tensor" : "int8-dynamic";
+    if (biased && !o->candidates && !o->uniform && !o->plan_path) CLQ_TRY(clq_modes_add(s->modes, &s->n_modes, &s->arena, dynamic, err));
     CLQ_TRY(clq_rules_apply(s, o->layer_rules, o->n_layer_rules, err));
     CLQ_TRY(clq_search_modes(s, err));
     return clq_search_journal_start(s, r->source, data, o, err);

@@ -30,7 +30,7 @@ struct refiner {
     const struct clq_choose_request *q;
     clq_tensor *in;
     struct plan best;
-    uint8_t *trial, *seen;
+    uint8_t *trial, *seen, *first; /* first: what was chosen before any plan was timed, where the user's rules hold */
     int trials;
     double start; /* of the switches */
     uint64_t network;
@@ -44,9 +44,12 @@ static clq_status no_memory(struct clq_error *err)
 /* What the profile knows a pair of plans by. Times do not depend on the values of weights, so the modes of the units do. */
 static void name_pair(char out[96], const struct refiner *r, const uint8_t *on, const uint8_t *base)
 {
-    size_t n = (size_t)r->s->units.n_units;
-    uint64_t h = clq_fnv64(r->network, on, n);
-    if (base) h = clq_fnv64(h, base, n);
+    uint64_t h = r->network;
+    for (int i = 0; i < r->s->units.n_units; i++)
+        for (int k = 0; k < (base ? 2 : 1); k++) {
+            const char *mode = r->s->modes[k ? base[i] : on[i]].scheme.mode;
+            h = clq_fnv64(h, mode, strlen(mode) + 1);
+        }
     snprintf(out, 96, "of plans %016" PRIx64 "/%016" PRIx64, r->network, h);
 }
 
@@ -62,6 +65,11 @@ static clq_status time_plan(struct clq_accept_verdict *v, struct refiner *r, con
 static bool same(const struct clq_search *s, const uint8_t *a, const uint8_t *b)
 {
     return memcmp(a, b, (size_t)s->units.n_units * sizeof *a) == 0;
+}
+
+static bool can(const struct clq_search *s, int i, int mode)
+{
+    return mode == 0 || (mode == 1 ? s->records[i].capable : s->extra[mode][i].capable);
 }
 
 /* ---- Whole plans against float ---- */
@@ -95,12 +103,17 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
     return CLQ_OK;
 }
 
-static clq_status try_uniform(struct refiner *r, struct clq_error *err)
+/* All that can be in one mode, and with `rest` what cannot be in int8. */
+static clq_status try_uniform(struct refiner *r, int mode, bool rest, struct clq_error *err)
 {
     struct clq_search *s = r->s;
     struct clq_comparison c;
     double ratio;
-    if (!clq_search_all_int8(r->trial, s) || same(s, r->trial, r->best.on)) return CLQ_OK;
+    for (int i = 0; i < s->units.n_units; i++) {
+        r->trial[i] = (uint8_t)(can(s, i, mode) ? mode : rest && can(s, i, 1));
+        if (s->records[i].rule) r->trial[i] = r->first[i];
+    }
+    if (!clq_any_layer(r->trial, s->units.n_units) || same(s, r->trial, r->best.on) || same(s, r->trial, r->seen)) return CLQ_OK;
     CLQ_TRY(clq_search_compare_plan(&c, s, &s->validation, r->trial, err));
     return clq_search_within(&c, r->q->budget) ? consider(r, r->trial, &c, &ratio, err) : CLQ_OK;
 }
@@ -115,7 +128,7 @@ static clq_status try_switch(bool *taken, struct refiner *r, struct clq_error *e
     struct clq_comparison c = {.sqnr_db = INFINITY, .cosine = 1};
     *taken = false;
     for (int i = 0; i < s->units.n_units; i++)
-        if (s->records[i].rule && s->records[i].capable && !r->trial[i]) r->trial[i] = true; /* the user's word holds */
+        if (s->records[i].rule) r->trial[i] = r->first[i]; /* the user's word holds */
     if (same(s, r->trial, r->best.on) || r->trials >= TRIALS || clq_now() - r->start > MOST_SECONDS) return CLQ_OK;
     if (!clq_context_progress(s->ctx, "timing plans", (double)(SOLVES + r->trials) / (SOLVES + TRIALS)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
@@ -153,7 +166,7 @@ static void island(const struct clq_search *s, const uint8_t *on, int first, boo
     }
 }
 
-/* Every island of codes goes to float, and every island of float to codes, one at a time. */
+/* Every island goes to every other mode, one at a time. */
 static clq_status switch_islands(bool *any_taken, struct refiner *r, struct clq_error *err)
 {
     struct clq_search *s = r->s;
@@ -164,17 +177,19 @@ static clq_status switch_islands(bool *any_taken, struct refiner *r, struct clq_
         if (done[i] || !s->records[i].capable) continue;
         memset(member, 0, n * sizeof *member);
         island(s, r->best.on, (int)i, member);
-        for (size_t k = 0; k < n; k++) {
-            done[k] = done[k] || member[k];
-            r->trial[k] = r->best.on[k] != member[k];
+        const int from = r->best.on[i];
+        for (size_t k = 0; k < n; k++) done[k] = done[k] || member[k];
+        for (int to = 0; to < s->n_modes; to++) {
+            if (to == from) continue;
+            for (size_t k = 0; k < n; k++) r->trial[k] = member[k] && can(s, (int)k, to) ? (uint8_t)to : r->best.on[k];
+            CLQ_TRY(try_switch(&taken, r, err));
+            *any_taken = *any_taken || taken;
         }
-        CLQ_TRY(try_switch(&taken, r, err));
-        *any_taken = *any_taken || taken;
     }
     return CLQ_OK;
 }
 
-/* All units of one operator, to float or to codes. */
+/* All units of one operator, to float or to another mode. */
 static clq_status switch_operators(bool *any_taken, struct refiner *r, struct clq_error *err)
 {
     struct clq_search *s = r->s;
@@ -182,9 +197,9 @@ static clq_status switch_operators(bool *any_taken, struct refiner *r, struct cl
         const char *op = s->units.units[i].op_type;
         bool before = false, taken;
         for (int k = 0; k < i; k++) before = before || strcmp(s->units.units[k].op_type, op) == 0;
-        for (int to = 0; to < 2 && !before; to++) {
+        for (int to = 0; to < s->n_modes && !before; to++) {
             for (int k = 0; k < s->units.n_units; k++) {
-                bool own = s->records[k].capable && strcmp(s->units.units[k].op_type, op) == 0;
+                bool own = can(s, k, to) && strcmp(s->units.units[k].op_type, op) == 0;
                 r->trial[k] = own ? (uint8_t)to : r->best.on[k];
             }
             CLQ_TRY(try_switch(&taken, r, err));
@@ -200,10 +215,10 @@ static clq_status switch_stretches(bool *any_taken, struct refiner *r, struct cl
     struct clq_search *s = r->s;
     int n = s->units.n_units;
     for (int part = 0; part < PARTS && n >= 2 * PARTS; part++)
-        for (int to = 0; to < 2; to++) {
+        for (int to = 0; to < s->n_modes; to++) {
             bool taken;
             for (int k = 0; k < n; k++) {
-                bool own = s->records[k].capable && k >= n * part / PARTS && k < n * (part + 1) / PARTS;
+                bool own = can(s, k, to) && k >= n * part / PARTS && k < n * (part + 1) / PARTS;
                 r->trial[k] = own ? (uint8_t)to : r->best.on[k];
             }
             CLQ_TRY(try_switch(&taken, r, err));
@@ -228,8 +243,10 @@ static clq_status switch_groups(struct refiner *r, struct clq_error *err)
 static double sum_of_noise(const struct clq_search *s, const uint8_t *on)
 {
     double noise = 0;
-    for (int i = 0; i < s->units.n_units; i++)
-        if (on[i] && s->records[i].noise > 0) noise += s->records[i].noise;
+    for (int i = 0; i < s->units.n_units; i++) {
+        double own = on[i] == 0 ? 0 : on[i] == 1 ? s->records[i].noise : s->extra[on[i]][i].noise;
+        if (own > 0) noise += own;
+    }
     return noise;
 }
 
@@ -253,12 +270,15 @@ clq_status clq_runtime_refine(struct clq_choice *choice, struct clq_search *s, c
     r.best.on = clq_arena_array(&s->arena, n, 1);
     r.trial = clq_arena_array(&s->arena, n, 1);
     r.seen = clq_arena_array(&s->arena, n, 1);
+    r.first = clq_arena_array(&s->arena, n, 1);
     r.in = clq_arena_array(&s->arena, (size_t)s->model.graph.n_inputs + 1, sizeof *r.in);
-    if (!r.best.on || !r.trial || !r.seen || !r.in) return no_memory(err);
+    if (!r.best.on || !r.trial || !r.seen || !r.first || !r.in) return no_memory(err);
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, r.in, err));
     CLQ_TRY(clq_profile_network(&r.network, s, r.in, err));
+    memcpy(r.first, choice->mode, n - 1);
     CLQ_TRY(solve_rounds(&r, choice, err));
-    CLQ_TRY(try_uniform(&r, err));
+    for (int m = 1; m < s->n_modes; m++)
+        for (int rest = 0; rest < (m > 1 ? 2 : 1); rest++) CLQ_TRY(try_uniform(&r, m, rest, err));
     CLQ_TRY(switch_groups(&r, err));
     conclude(choice, &r);
     clq_context_progress(s->ctx, "timing plans", 1);

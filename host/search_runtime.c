@@ -269,6 +269,32 @@ static clq_status take_times(struct clq_search *s, struct profile *p, struct clq
     return CLQ_OK;
 }
 
+/* The other modes by whole models with all that can be in one: what it changes is shared by the units as their float times are. Where
+ * that is wrong, timing whole plans says so (search_refine.c). */
+static clq_status take_mode_times(struct clq_search *s, const struct profile *f32, int mode, const clq_tensor *in, struct clq_error *err)
+{
+    struct clq_model m;
+    double whole = 0, changed = 0;
+    int runs, n = s->units.n_units;
+    uint8_t *on = clq_arena_array(&s->arena, (size_t)n + 1, sizeof *on);
+    if (!on) return no_memory(err);
+    for (int i = 0; i < n; i++) {
+        on[i] = s->extra[mode][i].capable ? (uint8_t)mode : 0;
+        if (on[i]) changed += s->records[i].f32_us;
+    }
+    if (!clq_any_layer(on, n)) return CLQ_OK;
+    CLQ_TRY(clq_search_model(&m, s, on, err));
+    clq_status st = time_whole(&whole, &runs, s, &m, in, err);
+    clq_model_release(&m);
+    CLQ_TRY(st);
+    double share = changed > 0 ? fmax(0.02, 1 + (whole - f32->all) / changed) : 1;
+    for (int i = 0; i < n; i++) {
+        s->extra[mode][i].us = s->records[i].f32_us * share;
+        s->extra[mode][i].spread = s->records[i].f32_spread;
+    }
+    return CLQ_OK;
+}
+
 clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *in, struct clq_error *err)
 {
     struct profile p[PLANS];
@@ -279,6 +305,10 @@ clq_status clq_runtime_times(struct clq_search *s, const clq_tensor *in, struct 
         CLQ_TRY(profile_plan(&p[k], s, in, err));
     }
     CLQ_TRY(take_times(s, p, err));
+    for (int m = 2; m < s->n_modes; m++) {
+        if (!clq_context_progress(s->ctx, "measuring times", 1)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
+        CLQ_TRY(take_mode_times(s, &p[PLAN_F32], m, in, err));
+    }
     clq_context_progress(s->ctx, "measuring times", 1);
     return CLQ_OK;
 }

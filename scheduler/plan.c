@@ -15,6 +15,7 @@ static const struct clq_scheme plain_modes[] = {
     {"f32", 32, 0, true, CLQ_ACT_FLOAT, 32, 0, "", "", ""},
     {"int8", 8, 0, true, CLQ_ACT_STATIC, 8, 0, "mse", "", ""},
     {"int8-dynamic", 8, 0, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""},
+    {"int8-tensor", 8, 0, true, CLQ_ACT_DYNAMIC, 8, 0, "mse", "", ""},
     {"int8-weight", 8, 0, true, CLQ_ACT_FLOAT, 32, 0, "mse", "", ""},
     {"int16-int8", 8, 0, true, CLQ_ACT_STATIC, 16, 0, "mse", "", ""},
     {"int4-channel", 4, 0, true, CLQ_ACT_PER_TOKEN, 8, 0, "mse", "", ""},
@@ -64,7 +65,7 @@ clq_status clq_scheme_from_mode(struct clq_scheme *out, const char *mode, const 
         }
     if (!found)
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT,
-                        "unknown mode '%.100s', expected f32, int8, int8-dynamic, int8-weight, int16-int8, int4-gN, int4-channel, int2-gN (each "
+                        "unknown mode '%.100s', expected f32, int8, int8-dynamic, int8-tensor, int8-weight, int16-int8, int4-gN, int4-channel, int2-gN (each "
                         "with -asym or without), ternary, binary, nf4-gN or codebook16, with N from 16 to 1024", mode);
     out->device = device;
     return CLQ_OK;

@@ -70,7 +70,7 @@ class Measure(unittest.TestCase):
     def test_a_search_names_the_runtime(self):
         out = os.path.join(self.dir, "out.onnx")
         found = json.loads(self.clquant("quantize", MODEL, "--data", CALIB, "--limit", "48", "--pairs", "20", "--threads", "1", "-o", out, "--measure",
-                                        "onnxruntime", "--json").stdout)
+                                        "onnxruntime", "--candidates", "f32,int8,int8-tensor", "--json").stdout)
         with open(out + ".plan.json", encoding="utf-8") as f:
             plan = json.load(f)
         self.assertEqual((found["runtime"], plan["device"]["runtime"], plan["options"]["target"]), (NAME, NAME, "ort"))

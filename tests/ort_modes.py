@@ -31,7 +31,7 @@ LEAST_COSINE = 0.999
 MODES = (
     ("int4-g32", "qdq", "generic", "MatMulNBits", 1), ("int4-g32", "qdq", "ort", "MatMulNBits", 0), ("int4-g64-asym", "qdq", "ort", "MatMulNBits", 0),
     ("int4-g32", "matmulnbits", "generic", "MatMulNBits", 0), ("int4-g16-asym", "matmulnbits", "generic", "MatMulNBits", 0),
-    ("int8-dynamic", "qdq", "generic", "MatMulInteger", 0), ("int8-weight", "qdq", "generic", "MatMulNBits", None),
+    ("int8-dynamic", "qdq", "generic", "MatMulInteger", 0), ("int8-tensor", "qdq", "generic", "DynamicQuantizeMatMul+MatMulIntegerToFloat", 0), ("int8-weight", "qdq", "generic", "MatMulNBits", None),
     ("int16-int8", "qdq", "generic", "QuantizeLinear", None),
 )
 
@@ -120,10 +120,12 @@ def check(name, model, data, inputs, products, mode, form, target, operator, lef
     y, found = theirs(out, inputs, "optimized.onnx")
     x, integer = ours(out, inputs)
     floats = [k for k, v in enumerate(y) if v.dtype == np.float32]
+    count = sum(found[o] for o in operator.split("+"))  # an input that several products read is quantized by itself
     near = min(cosine(x[k], y[k]) for k in floats)
-    fused = left is None or found[operator] == products - left and integer >= products
+    # products of codes of a whole tensor are other runtimes': ours takes them operator by operator
+    fused = left is None or count == products - left and integer >= (0 if mode == "int8-tensor" else products)
     ok = changed >= products and fused and near >= LEAST_COSINE
-    print(json.dumps({"model": name, "mode": mode, "form": form, "target": target, "products": changed, operator: found[operator], "cosine": round(near, 6), "sqnr_db": said["sqnr_db"],
+    print(json.dumps({"model": name, "mode": mode, "form": form, "target": target, "products": changed, operator: count, "cosine": round(near, 6), "sqnr_db": said["sqnr_db"],
                       "integer_steps": integer, "ok": bool(ok)}), flush=True)
     return ok
 

@@ -9,7 +9,7 @@ static const struct {
     const char *mode;
     double least_db; /* of the network's output */
 } modes[] = {
-    {"int8-weight", 35}, {"int16-int8", 35}, {"int8-dynamic", 35}, {"int4-g16", 15}, {"int4-g64", 15}, {"int4-g32-asym", 15}, {"int4-channel", 10}, {"int4-channel-asym", 10},
+    {"int8-weight", 35}, {"int16-int8", 35}, {"int8-dynamic", 35}, {"int8-tensor", 35}, {"int4-g16", 15}, {"int4-g64", 15}, {"int4-g32-asym", 15}, {"int4-channel", 10}, {"int4-channel-asym", 10},
     {"nf4-g32", 15}, {"codebook16", 10}, {"int2-g16", 3}, {"int2-g32-asym", 3}, {"ternary", 0.5}, {"binary", 0},
 };
 

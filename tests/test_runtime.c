@@ -182,6 +182,28 @@ static void times_are_the_runtimes(void **state)
     end(&s);
 }
 
+/* Other modes are timed as whole models, and what they change is shared among the units that can be in them. */
+static void other_modes_are_candidates(void **state)
+{
+    struct setting s;
+    (void)state;
+    start(&s);
+    clq_result *r = search(&s, (clq_quantize_options){.min_sqnr_db = 10, .candidates = "f32,int8,int8-tensor,int8-weight"});
+    struct clq_search *q = &r->search;
+    int capable = 0;
+    assert_int_equal(q->n_modes, 4);
+    for (int m = 2; m < q->n_modes; m++)
+        for (int i = 0; i < q->units.n_units; i++) {
+            const struct clq_mode_record *x = &q->extra[m][i];
+            capable += x->capable;
+            assert_true(!x->capable || (x->us > 0 && x->noise >= 0));
+        }
+    assert_true(capable > 2);
+    assert_true(clq_result_summary(r)->kept_float || clq_result_summary(r)->budget_met);
+    clq_result_free(r);
+    end(&s);
+}
+
 /* What has no mark is no unit's, and a time that every plan has is no boundary's either. */
 static void unmarked_nodes_cost_no_unit(void **state)
 {
@@ -330,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outputs_come_from_the_runtime), cmocka_unit_test(times_are_the_runtimes), cmocka_unit_test(unmarked_nodes_cost_no_unit),
+        cmocka_unit_test(other_modes_are_candidates),
         cmocka_unit_test(the_guard_holds),               cmocka_unit_test(profiles_are_read),      cmocka_unit_test(wrong_libraries_are_refused),
         cmocka_unit_test(the_environment_names_the_library), cmocka_unit_test(devices_are_not_the_runtimes),
     };

@@ -42,7 +42,7 @@ static const struct cli_option options[] = {
     {"exclude", 0, CLI_TEXTS, AT(excluded), "NAME", 0, 0, "leaves a layer, or all that match re:REGEX, in float32"},
     {"target", 0, CLI_CHOICE, AT(target), "generic|ort|tensorrt|openvino", 0, 0, "whom the file is written for (default generic)"},
     {"calibrator", 0, CLI_CHOICE, AT(calibrator), "auto|minmax|percentile|entropy|mse", 0, 0, "how ranges are found (default auto: what has the least error at the output)"},
-    {"candidates", 0, CLI_TEXT, AT(candidates), "MODE,...", 0, 0, "modes that the scheduler may use (default f32,int8, and int8-dynamic for transformers); modes are listed below"},
+    {"candidates", 0, CLI_TEXT, AT(candidates), "MODE,...", 0, 0, "modes that the scheduler may use (default f32,int8, and int8-dynamic for transformers, with another runtime int8-tensor); modes are listed below"},
     {"uniform", 0, CLI_TEXT, AT(uniform), "MODE", 0, 0, "one mode wherever it is supported, instead of a search"},
     {"algorithm", 0, CLI_CHOICE, AT(algorithm), "auto|minmax|mse|hqq|weighted|gptq|adaround", 0, 0,
      "how weights of 4 bits and fewer are found (default auto: per layer, what has the least error at its output)"},
@@ -81,7 +81,7 @@ static const struct cli_spec spec = {
                "were not used for calibration. If the result is not faster than float beyond noise, the float model is kept.\n"
                "\n"
                "Modes that kernels execute: f32, int8 (ranges from calibration), int8-dynamic (a scale per row while running; MatMul\n"
-               "and Gemm), int4-gN and int4-channel (4-bit weights, 8-bit rows; MatMul and Gemm). Modes that only store weights in\n"
+               "and Gemm; int8-tensor: one for all rows, which onnxruntime runs fast and clquant does not), int4-gN and int4-channel (4-bit weights, 8-bit rows; MatMul and Gemm). Modes that only store weights in\n"
                "fewer bits, widened when the file is loaded: int8-weight (also of LSTM, GRU, RNN and of tables behind Gather, which stay in\n"
                "codes), int16-int8 (inputs rounded to 16 bits), int2-gN, ternary, binary, nf4-gN, codebook16. Tables may also be int4-gN\n"
                "where it is among the candidates. N is a group\n"

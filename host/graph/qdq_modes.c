@@ -4,6 +4,7 @@
  *   int8-weight   DequantizeLinear per channel
  *   int16-int8    the same, and its input through QuantizeLinear and DequantizeLinear of int16 (opset 21)
  *   int8-dynamic  a scale per row from its largest magnitude, Round, Cast, MatMulInteger, two multiplications
+ *   int8-tensor   DynamicQuantizeLinear, MatMulInteger, one multiplication by both scales, which onnxruntime fuses
  *   int4-*        DequantizeLinear of blocks (opset 21), or com.microsoft MatMulNBits with accuracy level 4 (for --target ort a
  *                 Gemm always, which would not be fused with its activation behind it)
  *   int2, ternary, binary   MatMulNBits with 2 bits
@@ -164,7 +165,27 @@ static clq_status rows_of(struct clq_qdq_writer *w, int t, const char *x)
     return r->codes && set_int(w, "to", CLQ_DTYPE_S8) ? CLQ_OK : no_memory(w);
 }
 
-static clq_status dynamic_product(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw)
+/* Codes, scale and zero point of a whole tensor, once for all its readers. */
+static clq_status tensor_of(struct clq_qdq_writer *w, int t, const char *x)
+{
+    struct clq_qdq_rows *r = &w->rows[t];
+    if (r->tensor_codes) return CLQ_OK;
+    const char *base = clq_qdq_fresh(w, x, "_dynamic");
+    r->tensor_scale = base ? clq_qdq_fresh(w, base, "_scale") : NULL;
+    r->tensor_zero = r->tensor_scale ? clq_qdq_fresh(w, base, "_zero_point") : NULL;
+    r->tensor_codes = r->tensor_zero ? op(w, "DynamicQuantizeLinear", x, NULL, base, "_codes") : NULL;
+    struct clq_node *n = &w->m->graph.nodes[w->m->graph.n_nodes - 1];
+    return r->tensor_codes && clq_node_add_output(w->m, n, r->tensor_scale) && clq_node_add_output(w->m, n, r->tensor_zero) ? CLQ_OK : no_memory(w);
+}
+
+/* The product of the codes, in float: y, before the bias. */
+static const char *by_tensor(struct clq_qdq_writer *w, const struct clq_qdq_rows *r, const char *real, const char *scale, const char *out)
+{
+    return op(w, "Mul", real, op(w, "Mul", r->tensor_scale, scale, out, "_scales"), out, "_scaled");
+}
+
+/* tensor: one scale for the whole input, as onnxruntime's own dynamic quantization has. */
+static clq_status dynamic_product(struct clq_qdq_writer *w, const struct clq_unit *u, const struct clq_unit_weights *uw, bool tensor)
 {
     struct product p = product_of(w, u);
     int64_t shape[2] = {p.k, p.n};
@@ -175,14 +196,16 @@ static clq_status dynamic_product(struct clq_qdq_writer *w, const struct clq_uni
     const char *wc = base ? clq_qdq_constant(w, base, "_codes", CLQ_DTYPE_S8, 2, shape, codes, (size_t)(p.k * p.n)) : NULL;
     const char *ws = wc ? clq_qdq_constant(w, base, "_scale", CLQ_DTYPE_F32, 1, &p.n, uw->scale, (size_t)p.n * sizeof(float)) : NULL;
     if (!ws) return no_memory(w);
-    CLQ_TRY(rows_of(w, u->in[0], p.x));
+    CLQ_TRY(tensor ? tensor_of(w, u->in[0], p.x) : rows_of(w, u->in[0], p.x));
+    const struct clq_qdq_rows *r = &w->rows[u->in[0]];
     struct clq_node *n = &w->m->graph.nodes[u->node]; /* the list may have moved */
     const char *sum = clq_qdq_fresh(w, p.out, "_sum");
-    if (!sum || !become(w, n, "", "MatMulInteger", w->rows[u->in[0]].codes, wc)) return no_memory(w);
+    if (!sum || !become(w, n, "", "MatMulInteger", tensor ? r->tensor_codes : r->codes, wc)) return no_memory(w);
+    if (tensor && !clq_node_add_input(w->m, n, r->tensor_zero)) return no_memory(w);
     n->outputs[0] = sum;
     const char *real = op(w, "Cast", sum, NULL, p.out, "_real");
     if (!real || !set_int(w, "to", CLQ_DTYPE_F32)) return no_memory(w);
-    const char *y = op(w, "Mul", op(w, "Mul", real, ws, p.out, "_by_channel"), w->rows[u->in[0]].scale, p.out, "_by_row");
+    const char *y = tensor ? by_tensor(w, r, real, ws, p.out) : op(w, "Mul", op(w, "Mul", real, ws, p.out, "_by_channel"), r->scale, p.out, "_by_row");
     if (y && p.bias) y = op(w, "Add", y, p.bias, p.out, "_biased");
     if (!y) return no_memory(w);
     w->m->graph.nodes[w->m->graph.n_nodes - 1].outputs[0] = p.out;
@@ -401,7 +424,7 @@ clq_status clq_qdq_rewrite_mode(struct clq_qdq_writer *w, int i)
     const struct clq_unit *u = &w->plan->units->units[i];
     const struct clq_mode *mode = &w->plan->modes[w->plan->mode[i]];
     const struct clq_unit_weights *uw = &w->plan->weights[i];
-    if (mode->run == CLQ_RUN_ROWS8) return dynamic_product(w, u, uw);
+    if (mode->run == CLQ_RUN_ROWS8) return dynamic_product(w, u, uw, mode->scheme.act_kind == CLQ_ACT_DYNAMIC);
     if (mode->scheme.act_bits == 16) CLQ_TRY(wide_input(w, u));
     if (mode->scheme.weight_bits == 8) return widened_weight(w, u, uw);
     const struct clq_group_weights *g = &w->plan->groups[w->plan->mode[i]][i];

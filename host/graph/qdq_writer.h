@@ -8,6 +8,7 @@
 
 struct clq_qdq_rows { /* a tensor quantized by rows: codes and scales, or NULL */
     const char *codes, *scale;
+    const char *tensor_codes, *tensor_scale, *tensor_zero; /* with one scale */
 };
 
 struct clq_qdq_writer {

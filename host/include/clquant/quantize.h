@@ -53,7 +53,7 @@ typedef struct clq_quantize_options {
     const char *pick;        /* with frontier_db: the point that is handed out, by its id; NULL: float32 is, and the points are the result */
     const char *target;      /* NULL or "generic", "ort", "tensorrt", "openvino": placement rules of the written file */
     const char *calibrator;  /* NULL or "auto", "minmax", "percentile", "entropy", "mse" */
-    const char *uniform;     /* NULL, or a mode: forces it wherever it is supported. Modes: "f32", "int8", "int8-dynamic",
+    const char *uniform;     /* NULL, or a mode: forces it wherever it is supported. Modes: "f32", "int8", "int8-dynamic", "int8-tensor",
                                 "int8-weight", "int16-int8", "int4-gN", "int4-channel", "int2-gN" (these with "-asym" or without), "ternary",
                                 "binary", "nf4-gN", "codebook16"; N is a power of two from 16 to 1024 */
     const char *candidates;  /* NULL, or a list of modes such as "f32,int8" that the scheduler may use */
