@@ -72,7 +72,8 @@ static inline size_t clq_product_row_bias_bytes(size_t rows, const struct clq_pr
 static inline struct clq_grid clq_product_grid(const struct clq_gemm_args *g, const struct clq_product_way *way)
 {
     struct clq_grid grid = clq_grid_make(g->m, clq_panels_columns(g->n), clq_product_steps(g->k, way), way->multiple ? way->multiple : 1);
-    if (way->widen) grid.joins = false; /* wide rows are twice as large, and the cache is not */
+    /* AVX2's wide rows are twice as large, and the cache is not; AVX-VNNI runs what AVX2 has planned. So neither joins. */
+    if (!way->wide && !way->native) grid.joins = false;
     return grid;
 }
 
