@@ -28,6 +28,7 @@ struct product {
 static const struct sizes large[] = {
     {1000, 100, 40}, {769, 65, 33}, {97, 400, 64}, {50, 80, 300}, {61, 144, 129}, {13, 208, 1030}, {200, 33, 5},
     {33, 1300, 8},   {49, 64, 576}, {300, 1, 1},   {1, 1000, 1},  {1, 1, 1000},   {257, 48, 16},   {3, 321, 2049},
+    {384, 96, 256}, /* eight blocks of rows, which one call does as one */
 };
 /* 255 * 128 * 65793 and 128 * 128 * 131071 are the last that fit; one more column of K does not. */
 static const size_t limits_u8[] = {33025, 65792, 65793, 65794, 70000};
@@ -214,6 +215,7 @@ static void prepare(struct clq_case *c, size_t index, bool is_signed)
         describe(c, s, is_signed, index);
     } else if (index < N_SWEEP + N_LARGE) {
         describe(c, large[(index - N_SWEEP) / 4], is_signed, index + (index - N_SWEEP) % 4 * 13);
+        ((struct product *)c->args)->split = index % 4 != 3; /* the others: all units in one call */
     } else {
         describe_limit(c, index - N_SWEEP - N_LARGE, is_signed);
     }
