@@ -24,7 +24,7 @@ typedef struct clq_plan_point {
     const char *policy;      /* who chose */
     const char *summary;     /* one sentence about the policy */
     double budget_db;        /* NaN for a policy that has one answer whatever the budget, and for a bound on the time */
-    bool budget_met;         /* as measured on the validation samples, with the margin of half a decibel */
+    bool budget_met;         /* as measured on the validation samples: sqnr_db_kept is enough */
     double sqnr_db, predicted_sqnr_db; /* +inf: no error */
     double cosine;
     double sqnr_db_kept;      /* the SQNR that counts for a budget: what is sure of it, by the 95 % bound but at most 2 dB below sqnr_db */
