@@ -206,6 +206,8 @@ static clq_status on_any(struct clq_conv *c, const struct clq_conv_args *r, cons
         if (st == CLQ_OK) return CLQ_OK;
         CLQ_TRY(clq_buffers_fall_back(ctx, what, st, &why));
     }
+#else
+    (void)what;
 #endif
     return on_cpu(c, r);
 }
