@@ -180,12 +180,12 @@ static int bench_model(struct cli *cli, int argc, char **argv)
     const char *path;
     int code = cli_parse(cli, &model_spec, &a, &path, argc, argv);
     if (code != CLI_GO_ON) return code;
+    if (a.profile && (a.reference || a.raw || (a.measure && strcmp(a.measure, "clquant") != 0)))
+        return cli_usage(cli, "--profile is of one model's steps in clquant: not with --reference, --measure or --raw");
     clq_data_options opt = {.batch = (size_t)a.batch, .seed = (uint64_t)a.seed};
     char *many = NULL;
     if (strcmp(a.data, "synthetic:1") == 0) a.data = many = cli_print("synthetic:%lld", a.batch > 1 ? a.batch : 1);
     cli->measure = a.measure;
-    if (a.profile && (a.reference || a.raw || (a.measure && strcmp(a.measure, "clquant") != 0)))
-        return cli_usage(cli, "--profile is of one model's steps in clquant: not with --reference, --measure or --raw");
     code = cli_open(cli);
     if (code == CLI_GO_ON) code = cli_load(cli, &b.model, path);
     if (code == CLI_GO_ON && a.reference) code = cli_load(cli, &b.reference, a.reference);
