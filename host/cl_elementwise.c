@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/residual.h"
 
 static const struct clq_cl_io no_io;
 
@@ -245,32 +246,17 @@ static clq_status binary(struct clq_cl *cl, enum clq_cl_family family, const str
     return clq_cl_unbind(&bind, enqueue_binary(&l, args, a, b, y, err), err);
 }
 
-static struct clq_binary_u8_args sum_of(const struct clq_residual *r, size_t n)
-{
-    return (struct clq_binary_u8_args){
-        .n = n,
-        .scale_a = r->scale_q,
-        .scale_b = r->scale_r,
-        .scale_y = r->scale_y,
-        .zero_point_a = r->zero_point_q,
-        .zero_point_b = r->zero_point_r,
-        .zero_point_y = r->zero_point_y,
-        .lo = r->lo,
-        .hi = r->hi,
-    };
-}
-
 bool clq_cl_supports_residual(const struct clq_cl *cl, const struct clq_residual *r, enum clq_out out, size_t columns, size_t ldy)
 {
     if (!r) return true;
-    const struct clq_binary_u8_args sum = sum_of(r, 0);
+    const struct clq_binary_u8_args sum = clq_residual_sum(r, 0);
     return out == CLQ_OUT_U8 && r->ld == columns && ldy == columns && clq_cl_supports_binary(cl, &sum);
 }
 
 clq_status clq_cl_enqueue_residual(struct clq_cl *cl, const struct clq_residual *residual, const struct clq_cl_operand *y,
                                    const struct clq_cl_operand *r, size_t n, struct clq_error *err)
 {
-    const struct clq_binary_u8_args sum = sum_of(residual, n);
+    const struct clq_binary_u8_args sum = clq_residual_sum(residual, n);
     struct clq_cl_launch l;
     CLQ_TRY(clq_cl_begin(&l, cl, CLQ_CL_ADD, err));
     return enqueue_binary(&l, &sum, y, r, y, err);

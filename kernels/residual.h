@@ -21,29 +21,36 @@ struct clq_residual_block {
     size_t row, rows, column, columns;
 };
 
+/* The sum as an addition of n codes, whose arrays are still missing. */
+static inline struct clq_binary_u8_args clq_residual_sum(const struct clq_residual *r, size_t n)
+{
+    return (struct clq_binary_u8_args){
+        .n = n,
+        .scale_a = r->scale_q,
+        .scale_b = r->scale_r,
+        .scale_y = r->scale_y,
+        .zero_point_a = r->zero_point_q,
+        .zero_point_b = r->zero_point_r,
+        .zero_point_y = r->zero_point_y,
+        .lo = r->lo,
+        .hi = r->hi,
+    };
+}
+
 static inline void clq_residual_run(const struct clq_residual *r, enum clq_out out, void *y, size_t ldy,
                                     const struct clq_residual_block *b, clq_residual_fn *add)
 {
     if (r == NULL || b->columns == 0) return;
-    uint8_t *to = (uint8_t *)y + b->row * ldy + b->column;
     struct clq_residual_rows rows = {
-        .add = {.a = to,
-                .b = (const uint8_t *)r->codes + b->row * r->ld + b->column,
-                .y = to,
-                .n = b->columns,
-                .scale_a = r->scale_q,
-                .scale_b = r->scale_r,
-                .scale_y = r->scale_y,
-                .zero_point_a = r->zero_point_q,
-                .zero_point_b = r->zero_point_r,
-                .zero_point_y = r->zero_point_y,
-                .lo = r->lo,
-                .hi = r->hi},
+        .add = clq_residual_sum(r, b->columns),
         .rows = b->rows,
         .ld_y = ldy,
         .ld_r = r->ld,
         .is_signed = out == CLQ_OUT_S8,
     };
+    rows.add.y = (uint8_t *)y + b->row * ldy + b->column;
+    rows.add.a = rows.add.y;
+    rows.add.b = (const uint8_t *)r->codes + b->row * r->ld + b->column;
     if (b->columns == ldy && b->columns == r->ld) { /* one long row */
         rows.add.n *= b->rows;
         rows.rows = 1;

@@ -4,9 +4,10 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/functions.h"
+#include "kernels/kernels.h"
 #include "kernels/quotients.h"
-#include "kernels/residual.h"
+
+enum { CLQ_BINARY_CODES = 32 };
 
 struct binary {
     __m256 offset_a, offset_b; /* 2^23 + zero point */
@@ -48,7 +49,6 @@ static inline __attribute__((always_inline)) void block(const uint8_t *at_a, con
     _mm256_storeu_si256((__m256i *)at_y, _mm256_xor_si256(_mm256_min_epu8(_mm256_max_epu8(y, p->lo), p->hi), top));
 }
 
-/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
 static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
     const struct clq_reciprocal r = clq_reciprocal_of(v->scale_y);
@@ -65,55 +65,29 @@ static inline struct binary constants(const struct clq_binary_u8_args *v, int up
     };
 }
 
-static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
-                                                      const struct binary *p, bool multiply, bool turn)
+static inline __attribute__((always_inline)) void rest(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y, size_t n,
+                                                       const struct binary *p, bool multiply, bool turn)
 {
-    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
-    uint8_t *to = v->y + at_y;
-    size_t i = 0;
-    for (; i + 32 <= v->n; i += 32) block(at_a + i, from + i, to + i, p, multiply, turn);
-    if (i < v->n) {
-        uint8_t a[32] = {0}, b[32] = {0}, y[32];
-        memcpy(a, at_a + i, v->n - i);
-        memcpy(b, from + i, v->n - i);
-        block(a, b, y, p, multiply, turn);
-        memcpy(to + i, y, v->n - i);
-    }
+    uint8_t a[CLQ_BINARY_CODES] = {0}, b[CLQ_BINARY_CODES] = {0}, y[CLQ_BINARY_CODES];
+    memcpy(a, at_a, n);
+    memcpy(b, at_b, n);
+    block(a, b, y, p, multiply, turn);
+    memcpy(at_y, y, n);
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
-{
-    const struct binary p = constants(v, 0);
-    row(v, 0, 0, &p, multiply, false);
-}
+#include "kernels/binary_run.h"
 
 void clq_add_u8_avx2(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_add(v))
-        binary(v, false);
-    else
-        clq_add_u8_ref(v);
+    clq_binary_add(v);
 }
 
 void clq_mul_u8_avx2(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_mul(v))
-        binary(v, true);
-    else
-        clq_mul_u8_ref(v);
+    clq_binary_mul(v);
 }
 
 void clq_residual_avx2(const struct clq_residual_rows *r)
 {
-    if (!clq_quotient_add(&r->add)) {
-        clq_residual_ref(r);
-        return;
-    }
-    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
-    for (size_t i = 0; i < r->rows; i++) {
-        if (r->is_signed)
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
-        else
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
-    }
+    clq_binary_residual(r);
 }

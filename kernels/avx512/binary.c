@@ -3,9 +3,10 @@
  * the reciprocal in two parts, README.md "Quotients". */
 #include <immintrin.h>
 
-#include "kernels/functions.h"
+#include "kernels/kernels.h"
 #include "kernels/quotients.h"
-#include "kernels/residual.h"
+
+enum { CLQ_BINARY_CODES = 64 };
 
 /* Of the codes in even bytes and of those in odd ones, which are 256 times as large. */
 struct binary {
@@ -33,7 +34,7 @@ static inline __attribute__((always_inline)) __m512i codes(__m512i a, __m512i b,
 }
 
 /* Packing works within 128-bit lanes: 4 codes of each of the four bytes of a lane, which a shuffle puts in order. */
-static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b, const struct binary *p, bool multiply)
+static inline __attribute__((always_inline)) __m512i results(__m512i a, __m512i b, const struct binary *p, bool multiply)
 {
     const __m512i order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15));
     const __m512i a_high = _mm512_srli_epi32(a, 16), b_high = _mm512_srli_epi32(b, 16);
@@ -45,7 +46,6 @@ static inline __attribute__((always_inline)) __m512i block(__m512i a, __m512i b,
     return _mm512_min_epu8(_mm512_max_epu8(y, p->lo), p->hi);
 }
 
-/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
 static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
     const struct clq_reciprocal r = clq_reciprocal_of(v->scale_y);
@@ -67,56 +67,34 @@ static inline __attribute__((always_inline)) __m512i turned(__m512i codes, bool 
     return turn ? _mm512_xor_si512(codes, _mm512_set1_epi8((char)128)) : codes;
 }
 
-static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
-                                                      const struct binary *p, bool multiply, bool turn)
+static inline __attribute__((always_inline)) void block(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y,
+                                                        const struct binary *p, bool multiply, bool turn)
 {
-    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
-    uint8_t *to = v->y + at_y;
-    size_t i = 0;
-    for (; i + 64 <= v->n; i += 64) {
-        const __m512i a = _mm512_loadu_si512(at_a + i), b = _mm512_loadu_si512(from + i);
-        _mm512_storeu_si512(to + i, turned(block(turned(a, turn), turned(b, turn), p, multiply), turn));
-    }
-    if (i < v->n) {
-        const __mmask64 mask = ~0ull >> (64 - (v->n - i));
-        const __m512i a = _mm512_maskz_loadu_epi8(mask, at_a + i), b = _mm512_maskz_loadu_epi8(mask, from + i);
-        _mm512_mask_storeu_epi8(to + i, mask, turned(block(turned(a, turn), turned(b, turn), p, multiply), turn));
-    }
+    const __m512i a = _mm512_loadu_si512(at_a), b = _mm512_loadu_si512(at_b);
+    _mm512_storeu_si512(at_y, turned(results(turned(a, turn), turned(b, turn), p, multiply), turn));
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
+static inline __attribute__((always_inline)) void rest(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y, size_t n,
+                                                       const struct binary *p, bool multiply, bool turn)
 {
-    const struct binary p = constants(v, 0);
-    row(v, 0, 0, &p, multiply, false);
+    const __mmask64 mask = ~0ull >> (64 - n);
+    const __m512i a = _mm512_maskz_loadu_epi8(mask, at_a), b = _mm512_maskz_loadu_epi8(mask, at_b);
+    _mm512_mask_storeu_epi8(at_y, mask, turned(results(turned(a, turn), turned(b, turn), p, multiply), turn));
 }
+
+#include "kernels/binary_run.h"
 
 void clq_add_u8_avx512(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_add(v))
-        binary(v, false);
-    else
-        clq_add_u8_ref(v);
+    clq_binary_add(v);
 }
 
 void clq_mul_u8_avx512(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_mul(v))
-        binary(v, true);
-    else
-        clq_mul_u8_ref(v);
+    clq_binary_mul(v);
 }
 
 void clq_residual_avx512(const struct clq_residual_rows *r)
 {
-    if (!clq_quotient_add(&r->add)) {
-        clq_residual_ref(r);
-        return;
-    }
-    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
-    for (size_t i = 0; i < r->rows; i++) {
-        if (r->is_signed)
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
-        else
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
-    }
+    clq_binary_residual(r);
 }

@@ -4,9 +4,10 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#include "kernels/functions.h"
+#include "kernels/kernels.h"
 #include "kernels/quotients.h"
-#include "kernels/residual.h"
+
+enum { CLQ_BINARY_CODES = 16 };
 
 struct binary {
     uint8x8_t zero_a, zero_b;
@@ -47,7 +48,6 @@ static inline __attribute__((always_inline)) void block(const uint8_t *at_a, con
     vst1q_u8(at_y, veorq_u8(vminq_u8(vmaxq_u8(y, p->lo), p->hi), top));
 }
 
-/* up: 128 where codes are those of int8, which are codes of uint8 with the top bit flipped. */
 static inline struct binary constants(const struct clq_binary_u8_args *v, int up)
 {
     return (struct binary){
@@ -63,55 +63,29 @@ static inline struct binary constants(const struct clq_binary_u8_args *v, int up
     };
 }
 
-static inline __attribute__((always_inline)) void row(const struct clq_binary_u8_args *v, size_t at_y, size_t at_b,
-                                                      const struct binary *p, bool multiply, bool turn)
+static inline __attribute__((always_inline)) void rest(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y, size_t n,
+                                                       const struct binary *p, bool multiply, bool turn)
 {
-    const uint8_t *at_a = v->a + at_y, *from = v->b + at_b;
-    uint8_t *to = v->y + at_y;
-    size_t i = 0;
-    for (; i + 16 <= v->n; i += 16) block(at_a + i, from + i, to + i, p, multiply, turn);
-    if (i < v->n) {
-        uint8_t a[16] = {0}, b[16] = {0}, y[16];
-        memcpy(a, at_a + i, v->n - i);
-        memcpy(b, from + i, v->n - i);
-        block(a, b, y, p, multiply, turn);
-        memcpy(to + i, y, v->n - i);
-    }
+    uint8_t a[CLQ_BINARY_CODES] = {0}, b[CLQ_BINARY_CODES] = {0}, y[CLQ_BINARY_CODES];
+    memcpy(a, at_a, n);
+    memcpy(b, at_b, n);
+    block(a, b, y, p, multiply, turn);
+    memcpy(at_y, y, n);
 }
 
-static inline __attribute__((always_inline)) void binary(const struct clq_binary_u8_args *v, bool multiply)
-{
-    const struct binary p = constants(v, 0);
-    row(v, 0, 0, &p, multiply, false);
-}
+#include "kernels/binary_run.h"
 
 void clq_add_u8_neon(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_add(v))
-        binary(v, false);
-    else
-        clq_add_u8_ref(v);
+    clq_binary_add(v);
 }
 
 void clq_mul_u8_neon(struct clq_binary_u8_args *v)
 {
-    if (clq_quotient_mul(v))
-        binary(v, true);
-    else
-        clq_mul_u8_ref(v);
+    clq_binary_mul(v);
 }
 
 void clq_residual_neon(const struct clq_residual_rows *r)
 {
-    if (!clq_quotient_add(&r->add)) {
-        clq_residual_ref(r);
-        return;
-    }
-    const struct binary p = constants(&r->add, r->is_signed ? 128 : 0);
-    for (size_t i = 0; i < r->rows; i++) {
-        if (r->is_signed)
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, true);
-        else
-            row(&r->add, i * r->ld_y, i * r->ld_r, &p, false, false);
-    }
+    clq_binary_residual(r);
 }
