@@ -44,6 +44,23 @@ static void test_layernorm(void **state)
         }
 }
 
+/* A scale or shift that broadcasts is no vector of the step's. */
+static void test_layernorm_of_one_scale(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 3; form++) {
+        struct net g;
+        struct kinds k;
+        tokens(&g, 17);
+        const char *scale = form == 1 ? net_weights(&g, 0.5f, 1.5f, DIMS(48)) : net_weights(&g, 0.5f, 1.5f, DIMS(1));
+        const char *shift = form == 2 ? net_weights(&g, -1, 1, DIMS(48)) : net_weights(&g, -1, 1, DIMS(1, 1));
+        net_out(&g, net_op(&g, "LayerNormalization", "x %s %s", scale, shift));
+        check("layer norm of one scale", &g, 1, &k);
+        assert_int_equal(k.n[CLQ_STEP_LAYERNORM], 0);
+        net_end(&g);
+    }
+}
+
 static void test_layernorm_is_left_alone(void **state)
 {
     (void)state;
@@ -180,7 +197,7 @@ static void test_rows_in_place(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layernorm), cmocka_unit_test(test_layernorm_is_left_alone), cmocka_unit_test(test_rows_in_place),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layernorm), cmocka_unit_test(test_layernorm_of_one_scale), cmocka_unit_test(test_layernorm_is_left_alone), cmocka_unit_test(test_rows_in_place),
                                        cmocka_unit_test(test_activations), cmocka_unit_test(test_scores), cmocka_unit_test(test_scalars_of_many_axes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,13 +114,20 @@ static void make_softmax(struct clq_program *p, struct clq_step *s)
     s->kind = CLQ_STEP_SOFTMAX;
 }
 
+/* A constant of n values: operators also take scales and shifts that broadcast. */
+static bool is_tail(const struct clq_program *p, int value, int64_t n)
+{
+    return constant_f32(p, value) && elements(&p->values[value].t) == n;
+}
+
 static void make_layernorm(struct clq_program *p, struct clq_step *s)
 {
     if (!clq_op_is(s, "LayerNormalization")) return;
     const clq_tensor *x = &p->values[s->in[0]].t;
     int64_t axis = clq_node_int(s->node, "axis", -1);
     if (!is_f32(p, s->in[0]) || (axis != -1 && axis != x->rank - 1) || elements(x) == 0) return;
-    if (!constant_f32(p, s->in[1]) || (s->n_in > 2 && s->in[2] >= 0 && !constant_f32(p, s->in[2]))) return;
+    const int64_t n = x->shape[x->rank - 1];
+    if (!is_tail(p, s->in[1], n) || (s->n_in > 2 && s->in[2] >= 0 && !is_tail(p, s->in[2], n))) return;
     for (int k = 1; k < s->n_out; k++)
         if (s->out[k] >= 0 && p->values[s->out[k]].uses > 0) return;
     s->weight = s->in[1];
