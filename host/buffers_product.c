@@ -251,6 +251,30 @@ clq_status clq_product_check_residual(struct clq_product *p, const char *what, b
     return clq_fail(&p->ctx->error, CLQ_ERR_INVALID_ARGUMENT, "%s: the product was prepared %s a residual", what, wanted ? "without" : "with");
 }
 
+/* What is summed overlaps nothing that is read, and what is read nothing that is written. */
+static clq_status check_sums(const struct clq_gemm *g, const struct clq_gemm_args *r, const char *what, size_t a_bytes, size_t y_bytes, size_t r_bytes)
+{
+    struct clq_error *err = &g->p.ctx->error;
+    size_t bytes;
+    if (!r->sums_a && !r->sums_y) return CLQ_OK;
+    if (!rows_bytes(&bytes, r->m, 1, 1, sizeof *r->sums_y)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: the sums of %zu rows do not fit into memory", what, r->m);
+    const struct {
+        const char *names;
+        const void *sums, *other;
+        size_t other_bytes;
+    } pairs[] = {
+        {"y_sums and y", r->sums_y, r->y, y_bytes},
+        {"y_sums and a", r->sums_y, r->a, a_bytes},
+        {"y_sums and a_sums", r->sums_y, r->sums_a, bytes},
+        {"y_sums and residual", r->sums_y, r->residual ? r->residual->codes : NULL, r_bytes},
+        {"a_sums and y", r->sums_a, r->y, y_bytes},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (pairs[i].sums && pairs[i].other && clq_buffers_overlap(pairs[i].sums, bytes, pairs[i].other, pairs[i].other_bytes))
+            return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %s overlap", what, pairs[i].names);
+    return CLQ_OK;
+}
+
 static clq_status check_run(const struct clq_gemm *g, const struct clq_gemm_args *r, const char *what)
 {
     struct clq_error *err = &g->p.ctx->error;
@@ -265,7 +289,7 @@ static clq_status check_run(const struct clq_gemm *g, const struct clq_gemm_args
     if (!rows_bytes(&a_bytes, r->m, r->lda, r->k, 1) || !rows_bytes(&y_bytes, r->m, r->ldy, r->n, element) ||
         (add && !rows_bytes(&r_bytes, r->m, add->ld, r->n, 1)))
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: %zu rows of distance %zu and %zu do not fit into memory", what, r->m, r->lda, r->ldy);
-    if (r->sums_y && clq_buffers_overlap(r->sums_y, r->m * sizeof *r->sums_y, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: y_sums and y overlap", what);
+    CLQ_TRY(check_sums(g, r, what, a_bytes, y_bytes, r_bytes));
     if (clq_buffers_overlap(r->a, a_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: a and y overlap", what);
     if (add && clq_buffers_overlap(add->codes, r_bytes, r->y, y_bytes)) return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "%s: residual and y overlap", what);
     return CLQ_OK;
