@@ -245,6 +245,12 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
 
 /* Takes the whole plan's own time as the prediction, if it is known. */
 void clq_search_predict(struct clq_choice *choice, const struct clq_search *s, double reference_us);
+/* Whether a plan takes what its layers say, within 3 %. Otherwise the log says that it is solved for again. */
+bool clq_search_well_predicted(const struct clq_search *s, const struct clq_choice *choice, double measured_us);
+
+/* How units are measured. Of a model whose shapes wait for values, all units lie in the first stage; every unit, additions too, has a
+ * step of its own. */
+extern const struct clq_program_options clq_search_first_stage;
 
 /* From its measured error to what the budget has to allow. */
 double clq_search_margin(const struct clq_comparison *measured);

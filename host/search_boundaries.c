@@ -48,9 +48,8 @@ clq_status clq_mixed_start(struct clq_mixed *m, struct clq_search *s, bool odd, 
     m->convert = clq_arena_array(&s->arena, (size_t)s->units.n_tensors * passes + 1, sizeof(double));
     if (!m->on || !m->total || !m->convert) return no_memory(err);
     CLQ_TRY(clq_search_alternate(m->on, s, odd, err));
-    struct clq_program_options first_stage = {.partial = true, .sums_apart = true};
     CLQ_TRY(clq_search_model(&m->model, s, m->on, err));
-    return clq_program_compile(&m->program, s->ctx, &m->model, in, &first_stage, err);
+    return clq_program_compile(&m->program, s->ctx, &m->model, in, &clq_search_first_stage, err);
 }
 
 void clq_mixed_end(struct clq_mixed *m)

@@ -269,7 +269,7 @@ static void refuse(struct clq_whole *out, const struct clq_budget *b, const stru
 {
     static const enum clq_bound_kind kinds[] = {CLQ_BOUND_COSINE, CLQ_BOUND_DROP, CLQ_BOUND_BITS, CLQ_BOUND_MEMORY};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        double e = clq_budget_excess(b, kinds[i], v->value[kinds[i]], kinds[i] == CLQ_BOUND_COSINE ? CLQ_ERROR_MARGIN : 1);
+        double e = clq_budget_excess(b, kinds[i], v->value[kinds[i]], kinds[i] == CLQ_BOUND_COSINE ? out->error_margin : 1);
         if (e <= out->excess) continue;
         out->refused = true;
         out->excess = e;

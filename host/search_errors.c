@@ -15,8 +15,7 @@ static clq_status canceled(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
 }
 
-/* Of a model whose shapes wait for values, all units lie in the first stage. Every unit has a step of its own. */
-static const struct clq_program_options first_stage = {.partial = true, .sums_apart = true};
+const struct clq_program_options clq_search_first_stage = {.partial = true, .sums_apart = true};
 
 /* The integer step that carries a unit's name, or -1. */
 static int integer_step(const struct clq_program *p, const char *name)
@@ -42,7 +41,7 @@ clq_status clq_search_capable(struct clq_search *s, struct clq_error *err)
         struct clq_program *p;
         int lost = 0;
         CLQ_TRY(clq_search_model(&m, s, on, err));
-        clq_status st = clq_program_compile(&p, s->ctx, &m, in, &first_stage, err);
+        clq_status st = clq_program_compile(&p, s->ctx, &m, in, &clq_search_first_stage, err);
         for (int i = 0; st == CLQ_OK && i < n; i++)
             if (on[i] && integer_step(p, s->units.units[i].name) < 0) {
                 bool aliased = s->units.units[i].kind == CLQ_UNIT_MOVE; /* a reshape may have become a change of scale */

@@ -50,6 +50,13 @@ void clq_search_predict(struct clq_choice *c, const struct clq_search *s, double
     if (c->model_us > 0) clq_context_log(s->ctx, "time of the plan: %.0f us as a whole, %.0f us by its layers", c->predicted_us, c->model_us);
 }
 
+bool clq_search_well_predicted(const struct clq_search *s, const struct clq_choice *c, double measured_us)
+{
+    if (fabs(measured_us / c->model_us - 1) < CLOSE) return true;
+    clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", measured_us, c->model_us);
+    return false;
+}
+
 /* Solves again with times as whole plans show them, while that gives a faster one. */
 static clq_status solve_again(struct clq_choice *best, struct clq_search *s, const struct clq_choose_request *q, const clq_tensor *in, struct clq_error *err)
 {
@@ -59,8 +66,7 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
         struct clq_choice next;
         bool better;
         CLQ_TRY(time_pair(&v, s, &last, NULL, in, 1, err));
-        if (fabs(q->reference_us * v.ratio / last.model_us - 1) < CLOSE) break;
-        clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", q->reference_us * v.ratio, last.model_us);
+        if (clq_search_well_predicted(s, &last, q->reference_us * v.ratio)) break;
         CLQ_TRY(clq_search_choose(&next, s, q, err));
         if (!next.feasible || same(s, &next, &last) || !clq_any_layer(next.mode, s->units.n_units)) break;
         last = next;
@@ -144,7 +150,7 @@ clq_status clq_search_best(struct clq_choice *out, struct clq_search *s, const s
     bool whole = q->budget->objective == CLQ_AXIS_TIME && q->reference_us > 0 && !clq_budget_delivers(q->budget);
     if (!whole || q->eval_command || s->profile->other || s->ctx->runtime) return CLQ_OK;
     CLQ_TRY(s->calibration.get(s->calibration.state, 0, in, err));
-    CLQ_TRY(solve_again(out, s, &shared, in, err));
+    if (!s->ctx->cl) CLQ_TRY(solve_again(out, s, &shared, in, err)); /* no model is fitted to plans with a device */
     if (out->feasible) CLQ_TRY(race(out, s, &shared, in, err));
     clq_search_predict(out, s, q->reference_us);
     return CLQ_OK;

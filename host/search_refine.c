@@ -14,7 +14,6 @@
 
 enum { PAIRS = 31, LOOK = 7, SOLVES = 3, TRIALS = 48, PARTS = 8 };
 static const double LEAST_GAIN = 1.01; /* below that a switch is not worth the trial's noise */
-static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again */
 static const double LOOK_GAIN = 0.98;  /* what a first look has to show for a second one */
 static const double MOST_SECONDS = 120; /* for all switches */
 
@@ -96,8 +95,7 @@ static clq_status solve_rounds(struct refiner *r, const struct clq_choice *first
         if (!clq_any_layer(choice.mode, s->units.n_units) || (k > 0 && same(s, choice.mode, r->seen))) break;
         memcpy(r->seen, choice.mode, (size_t)s->units.n_units * sizeof *r->seen);
         CLQ_TRY(consider(r, choice.mode, &choice.measured, &ratio, err));
-        if (k + 1 == SOLVES || fabs(r->q->reference_us * ratio / choice.model_us - 1) < CLOSE) break;
-        clq_context_log(s->ctx, "our plan takes %.0f us as a whole where its layers say %.0f us: solved again with that in mind", r->q->reference_us * ratio, choice.model_us);
+        if (k + 1 == SOLVES || clq_search_well_predicted(s, &choice, r->q->reference_us * ratio)) break;
         CLQ_TRY(clq_search_choose(&choice, s, r->q, err));
     }
     return CLQ_OK;
@@ -166,7 +164,7 @@ static void island(const struct clq_search *s, const uint8_t *on, int first, boo
     }
 }
 
-/* Every island goes to every other mode, one at a time. */
+/* Every island of units that int8 has goes to every other mode, one at a time. */
 static clq_status switch_islands(bool *any_taken, struct refiner *r, struct clq_error *err)
 {
     struct clq_search *s = r->s;

@@ -23,9 +23,6 @@ static clq_status canceled(struct clq_error *err)
     return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
 }
 
-/* Of a model whose shapes wait for values, all units lie in the first stage. An addition has a time of its own. */
-static const struct clq_program_options first_stage = {.partial = true, .sums_apart = true};
-
 static int unit_of_step(const struct clq_search *s, const struct clq_step *st)
 {
     return st->node ? clq_map_get(&s->units.by_node, st->node->name) : -1;
@@ -204,7 +201,7 @@ static clq_status start_mode(struct timed_mode *t, struct clq_search *s, int mod
     if (!t->us) return no_memory(err);
     for (int i = 0; i < n; i++) on[i] = s->extra[mode][i].capable ? (uint8_t)mode : 0;
     CLQ_TRY(clq_search_model(&t->model, s, on, err));
-    return clq_program_compile(&t->program, s->ctx, &t->model, in, &first_stage, err);
+    return clq_program_compile(&t->program, s->ctx, &t->model, in, &clq_search_first_stage, err);
 }
 
 static clq_status start_timed(struct timed *t, struct clq_search *s, struct clq_error *err)
@@ -218,8 +215,8 @@ static clq_status start_timed(struct timed *t, struct clq_search *s, struct clq_
     if (!on) return no_memory(err);
     clq_search_all_int8(on, s);
     CLQ_TRY(clq_search_model(&t->int8, s, on, err));
-    CLQ_TRY(clq_program_compile(&t->program[TIMED_FLOAT], s->ctx, &s->model, t->in, &first_stage, err));
-    CLQ_TRY(clq_program_compile(&t->program[TIMED_INT8], s->ctx, &t->int8, t->in, &first_stage, err));
+    CLQ_TRY(clq_program_compile(&t->program[TIMED_FLOAT], s->ctx, &s->model, t->in, &clq_search_first_stage, err));
+    CLQ_TRY(clq_program_compile(&t->program[TIMED_INT8], s->ctx, &t->int8, t->in, &clq_search_first_stage, err));
     CLQ_TRY(clq_program_compile(&t->program[TIMED_ALONE], s->ctx, &s->model, t->in, &alone, err));
     if (t->programs > TIMED_DEVICE) CLQ_TRY(clq_program_compile(&t->program[TIMED_DEVICE], s->ctx, &t->int8, t->in, &device, err));
     for (int k = 2; k < s->n_modes; k++) CLQ_TRY(start_mode(&t->extra[k], s, k, on, t->in, err));
