@@ -28,7 +28,7 @@ static const struct cli_option options[] = {
     {"data", 0, CLI_TEXT, offsetof(struct arguments, data), "DATA", 0, 0, "where the sample comes from: .npz, .npy, a folder (default synthetic:1)"},
     {"index", 0, CLI_WHOLE, offsetof(struct arguments, index), "N", 0, 1e12, "which sample (default 0)"},
     {"batch", 0, CLI_WHOLE, offsetof(struct arguments, batch), "N", 1, 65536, "samples per run (default 1); a scalar input is not batched, samples of one run must agree in it"},
-    {"pairs", 0, CLI_WHOLE, offsetof(struct arguments, pairs), "N", 1, 1000000, "timed pairs (default: as many as fit into 20 s, 21 to 200)"},
+    {"pairs", 0, CLI_WHOLE, offsetof(struct arguments, pairs), "N", 1, 1000000, "timed pairs (default: as many as fit into 20 s, with --profile 10 s, 21 to 200)"},
     {"seed", 0, CLI_WHOLE, offsetof(struct arguments, seed), "N", 0, 9e15, "of synthetic data"},
     CLI_MEASURE(struct arguments),
     {"profile", 0, CLI_FLAG, offsetof(struct arguments, profile), NULL, 0, 0, "where the time goes: a table of every step in place, of its kernel, shape, time and rate"},
@@ -89,8 +89,7 @@ static clq_status choose_pairs(struct cli *cli, struct job *b)
     clq_pair_timing look;
     clq_status st = clq_time_pair(&look, cli->ctx, b->model, b->reference, b->inputs, 3, NULL);
     if (st != CLQ_OK) return st;
-    double each = (look.median_ms + look.reference_median_ms) * 1e-3, fit = each > 0 ? most_seconds / each : 200;
-    b->pairs = fit < 21 ? 21 : fit > 200 ? 200 : (size_t)fit;
+    b->pairs = cli_bench_fit(most_seconds, (look.median_ms + look.reference_median_ms) * 1e-3);
     return CLQ_OK;
 }
 

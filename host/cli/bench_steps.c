@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "out.h"
 
@@ -31,31 +30,24 @@ struct group {
     double seconds, macs;
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 static double median(double *x, size_t n)
 {
-    qsort(x, n, sizeof *x, by_value);
+    cli_sort(x, n);
     return n ? (x[(n - 1) / 2] + x[n / 2]) / 2 : NAN;
+}
+
+size_t cli_bench_fit(double seconds, double each)
+{
+    const double fit = each > 0 ? seconds / each : 200;
+    return fit < 21 ? 21 : fit > 200 ? 200 : (size_t)fit;
 }
 
 static clq_status run(struct profile *p, double *seconds)
 {
     memset(p->out, 0, (size_t)p->n_out * sizeof *p->out);
-    double t = now();
+    double t = cli_now();
     clq_status st = clq_session_run(p->session, p->in, p->n_in, p->out, p->n_out);
-    *seconds = now() - t;
+    *seconds = cli_now() - t;
     return st;
 }
 
@@ -101,8 +93,7 @@ static clq_status prepare(struct profile *p)
         t = one < t ? one : t;
     }
     while (clq_session_get_step(&s, p->session, p->n_steps) == CLQ_OK) p->n_steps++;
-    const double fit = t > 0 ? 10 / (2 * t) : 200;
-    if (p->runs == 0) p->runs = fit < 21 ? 21 : fit > 200 ? 200 : (size_t)fit;
+    if (p->runs == 0) p->runs = cli_bench_fit(10, 2 * t);
     const size_t n = (size_t)p->n_steps + 1;
     p->step = cli_alloc(n * p->runs * sizeof *p->step);
     p->plain = cli_alloc(p->runs * sizeof *p->plain);

@@ -112,6 +112,17 @@ char *cli_decibel(double db)
     return isinf(db) ? cli_print(db > 0 ? "exact" : "no signal") : cli_print("%.2f dB", db);
 }
 
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+void cli_sort(double *x, size_t n)
+{
+    qsort(x, n, sizeof *x, by_value);
+}
+
 /* ---- Tables ---- */
 void cli_table_start(struct cli_table *t, int columns, const char *align, const char *const *titles)
 {

@@ -25,6 +25,10 @@ char *cli_time(double seconds);
 /* 22.31 dB; "exact" for no error at all; "-" for not known (NaN). For free(). */
 char *cli_decibel(double db);
 
+/* ---- Numbers ---- */
+/* Ascending. */
+void cli_sort(double *x, size_t n);
+
 /* ---- Tables ---- */
 struct cli_table {
     int columns;

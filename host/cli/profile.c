@@ -84,12 +84,6 @@ static void show(const struct cli *cli, const clq_profile_file *f)
     } else cli_table_print(&t, 0);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* The same work in two environments. */
 struct shared {
     size_t both, only_a, only_b;
@@ -107,7 +101,7 @@ static struct shared compare(const clq_profile_file *a, size_t ea, const clq_pro
     double *ratio = cli_alloc((ia.entries + 1) * sizeof *ratio);
     for (size_t i = 0; clq_profile_entry_get(&w, a, ea, i) == CLQ_OK; i++)
         if (clq_profile_same_work(&us, b, eb, &w) && w.time_us > 0) ratio[s.both++] = us / w.time_us;
-    qsort(ratio, s.both, sizeof *ratio, by_value);
+    cli_sort(ratio, s.both);
     if (s.both) s.median = ratio[s.both / 2];
     s.only_a = ia.entries - s.both;
     s.only_b = ib.entries - s.both;
