@@ -36,7 +36,7 @@ struct clq_product {
     enum clq_out out;
     int32_t zero_point_y, lo, hi;
     bool has_residual;
-    struct clq_residual residual; /* without codes and ld */
+    struct clq_residual residual; /* codes and ld are those of the last run */
     size_t bytes;      /* of the copies */
     void *packed, *scratch;
     size_t packed_bytes, scratch_bytes; /* allocated */

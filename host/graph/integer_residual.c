@@ -19,7 +19,6 @@ static void fuse(struct clq_program *p, int sum, int side)
     if (i < 0 || p->values[other].producer >= i || !takes_residual(p, i, sum)) return;
     struct clq_step *product = &p->steps[i];
     product->residual = other;
-    product->sum_node = s->node;
     product->sum = (struct clq_residual){
         .scale_q = s->in_scale[side], .scale_r = s->in_scale[1 - side], .scale_y = s->out_scale, .zero_point_q = s->in_zero[side],
         .zero_point_r = s->in_zero[1 - side], .zero_point_y = s->out_zero, .lo = s->lo, .hi = s->hi,

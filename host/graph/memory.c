@@ -58,7 +58,7 @@ static void lifetimes(struct clq_program *p, bool retain)
  * in place of two. */
 static bool works_in_place(const struct clq_program *p, const struct clq_step *s, int i)
 {
-    const bool rows = s->kind == CLQ_STEP_LAYERNORM || (s->kind == CLQ_STEP_SOFTMAX && (s->n_in > 1 || s->alpha != 1));
+    const bool rows = s->kind == CLQ_STEP_LAYERNORM || clq_step_is_scores(s);
     if (s->dead || !rows) return false;
     const struct clq_value *x = &p->values[root(p, s->in[0])];
     return !x->constant && !x->is_input && x->last == i && (s->n_in < 2 || root(p, s->in[1]) != root(p, s->in[0]));

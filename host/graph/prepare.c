@@ -125,7 +125,7 @@ static clq_status prepare_pool(struct clq_program *p, struct clq_step *s, struct
 static clq_status prepare_softmax(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     const clq_tensor *x = tensor(p, s->in[0]);
-    if (s->n_in > 1 || s->alpha != 1) return CLQ_OK; /* rows of our own */
+    if (clq_step_is_scores(s)) return CLQ_OK;
     bool flat = s->opset < 13; /* before 13 the axis cuts the shape into a matrix */
     int64_t axis = clq_node_int(s->node, "axis", flat ? 1 : -1), outer = 1, n = 1, inner = 1;
     if (axis < 0) axis += x->rank;

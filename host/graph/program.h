@@ -82,7 +82,6 @@ struct clq_step {
     int64_t bound;
     int32_t lo, hi;              /* limits of the output code */
     struct clq_residual sum;         /* QCONV and QGEMM with codes and a residual; its codes are filled in by runs */
-    const struct clq_node *sum_node; /* the addition that runs inside of the step, or NULL */
     float in_scale[2], out_scale;    /* Q steps: what the codes of the inputs and of the output mean */
     int32_t in_zero[2], out_zero;
     uint8_t *tables;             /* QLUT: 256; QCONCAT: 256 per input */
@@ -165,6 +164,11 @@ clq_status clq_pass_fuse(struct clq_program *p, bool observable, struct clq_erro
 clq_status clq_pass_layout(struct clq_program *p, struct clq_error *err);
 clq_status clq_pass_memory(struct clq_program *p, bool retain, struct clq_error *err);
 clq_status clq_pass_prepare(struct clq_program *p, const struct clq_program_options *options, struct clq_error *err);
+/* Softmax on rows of our own: of scores that are scaled or masked. oneDNN does the others, and not in place. */
+static inline bool clq_step_is_scores(const struct clq_step *s)
+{
+    return s->kind == CLQ_STEP_SOFTMAX && (s->n_in > 1 || s->alpha != 1);
+}
 clq_status clq_step_run(struct clq_program *p, struct clq_step *step, struct clq_error *err);
 /* Where the kernel of a QCONV step writes: its output, or the phases that are spread over the output behind it. */
 void *clq_step_conv_output(struct clq_program *p, const struct clq_step *step);

@@ -288,7 +288,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
     case CLQ_STEP_MATMUL:
     case CLQ_STEP_POOL:
     case CLQ_STEP_SOFTMAX:
-        if (!s->dnnl && !s->n_taps) {
+        if (clq_step_is_scores(s)) {
             clq_step_scores(p, s);
             return CLQ_OK;
         }
