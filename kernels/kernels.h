@@ -75,7 +75,8 @@ struct clq_residual {
 /* Integer matrix product y[M,N] = requantize(a[M,K] * w[N,K]^T + bias), in three calls on the same struct:
  *   plan  reads sizes, out, zero points, lo, hi and bound; writes packed_bytes, scratch_bytes, units
  *   pack  reads weight, bias, multiplier and the above; writes packed. Once per weight
- *   run   reads a, sums_a, residual, packed (and the plain arrays, which must still be there); computes units unit_begin..unit_end-1
+ *   run   reads a, sums_a, residual, packed (and the plain arrays, which must still be there); computes units
+ *         unit_begin..unit_end-1, and adds to sums_y
  * Units cut the work by shape alone and may run at the same time on different scratch. scratch and packed are 64-byte
  * aligned. u8s8 takes a as uint8_t, s8s8 as int8_t (then za is within -128..127 and codes of w are within -127..127
  * or -128). An implementation that cannot hold its exactness proof (bound > INT32_MAX) plans packed_bytes = 0 and runs
@@ -242,8 +243,8 @@ enum {
     CLQ_CPU_NEON_DOT = 1u << 4,    /* FEAT_DotProd: sdot, udot */
     CLQ_CPU_NEON_I8MM = 1u << 5,   /* FEAT_I8MM: smmla, usmmla, usdot */
     CLQ_CPU_AMX = 1u << 6,         /* AMX_TILE and AMX_INT8; the system has granted this process the tile registers */
-    CLQ_CPU_VBMI = 1u << 8,        /* AVX512_VBMI: permutes of bytes; no step of its own, every CPU with AMX has it */
-    CLQ_CPU_NEON = 1u << 7         /* Advanced SIMD, which every 64-bit Arm CPU that Linux runs on has */
+    CLQ_CPU_NEON = 1u << 7,        /* Advanced SIMD, which every 64-bit Arm CPU that Linux runs on has */
+    CLQ_CPU_VBMI = 1u << 8         /* AVX512_VBMI: permutes of bytes; no step of its own, every CPU with AMX has it */
 };
 
 /* What this CPU and operating system offer. Asks Linux for the use of the tile registers where the CPU has them: threads

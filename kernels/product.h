@@ -3,8 +3,9 @@
  * function and, where its products are narrower, its own packing. Static inline, so each ISA folder compiles its own.
  *
  * Signed activations, where the ISA multiplies unsigned by signed bytes only in the other order of operands, are unsigned
- * ones with the top bit flipped and a zero point that is 128 larger; their rows are flipped into scratch once per unit.
- * Where the tiles take either order, weights are packed as w + 128, rows are read as they are, and a unit only sums them:
+ * ones with the top bit flipped and a zero point that is 128 larger; their rows are flipped into scratch once per
+ * unit, or for units that are done as one.
+ * Where the tiles take either order, weights are packed as w + 128, rows are read as they are, and a unit only sums them, unless the caller has:
  * the sum of a * (w + 128) is too large by 128 times the sum of the row. NEON multiplies signed by signed bytes, and flips
  * unsigned ones as it loads them where it has to: these rows are never flipped in a copy. Rows whose K is no multiple of 4
  * (8 where weights lie in steps of 8) are copied in any case, so tiles read whole steps and nothing outside the rows. */

@@ -27,7 +27,7 @@ typedef struct clq_plan_point {
     bool budget_met;         /* as measured on the validation samples: sqnr_db_kept is enough */
     double sqnr_db, predicted_sqnr_db; /* +inf: no error */
     double cosine;
-    double sqnr_db_kept;      /* the SQNR that counts for a budget: what is sure of it, by the 95 % bound but at most 2 dB below sqnr_db */
+    double sqnr_db_kept;      /* the SQNR that counts for a budget: what is sure of it, by the 95 % bound, at least 0.5 and at most 2 dB below sqnr_db */
     double median_ms, predicted_ms;
     double speedup, speedup_lo, speedup_hi; /* over float32, measured in this process: a look, not the proof */
     size_t bytes;            /* of the file */
