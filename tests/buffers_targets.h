@@ -73,8 +73,14 @@ static inline int set_up(void **state)
 {
     static const char *const isa[] = {"ref", "avx2", "avx512", "avx512_vnni", "amx"};
     (void)state;
+    /* A thread sanitizer learns nothing from one thread, and from two what it learns from three. */
+#if defined(__SANITIZE_THREAD__)
+    const int step = 2, least = 3;
+#else
+    const int step = 1, least = 1;
+#endif
     for (size_t i = 0; i < sizeof isa / sizeof *isa; i++)
-        for (int threads = 1; threads <= 3; threads++) add_target(isa[i], threads, NULL);
+        for (int threads = i == 0 ? 1 : least; threads <= 3; threads += step) add_target(isa[i], threads, NULL);
     add_target(NULL, 2, "opencl");
     if (!have_opencl) print_message("no OpenCL device: those targets are SKIPPED\n");
     ref = targets[0].ctx;
@@ -91,6 +97,7 @@ static inline int tear_down(void **state)
 static inline void same(const void *expected, const void *actual, size_t bytes, const struct target *t, const char *what)
 {
     const unsigned char *e = expected, *a = actual;
+    if (memcmp(e, a, bytes) == 0) return;
     for (size_t i = 0; i < bytes; i++)
         if (e[i] != a[i]) fail_msg("%s on %s: byte %zu is %u, expected %u", what, t->name, i, a[i], e[i]);
 }

@@ -187,6 +187,9 @@ static void test_loop(void **state)
 static void test_endless(void **state)
 {
     (void)state;
+#if defined(__SANITIZE_THREAD__)
+    skip(); /* one thread, and shadow of gigabytes */
+#endif
     struct clq_context *ctx = net_context(1, NULL);
     for (int grows = 0; grows < 2; grows++) {
         struct net g;

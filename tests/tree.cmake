@@ -12,5 +12,5 @@ endif()
 foreach(check ${checks})
   add_test(NAME tree_${check} COMMAND ${Python3_EXECUTABLE} -B ${CMAKE_CURRENT_LIST_DIR}/tree/check.py ${check}
     --root ${PROJECT_SOURCE_DIR} --build ${PROJECT_BINARY_DIR} --cc ${CMAKE_C_COMPILER} "--cxx=${CLQ_CXX}")
-  set_tests_properties(tree_${check} PROPERTIES LABELS "quick")
+  set_tests_properties(tree_${check} PROPERTIES LABELS "quick;serial")
 endforeach()
