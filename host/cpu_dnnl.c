@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * oneDNN's engine, stream and scratchpad, and the parts that all prepared steps are made of. The operators are in
- * cpu_dnnl_conv.c, cpu_dnnl_matmul.c and cpu_dnnl_norm.c. */
+ * cpu_dnnl_conv.c, cpu_dnnl_matmul.c and cpu_dnnl_pool.c. */
 #include "cpu_dnnl.h"
 
 #include <omp.h>
