@@ -27,6 +27,14 @@ static char *lines_of(const struct clq_model *m, const struct clq_units *units, 
     return NULL;
 }
 
+void clq_placement_remove(struct clq_model *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->n_metadata; i++)
+        if (strcmp(m->metadata[i].key, CLQ_PLACEMENT_KEY) != 0) m->metadata[n++] = m->metadata[i];
+    m->n_metadata = n;
+}
+
 clq_status clq_placement_write(struct clq_model *m, const struct clq_units *units, const bool *on_device, struct clq_error *err)
 {
     char *text = lines_of(m, units, on_device);
@@ -34,12 +42,10 @@ clq_status clq_placement_write(struct clq_model *m, const struct clq_units *unit
     struct clq_metadata *all = clq_arena_array(&m->arena, (size_t)m->n_metadata + 1, sizeof *all);
     free(text);
     if (!value || !all) return no_memory(err);
-    int n = 0;
-    for (int i = 0; i < m->n_metadata; i++)
-        if (strcmp(m->metadata[i].key, CLQ_PLACEMENT_KEY) != 0) all[n++] = m->metadata[i];
-    all[n++] = (struct clq_metadata){CLQ_PLACEMENT_KEY, value};
+    clq_placement_remove(m);
+    if (m->n_metadata > 0) memcpy(all, m->metadata, (size_t)m->n_metadata * sizeof *all);
+    all[m->n_metadata++] = (struct clq_metadata){CLQ_PLACEMENT_KEY, value};
     m->metadata = all;
-    m->n_metadata = n;
     return CLQ_OK;
 }
 

@@ -13,6 +13,9 @@
 /* on_device: [units], or NULL for none. A node whose name holds a line break stays on the CPU. */
 clq_status clq_placement_write(struct clq_model *model, const struct clq_units *units, const bool *on_device, struct clq_error *err);
 
+/* Takes away what an earlier search said. */
+void clq_placement_remove(struct clq_model *model);
+
 /* *placed: whether the model says it. The names live in arena. */
 clq_status clq_placement_read(bool *placed, struct clq_map *names, struct clq_arena *arena, const struct clq_model *model, struct clq_error *err);
 

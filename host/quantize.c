@@ -10,6 +10,7 @@
 #include "eval_command.h"
 #include "formats/onnx.h"
 #include "graph/simplify.h"
+#include "placement.h"
 #include "profile_use.h"
 #include "rules.h"
 #include "search_journal.h"
@@ -121,6 +122,7 @@ static clq_status set_up(struct clq_result *r, clq_data *data, const clq_quantiz
     else CLQ_TRY(clq_profile_use_start(s->profile, s->ctx, o->profile_path, o->remeasure, err));
     CLQ_TRY(clq_program_check_supported(r->source, err));
     CLQ_TRY(clq_model_clone(&s->model, r->source, err));
+    clq_placement_remove(&s->model); /* of a file that is quantized again: this search decides anew */
     CLQ_TRY(clq_model_simplify(&s->model, err));
     CLQ_TRY(clq_model_upgrade(&s->model, clq_search_opset(s), err));
     CLQ_TRY(clq_search_samples(s, data, o, err));

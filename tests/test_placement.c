@@ -47,6 +47,9 @@ static void start(struct placed *p)
     }
     ok(clq_model_load(&p->model, p->cpu, EXAMPLE "model.onnx", NULL), p->cpu);
     ok(clq_data_open(&p->data, p->cpu, p->model, EXAMPLE "calib.npz", &few), p->cpu);
+    static struct clq_metadata stale = {CLQ_PLACEMENT_KEY, "nobody"}; /* as if the file had been quantized before */
+    p->model->metadata = &stale;
+    p->model->n_metadata = 1;
     clq_quantize_options q = {.uniform = "int8", .calibrator = "minmax", .timing_pairs = 2};
     ok(clq_quantize(&p->result, p->cpu, p->model, p->data, &q), p->cpu);
 }
@@ -109,6 +112,11 @@ static void foreign_text_is_read(void **state)
         assert_int_equal(clq_placement_read(&placed, &names, &arena, &silent, &err), CLQ_OK);
         assert_false(placed);
         assert_int_equal(names.count, 0);
+        struct clq_metadata both[] = {said, other, said};
+        m = (struct clq_model){.n_metadata = 3, .metadata = both};
+        clq_placement_remove(&m);
+        assert_int_equal(m.n_metadata, 1);
+        assert_string_equal(m.metadata[0].key, other.key);
         clq_arena_free(&arena);
     }
 }
