@@ -27,6 +27,11 @@ typedef int32_t bits __attribute__((vector_size(LANES * sizeof(int32_t))));
 /* The lanes that are width further on. */
 #define FOLD(v, w) \
     __builtin_shuffle(v, (bits){0 ^ w, 1 ^ w, 2 ^ w, 3 ^ w, 4 ^ w, 5 ^ w, 6 ^ w, 7 ^ w, 8 ^ w, 9 ^ w, 10 ^ w, 11 ^ w, 12 ^ w, 13 ^ w, 14 ^ w, 15 ^ w})
+#define OTHER_HALVES(v, JOIN) (v = JOIN(v, FOLD(v, 8)), v = JOIN(v, FOLD(v, 4)), v = JOIN(v, FOLD(v, 2)), v = JOIN(v, FOLD(v, 1)))
+#define SUM(a, b) ((a) + (b))
+/* Every lane becomes the sum, or the largest, of all. */
+#define SUM_LANES(v) OTHER_HALVES(v, SUM)
+#define LARGEST_LANE(v) OTHER_HALVES(v, LARGER)
 
 /* exp(x), -88 < x <= 0, within 2 ulp: 2^n times a minimax fit of 2^r made for this project. n comes from the low bits of the sum with
  * magic, with the exponent's bias already there. NaN gives NaN. */
@@ -62,10 +67,7 @@ static inline __attribute__((always_inline)) float scores(float *y, const float 
         *(vector *)(y + i) = v;
         most = LARGER(v, most);
     }
-    most = LARGER(most, FOLD(most, 8));
-    most = LARGER(most, FOLD(most, 4));
-    most = LARGER(most, FOLD(most, 2));
-    most = LARGER(most, FOLD(most, 1));
+    LARGEST_LANE(most);
     top = most[0];
     for (; i < n; i++) {
         y[i] = x[i] * scale + (mask ? mask[i] : 0.0f);
@@ -80,10 +82,7 @@ static inline __attribute__((always_inline)) float sum_of(const float *y, size_t
     size_t i = 0;
     vector sum = {0};
     for (; i + LANES <= n; i += LANES) sum += *(const vector *)(y + i);
-    sum += FOLD(sum, 8);
-    sum += FOLD(sum, 4);
-    sum += FOLD(sum, 2);
-    sum += FOLD(sum, 1);
+    SUM_LANES(sum);
     all = sum[0];
     for (; i < n; i++) all += y[i];
     return all;
@@ -199,10 +198,7 @@ static inline __attribute__((always_inline)) float sum_beyond(const float *x, si
         part[0] += square ? (vector)(a * a) : a;
     }
     vector sum = (part[0] + part[1]) + (part[2] + part[3]);
-    sum += FOLD(sum, 8);
-    sum += FOLD(sum, 4);
-    sum += FOLD(sum, 2);
-    sum += FOLD(sum, 1);
+    SUM_LANES(sum);
     float all = sum[0];
     for (; i < n; i++) {
         const float d = x[i] - from;
@@ -260,10 +256,7 @@ CLQ_CLONES static float largest_magnitude(const float *x, size_t n)
         vector v = (vector)((bits)*(const vector *)(x + i) & clear);
         most = LARGER(v, most);
     }
-    most = LARGER(most, FOLD(most, 8));
-    most = LARGER(most, FOLD(most, 4));
-    most = LARGER(most, FOLD(most, 2));
-    most = LARGER(most, FOLD(most, 1));
+    LARGEST_LANE(most);
     top = most[0];
     for (; i < n; i++) top = fabsf(x[i]) > top ? fabsf(x[i]) : top;
     return top;
