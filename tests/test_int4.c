@@ -221,7 +221,7 @@ static void test_products(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        for (int way = 0; way < 4; way++) check_product(shapes[i], way % 2 ? CLQ_DTYPE_F16 : CLQ_DTYPE_F32, way / 2);
+        for (int way = 0; way < 4; way += THREAD_SANITIZER ? 3 : 1) check_product(shapes[i], way % 2 ? CLQ_DTYPE_F16 : CLQ_DTYPE_F32, way / 2);
     }
 }
 
