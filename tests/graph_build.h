@@ -107,7 +107,7 @@ static inline size_t net_count(int rank, const int64_t *shape)
 
 static inline const char *net_const(struct net *g, const char *name, clq_dtype dtype, int rank, const int64_t *shape, const void *data)
 {
-    size_t bytes = net_count(rank, shape) * clq_dtype_bits(dtype) / 8;
+    size_t bytes = (net_count(rank, shape) * clq_dtype_bits(dtype) + 7) / 8;
     const struct clq_const *c = clq_graph_add_const(&g->m, &g->m.graph, name ? name : net_name(g, "c"), dtype, rank, shape, data, bytes, true);
     assert_non_null(c);
     return c->name;

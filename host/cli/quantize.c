@@ -81,11 +81,12 @@ static const struct cli_spec spec = {
                "were not used for calibration. If the result is not faster than float beyond noise, the float model is kept.\n"
                "\n"
                "Modes that kernels execute: f32, int8 (ranges from calibration), int8-dynamic (a scale per row while running; MatMul\n"
-               "and Gemm; int8-tensor: one for all rows, which onnxruntime runs fast and clquant does not), int4-gN and int4-channel (4-bit weights, 8-bit rows; MatMul and Gemm). Modes that only store weights in\n"
-               "fewer bits, widened when the file is loaded: int8-weight (also of LSTM, GRU, RNN and of tables behind Gather, which stay in\n"
-               "codes), int16-int8 (inputs rounded to 16 bits), int2-gN, ternary, binary, nf4-gN, codebook16. Tables may also be int4-gN\n"
-               "where it is among the candidates. N is a group\n"
-               "size along the inputs: 16, 32, 64, 128, 256, 512 or 1024; int4 and int2 take -asym behind it for zero points.\n",
+               "and Gemm; int8-tensor: one for all rows, which onnxruntime runs fast and clquant does not), int4-gN and int4-channel\n"
+               "(4-bit weights, 8-bit rows; MatMul and Gemm; with 32 rows and more clquant expands the weights to 8 bits). Modes that\n"
+               "only store weights in fewer bits, widened when the file is loaded: int8-weight (also of LSTM, GRU, RNN and of tables\n"
+               "behind Gather, which stay in codes), int16-int8 (inputs rounded to 16 bits), int2-gN, ternary, binary, nf4-gN,\n"
+               "codebook16. Tables may also be int4-gN where it is among the candidates. N is a group size along the inputs: 16, 32,\n"
+               "64, 128, 256, 512 or 1024; int4 and int2 take -asym behind it for zero points.\n",
     .options = options,
     .least = 1,
     .most = 1,

@@ -53,8 +53,15 @@ struct clq_nibbles {
     int bias;              /* value, or -1 */
     bool real;             /* rows stay real */
 };
-/* *found: the step is a product with such weights. */
-clq_status clq_nibbles_of(struct clq_nibbles *out, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err);
+/* *found: the step is a product with such weights. Their arrays live in the arena. */
+clq_status clq_nibbles_of(struct clq_nibbles *out, struct clq_arena *arena, const struct clq_program *p, const struct clq_step *s, bool *found,
+                          struct clq_error *err);
+
+/* Products of at least so many rows of codes get 8-bit weights, where that adds at most 1 / CLQ_EXPAND_SHARE to the noise of rounding to
+ * 4 bits (README.md). A number of rows decides, never a device, an instruction set or a thread count. */
+enum { CLQ_EXPAND_ROWS = 32, CLQ_EXPAND_SHARE = 10 };
+/* Makes s a QGEMM step with the weights of w; *done is false, and s as it was, where sums or the noise say no. */
+clq_status clq_nibbles_expand(struct clq_step *s, struct clq_program *p, const struct clq_nibbles *w, bool *done, struct clq_error *err);
 
 /* MatMulNBits with constant weights that stays in float becomes a float product. */
 clq_status clq_nbits_widen(struct clq_program *p, struct clq_step *s, struct clq_error *err);

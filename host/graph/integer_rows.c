@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Products whose activations are quantized while running, one scale per row (token). Two forms arrive here: integer products
  * spelled out in standard operators, as qdq_modes.c writes them, and products with 4-bit weights, which run on 8-bit rows as
- * onnxruntime's accuracy level 4 does, or on real rows where the file asks for another level. Rows that several products read are
- * quantized once. */
+ * onnxruntime's accuracy level 4 does, or on real rows where the file asks for another level. Many rows want such weights in 8 bits
+ * (README.md). Rows that several products read are quantized once. */
 #include <math.h>
 #include <string.h>
 
@@ -204,6 +204,31 @@ static clq_status rows_before(struct clq_program *p, int i, int x, int *codes, i
     return CLQ_OK;
 }
 
+static size_t rows_in(const clq_tensor *x)
+{
+    size_t rows = 1;
+    for (int d = 0; d < x->rank - 1; d++) rows *= (size_t)x->shape[d];
+    return rows;
+}
+
+/* Many rows want 8-bit codes, whose 4-bit ones are then not kept; where they do not fit, and for few rows, w has the 4-bit ones. */
+static clq_status weights_of(struct clq_nibbles *w, struct clq_program *p, struct clq_step *s, bool *found, struct clq_error *err)
+{
+    struct clq_arena passing = {0};
+    bool expanded = false;
+    if (rows_in(&p->values[s->in[0]].t) >= CLQ_EXPAND_ROWS) {
+        clq_status st = clq_nibbles_of(w, &passing, p, s, found, err);
+        if (st == CLQ_OK && *found && !w->real) st = clq_nibbles_expand(s, p, w, &expanded, err);
+        clq_arena_free(&passing);
+        if (st != CLQ_OK || expanded || !*found) return st;
+    }
+    CLQ_TRY(clq_nibbles_of(w, &p->arena, p, s, found, err));
+    if (!*found) return CLQ_OK;
+    s->kind = CLQ_STEP_Q4GEMM;
+    s->gemm4 = (struct clq_gemm_u4_args){.n = w->n, .k = w->k, .group = w->group, .weight = w->codes, .scale = w->scale, .zero_point = w->zero};
+    return CLQ_OK;
+}
+
 /* A product with constant 4-bit weights: DequantizeLinear before MatMul or Gemm, or MatMulNBits. */
 static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err)
 {
@@ -212,7 +237,7 @@ static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err
     const clq_tensor *x = s->n_in > 0 && s->in[0] >= 0 ? &p->values[s->in[0]].t : NULL;
     if (!x || s->kind != CLQ_STEP_OP || x->dtype != CLQ_DTYPE_F32 || x->rank < 2 || p->values[s->in[0]].constant) return CLQ_OK;
     bool found = false;
-    CLQ_TRY(clq_nibbles_of(&w, p, s, &found, err));
+    CLQ_TRY(weights_of(&w, p, s, &found, err));
     if (!found) return CLQ_OK;
     int codes = s->in[0], scale = -1;
     bool inserted = false;
@@ -226,8 +251,6 @@ static clq_status take_int4(struct clq_program *p, int *i, struct clq_error *err
     s->in = in;
     s->n_in = w.real ? 1 : 2;
     s->bias = w.bias;
-    s->kind = CLQ_STEP_Q4GEMM;
-    s->gemm4 = (struct clq_gemm_u4_args){.n = w.n, .k = w.k, .group = w.group, .weight = w.codes, .scale = w.scale, .zero_point = w.zero};
     clq_program_count_uses(p);
     return CLQ_OK;
 }

@@ -18,12 +18,12 @@ static void put_nibble(uint8_t *codes, size_t row_bytes, size_t n, size_t k, uns
     *to = (uint8_t)(*to | code << (k % 2 ? 4 : 0));
 }
 
-static clq_status allocate(struct clq_nibbles *w, struct clq_program *p, struct clq_error *err)
+static clq_status allocate(struct clq_nibbles *w, struct clq_arena *arena, struct clq_error *err)
 {
     size_t groups = (w->k + w->group - 1) / w->group, bytes;
-    w->codes = clq_size_mul(&bytes, w->n, (w->k + 1) / 2) ? clq_arena_array(&p->arena, bytes + 1, 1) : NULL;
-    w->scale = clq_arena_array(&p->arena, w->n * groups + 1, sizeof(float));
-    w->zero = clq_arena_array(&p->arena, w->n * groups + 1, 1);
+    w->codes = clq_size_mul(&bytes, w->n, (w->k + 1) / 2) ? clq_arena_array(arena, bytes + 1, 1) : NULL;
+    w->scale = clq_arena_array(arena, w->n * groups + 1, sizeof(float));
+    w->zero = clq_arena_array(arena, w->n * groups + 1, 1);
     return w->codes && w->scale && w->zero ? CLQ_OK : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
 }
 
@@ -69,13 +69,14 @@ static bool grouping(const struct clq_program *p, const struct clq_step *dq, int
     return block > 0 && axis == k_axis && s->rank == 2 && s->shape[1 - k_axis] == c->shape[1 - k_axis] && s->shape[k_axis] == (k + block - 1) / block;
 }
 
-static clq_status from_dequantize(struct clq_nibbles *w, struct clq_program *p, const struct clq_step *dq, int k_axis, bool *found, struct clq_error *err)
+static clq_status from_dequantize(struct clq_nibbles *w, struct clq_arena *arena, const struct clq_program *p, const struct clq_step *dq, int k_axis, bool *found,
+                                  struct clq_error *err)
 {
     const clq_tensor *c = &p->values[dq->in[0]].t;
     w->k = (size_t)c->shape[k_axis];
     w->n = (size_t)c->shape[1 - k_axis];
     if (w->k == 0 || w->n == 0 || !grouping(p, dq, k_axis, &w->group)) return CLQ_OK;
-    CLQ_TRY(allocate(w, p, err));
+    CLQ_TRY(allocate(w, arena, err));
     const float *scale = p->values[dq->in[1]].t.data;
     const uint8_t *codes = c->data, *zero = dq->n_in > 2 && dq->in[2] >= 0 ? p->values[dq->in[2]].t.data : NULL;
     size_t groups = (w->k + w->group - 1) / w->group, row = (w->k + 1) / 2;
@@ -108,7 +109,7 @@ static bool absent(const struct clq_step *s, int k)
     return k >= s->n_in || s->in[k] < 0;
 }
 
-static clq_status from_nbits(struct clq_nibbles *w, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err)
+static clq_status from_nbits(struct clq_nibbles *w, struct clq_arena *arena, const struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err)
 {
     int64_t k = clq_node_int(s->node, "K", 0), n = clq_node_int(s->node, "N", 0), block = clq_node_int(s->node, "block_size", 0);
     const bool real = clq_node_int(s->node, "accuracy_level", 0) != 4; /* only level 4 allows 8-bit rows */
@@ -119,7 +120,7 @@ static clq_status from_nbits(struct clq_nibbles *w, struct clq_program *p, const
     if (!absent(s, 3) && !constant_of(p, s, 3, CLQ_DTYPE_U8, (size_t)n * zeros)) return CLQ_OK;
     if (!absent(s, 5) && !constant_of(p, s, 5, CLQ_DTYPE_F32, (size_t)n)) return CLQ_OK;
     *w = (struct clq_nibbles){.n = (size_t)n, .k = (size_t)k, .group = (size_t)block, .bias = absent(s, 5) ? -1 : s->in[5], .real = real};
-    CLQ_TRY(allocate(w, p, err));
+    CLQ_TRY(allocate(w, arena, err));
     const uint8_t *codes = p->values[s->in[1]].t.data, *zero = absent(s, 3) ? NULL : p->values[s->in[3]].t.data;
     memcpy(w->scale, p->values[s->in[2]].t.data, w->n * groups * sizeof(float));
     memset(w->codes, 0, w->n * ((w->k + 1) / 2));
@@ -170,12 +171,12 @@ clq_status clq_nbits_widen(struct clq_program *p, struct clq_step *s, struct clq
     return CLQ_OK;
 }
 
-clq_status clq_nibbles_of(struct clq_nibbles *w, struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err)
+clq_status clq_nibbles_of(struct clq_nibbles *w, struct clq_arena *arena, const struct clq_program *p, const struct clq_step *s, bool *found, struct clq_error *err)
 {
     const struct clq_step *dq;
     *w = (struct clq_nibbles){.bias = -1};
     *found = false;
-    if (strcmp(s->node->op_type, "MatMulNBits") == 0 && strcmp(s->node->domain, "com.microsoft") == 0) return from_nbits(w, p, s, found, err);
+    if (strcmp(s->node->op_type, "MatMulNBits") == 0 && strcmp(s->node->domain, "com.microsoft") == 0) return from_nbits(w, arena, p, s, found, err);
     bool gemm = clq_op_is(s, "Gemm");
     if ((!gemm && !clq_op_is(s, "MatMul")) || s->n_in < 2 || !dequantized(p, s->in[1], &dq)) return CLQ_OK;
     if (gemm) {
@@ -183,5 +184,5 @@ clq_status clq_nibbles_of(struct clq_nibbles *w, struct clq_program *p, const st
         if (!plain || (!absent(s, 2) && !constant_of(p, s, 2, CLQ_DTYPE_F32, (size_t)p->values[s->out[0]].t.shape[1]))) return CLQ_OK;
         w->bias = absent(s, 2) ? -1 : s->in[2];
     }
-    return from_dequantize(w, p, dq, gemm && clq_node_int(s->node, "transB", 0) != 0 ? 1 : 0, found, err);
+    return from_dequantize(w, arena, p, dq, gemm && clq_node_int(s->node, "transB", 0) != 0 ? 1 : 0, found, err);
 }

@@ -5,7 +5,7 @@
  * Weights [n][k] have codes 0..15 with one scale, and optionally one zero point, per `group` consecutive elements of a row.
  * Activations are 8-bit codes with one scale per row (token), found when the product runs, or per group of a row, or floats
  * (weight-only). Every product inside a group is exact in integers; the groups are added in a fixed float order, so results have the same bits on
- * every instruction set, device, thread count and number of rows.
+ * every instruction set, device, thread count and number of rows. (Models differ: from 32 rows on they expand such weights to 8 bits.)
  *
  *     size_t groups = clq_int4_groups(k, 32);
  *     uint8_t *codes = malloc(n * ((k + 1) / 2));

@@ -91,7 +91,8 @@ typedef struct clq_session_step {
     const char *name;       /* of the node that the step is known by, "" for none; all texts live as long as the session */
     const char *op;         /* the operator of that node, or what a step does for which the model has no node: "QuantizeRows", ... */
     const char *kernel;     /* what computes it: the version of an integer kernel, "oneDNN", "OpenCL", or "C" */
-    const char *arithmetic; /* "float32", "int8" or "int4" (the weights; rows may be float) for products, else the result's type */
+    const char *arithmetic; /* "float32", "int8" or "int4" (the weights; rows may be float) for products, else the result's type. 4-bit
+                             * weights of a product with 32 rows and more are "int8": they are expanded when the model is compiled */
     bool bias, residual;    /* fused behind a product, and */
     const char *activation; /* after them; NULL: none */
     int rank;               /* of the first result, as it lies in memory: channels may be last */
