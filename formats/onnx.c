@@ -140,9 +140,9 @@ static void reader_end(struct clq_onnx_reader *r)
     clq_arena_free(&r->scratch);
 }
 
-/* Takes the message. hash is carried on over external data; it may be NULL. */
+/* Takes the message. hash is carried on over external data. */
 static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const char *base_path, bool allow_links,
-                          uint64_t *hash, struct clq_error *err)
+                          struct clq_sha256 *hash, struct clq_error *err)
 {
     struct clq_onnx_reader r;
     *out = (struct clq_model){0};
@@ -154,7 +154,8 @@ static clq_status convert(struct clq_model *out, Onnx__ModelProto *proto, const 
     out->external_bytes = r.external_room;
     reader_end(&r);
     onnx__model_proto__free_unpacked(proto, NULL);
-    if (status != CLQ_OK) clq_model_release(out);
+    if (status == CLQ_OK) clq_sha256_finish(hash, out->hash);
+    else clq_model_release(out);
     return status;
 }
 
@@ -169,17 +170,16 @@ clq_status clq_onnx_decode_links(struct clq_model *out, const void *bytes, size_
     Onnx__ModelProto *proto;
     struct clq_arena scratch = {0};
     const char *base_path = NULL;
-    uint64_t hash[2];
+    struct clq_sha256 hash;
     *out = (struct clq_model){0};
     if (directory && !(base_path = clq_arena_printf(&scratch, "%s/", directory[0] ? directory : ".")))
         return clq_onnx_no_memory(err);
     clq_status status = unpack(&proto, bytes, n, err);
     if (status == CLQ_OK) {
-        clq_fnv128_start(hash);
-        clq_fnv128(hash, bytes, n);
-        status = convert(out, proto, base_path, allow_links, hash, err);
+        clq_sha256_start(&hash);
+        clq_sha256_add(&hash, bytes, n);
+        status = convert(out, proto, base_path, allow_links, &hash, err);
     }
-    if (status == CLQ_OK) memcpy(out->hash, hash, sizeof hash);
     clq_arena_free(&scratch);
     return status;
 }
@@ -201,17 +201,16 @@ clq_status clq_onnx_read_links(struct clq_model *out, const char *path, bool all
 {
     struct clq_blob blob;
     Onnx__ModelProto *proto;
-    uint64_t hash[2];
+    struct clq_sha256 hash;
     *out = (struct clq_model){0};
     CLQ_TRY(clq_file_read(&blob, path, INT32_MAX, err));
     clq_status status = unpack(&proto, blob.data, blob.bytes, err);
     if (status == CLQ_OK) {
-        clq_fnv128_start(hash);
-        clq_fnv128(hash, blob.data, blob.bytes);
+        clq_sha256_start(&hash);
+        clq_sha256_add(&hash, blob.data, blob.bytes);
     }
     free(blob.data);
-    if (status == CLQ_OK) status = convert(out, proto, path, allow_links, hash, err);
-    if (status == CLQ_OK) memcpy(out->hash, hash, sizeof hash);
+    if (status == CLQ_OK) status = convert(out, proto, path, allow_links, &hash, err);
     return in_file(status, path, err);
 }
 

@@ -6,6 +6,7 @@
 #include <onnx.pb-c.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/map.h"
 #include "base/model.h"
 #include "formats/onnx.h"
@@ -33,7 +34,7 @@ struct clq_onnx_reader {
     uint64_t external_bytes, external_room; /* of all tensors, and of the distinct files behind them */
     struct clq_map external_files, external_names; /* by file identity, and by location */
     int external_capacity;
-    uint64_t *hash; /* of the file set, or NULL */
+    struct clq_sha256 *hash; /* of the file set, or NULL */
     struct clq_map functions, node_names, texts; /* texts: initializers of type STRING */
     struct clq_onnx_todo *todo, *done;
 };

@@ -294,7 +294,7 @@ static clq_status from_file(struct clq_onnx_reader *r, struct clq_const *c, Onnx
     unsigned char *data = clq_arena_alloc(r->arena, c->bytes);
     if (!data) return clq_onnx_no_memory(r->err);
     CLQ_TRY(clq_file_pread(&r->external, data, c->bytes, e.offset, r->err));
-    if (r->hash) clq_fnv128(r->hash, data, c->bytes);
+    if (r->hash) clq_sha256_add(r->hash, data, c->bytes);
     c->data = data;
     return tidy(r, c, t, data, elements);
 }

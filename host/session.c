@@ -13,18 +13,6 @@
 #include "graph/units.h"
 #include "placement.h"
 
-/* Plans know a model by this: of the file's bytes, and of the external data that it names. */
-static void identify(struct clq_model *m, const struct clq_blob *file)
-{
-    struct clq_sha256 sha;
-    unsigned char digest[32];
-    clq_sha256_start(&sha);
-    clq_sha256_add(&sha, file->data, file->bytes);
-    if (m->n_external) clq_sha256_add(&sha, m->hash, sizeof m->hash);
-    clq_sha256_finish(&sha, digest);
-    clq_hex(m->sha256, digest, sizeof digest);
-}
-
 static clq_status load(struct clq_model *m, const char *path, bool follow_links, struct clq_error *err)
 {
     struct clq_blob blob;
@@ -34,7 +22,7 @@ static clq_status load(struct clq_model *m, const char *path, bool follow_links,
     clq_status st = directory ? clq_onnx_decode_links(m, blob.data, blob.bytes, directory, follow_links, err)
                               : clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");
     if (st == CLQ_OK) {
-        identify(m, &blob);
+        clq_hex(m->sha256, m->hash, sizeof m->hash);
         m->file_bytes = blob.bytes;
         m->path = clq_arena_string(&m->arena, path);
         if (!m->path) st = clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Content hashes: FNV-1a for tables and model identity, SHA-256 for plans, profiles and journals. They find changed
+ * Content hashes: FNV-1a for tables and keys, SHA-256 for models, plans, profiles and journals. They find changed
  * files; only SHA-256 resists somebody who wants two files to look alike. */
 #ifndef CLQ_BASE_HASH_H
 #define CLQ_BASE_HASH_H

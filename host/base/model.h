@@ -106,7 +106,7 @@ struct clq_model {
     int n_opsets, n_metadata;
     struct clq_opset *opsets;
     struct clq_metadata *metadata;
-    uint64_t hash[2];  /* FNV-1a 128 of the file's bytes, for plans and profiles; 0 for a rewritten model */
+    unsigned char hash[32]; /* SHA-256 of the file's bytes and of the external data that is used, in the order of its tensors */
     void *mapping;     /* the file's bytes, released by clq_model_release */
     size_t mapping_bytes;
     int n_external; /* files of external data */
@@ -114,7 +114,7 @@ struct clq_model {
     uint64_t external_bytes; /* of those files */
     bool external_links;   /* they may lie behind links */
     const char *path;  /* of the file it was loaded from, or NULL */
-    char sha256[65];   /* of that file's bytes, "" when unknown */
+    char sha256[65];   /* hash as text, "" when unknown; plans know a model by it */
     size_t file_bytes;
 };
 
