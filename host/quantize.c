@@ -41,6 +41,7 @@ static clq_status parse_modes(struct clq_result *r, const clq_quantize_options *
         return clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "scaling '%s': expected none, awq, smoothquant, equalize or auto", o->scaling);
     s->scaling = o->scaling ? o->scaling : strcmp(s->algorithm, "auto") == 0 ? "auto" : "none";
     if (strcmp(s->scaling, "none") == 0) s->scaling = NULL;
+    s->worker = o->worker;
     s->rounding = (struct clq_weight_rounding){.stochastic = o->stochastic, .seed = o->rounding_seed};
     s->matmul_nbits = o->int4_matmulnbits;
     return o->plan_path ? clq_result_replay_modes(r, o->plan_path, err) : CLQ_OK;

@@ -112,6 +112,7 @@ struct clq_search {
     double *convert_us[2];              /* [tensors]: quantize, dequantize */
     double outside_us;                  /* of the float model in no unit; 0: not measured */
     struct clq_profile_use *profile;    /* times that earlier runs measured */
+    const char *worker;                 /* executable for timing in fresh processes, or NULL */
     struct clq_search_journal *journal; /* what this search measured before it was stopped, or NULL */
 };
 
@@ -258,13 +259,14 @@ double clq_search_margin(const struct clq_comparison *measured);
 bool clq_search_within(const struct clq_comparison *measured, const struct clq_budget *budget);
 /* What a comparison says of the bounds on the error; labels without samples lose nothing. */
 void clq_search_values(struct clq_whole_values *out, const struct clq_comparison *c);
-/* Two whole plans to time side by side in this process. */
+/* Two whole plans to time side by side. */
 struct clq_timed_plans {
     const uint8_t *mode, *base; /* base NULL, or without a layer: the float model */
     const bool *on_device, *base_on_device; /* or NULL */
     const clq_tensor *inputs;
     size_t pairs;               /* in all */
     int rounds;                 /* so often with programs made anew; 0: once */
+    bool apart;                 /* each time in a fresh process, if there is an executable for that; else in this one */
     const char *key;            /* as in struct clq_proof_request */
 };
 clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_search *s, const struct clq_timed_plans *plans, struct clq_error *err);

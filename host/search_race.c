@@ -8,12 +8,12 @@
 #include "scheduler/policies.h"
 #include "search_runtime.h"
 
-enum { PAIRS = 40, AGAIN = 3, SOLVES = 3 };
-static const double CLOSE = 0.03;      /* so well predicted a plan is not solved for again; so close a race is run again */
+enum { PAIRS = 40, CLOSE_PAIRS = 100, CLOSE_ROUNDS = 5, SOLVES = 3 };
+static const double CLOSE = 0.03;       /* so well predicted a plan is not solved for again */
+static const double CLOSE_RACE = 0.05;  /* so close a race is run again */
 static const double LEAST_GAIN = 0.995; /* for less no plan is given up for another */
-static const double LARGE_GAIN = 0.98;  /* for less than this none for an error that is a decibel higher */
-static const double DECIBEL = 1.26;     /* a plan that takes as long is taken if its error is three of them lower */
-static const double HOPELESS = 1.5;    /* a plan that is predicted to take so much longer is not timed */
+static const double DECIBEL = 1.26;     /* a plan that may be as fast is taken if its error is no decibel higher, or three lower */
+static const double HOPELESS = 1.5;     /* a plan that is predicted to take so much longer is not timed */
 
 static bool same(const struct clq_search *s, const struct clq_choice *a, const struct clq_choice *b)
 {
@@ -23,22 +23,24 @@ static bool same(const struct clq_search *s, const struct clq_choice *a, const s
 
 /* best NULL: beside the float model. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
-                            int rounds, struct clq_error *err)
+                            bool close, struct clq_error *err)
 {
     const struct clq_timed_plans q = {.mode = other->mode, .on_device = other->on_device, .base = best ? best->mode : NULL, .base_on_device = best ? best->on_device : NULL,
-                                      .inputs = in, .pairs = (size_t)(PAIRS * rounds), .rounds = rounds};
+                                      .inputs = in, .pairs = close ? CLOSE_PAIRS : PAIRS, .rounds = close ? CLOSE_ROUNDS : 1, .apart = close};
     return clq_search_time_plans(v, s, &q, err);
 }
 
-/* Where memory lies makes some percent of difference between two programs, so those that come close are made and timed again. Both
- * keep the budget: to be wrong about equals costs nothing. */
+/* Where memory lies makes some percent of difference between two programs, so those that come close are timed again, in fresh
+ * processes as whoever runs the file has them. Both keep the budget, so the faster one is taken; where it is not sure which one
+ * that is, the error has its say. */
 static clq_status beats(bool *better, struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best,
                         const clq_tensor *in, struct clq_error *err)
 {
     const double own = best->measured.noise * clq_search_margin(&best->measured), its = other->measured.noise * clq_search_margin(&other->measured);
-    CLQ_TRY(time_pair(v, s, other, best, in, 1, err));
-    if (fabs(v->ratio - 1) < CLOSE) CLQ_TRY(time_pair(v, s, other, best, in, AGAIN, err));
-    *better = v->ratio < LARGE_GAIN || (v->ratio < LEAST_GAIN && its < DECIBEL * own) || (v->ratio < 2 - LEAST_GAIN && its < own / 2);
+    CLQ_TRY(time_pair(v, s, other, best, in, false, err));
+    if (fabs(v->ratio - 1) < CLOSE_RACE) CLQ_TRY(time_pair(v, s, other, best, in, true, err));
+    *better = v->ratio < LEAST_GAIN && (v->hi < 1 || its < DECIBEL * own);
+    *better = *better || (v->lo < 1 && v->ratio < 2 - LEAST_GAIN && its < own / 2);
     return CLQ_OK;
 }
 
@@ -65,7 +67,7 @@ static clq_status solve_again(struct clq_choice *best, struct clq_search *s, con
     for (int k = 0; k < SOLVES && best->feasible && clq_any_layer(last.mode, s->units.n_units); k++) {
         struct clq_choice next;
         bool better;
-        CLQ_TRY(time_pair(&v, s, &last, NULL, in, 1, err));
+        CLQ_TRY(time_pair(&v, s, &last, NULL, in, false, err));
         if (clq_search_well_predicted(s, &last, q->reference_us * v.ratio)) break;
         CLQ_TRY(clq_search_choose(&next, s, q, err));
         if (!next.feasible || same(s, &next, &last) || !clq_any_layer(next.mode, s->units.n_units)) break;

@@ -371,7 +371,7 @@ clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_sear
     if (st == CLQ_OK) {
         clq_progress_fn *progress = s->ctx->progress; /* the phase is reported by the caller */
         struct clq_proof_request q = {.reference = rewritten ? &b : &s->model, .candidate = &a, .inputs = plans->inputs, .pairs = plans->pairs,
-                                      .rounds = plans->rounds ? plans->rounds : 1, .phase = "timing plans", .key = plans->key};
+                                      .rounds = plans->rounds ? plans->rounds : 1, .worker = plans->apart ? s->worker : NULL, .phase = "timing plans", .key = plans->key};
         s->ctx->progress = NULL;
         st = clq_profile_prove(out, s->profile, &q, err);
         s->ctx->progress = progress;
