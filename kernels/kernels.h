@@ -206,6 +206,32 @@ struct clq_transpose_args {
     size_t x_stride, y_stride;
 };
 
+/* How far apart things are in an array of heads, in elements; 0 where they are shared. */
+struct clq_strides {
+    size_t batch, head, row;
+};
+
+/* Attention: y = softmax(q k^T * scale + mask) v of every head, in two calls on the same struct: plan reads the sizes and writes
+ * scratch_bytes and units; run computes units unit_begin..unit_end-1, which are cut and may run as those of clq_gemm_args. Per row,
+ * with every sum in ascending order, one rounding each, and m = 0 without a mask:
+ *   s[t] = fma(chain of fma(q[d], k[t][d]) from +0, scale, m[t])       top = the largest of s that is no NaN, from -inf
+ *   p[t] = clq_exp_down(s[t] - top)                                    total = sum of p, from +0
+ *   y[d] = RN32((chain of fma(p[t], v[t][d]) from +0) * RN32(1 / total)); a NaN is the quiet one without a sign
+ * A row of which every score is -inf gives NaN. Arrays are aligned as floats; y overlaps nothing. All sizes are positive. */
+struct clq_attention_args {
+    size_t batch, heads, rows, keys; /* queries per head, and what they attend to */
+    size_t size, size_v;             /* of a head's rows in q and k, and in v and y */
+    const float *q, *k, *v;          /* rows are contiguous but for k */
+    const float *mask;               /* or NULL; the keys of a row are contiguous */
+    float *y;
+    struct clq_strides of_q, of_k, of_v, of_mask, of_y;
+    size_t k_step;                   /* elements from one of a row of k to the next: 1, or that of k^T */
+    float scale;
+    size_t scratch_bytes, units;
+    void *scratch;                   /* 64-byte aligned */
+    size_t unit_begin, unit_end;
+};
+
 /* Pooling over NHWC. Output rows row_begin..row_end-1 of batch * oh are computed.
  * max: the largest code of the window (padding never wins); scales and zero points are not read.
  * avg: v = exact sum of (x - zx) over the window; f = RN32(RN32(RN32(v) * scale_x) / RN32(count));

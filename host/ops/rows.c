@@ -5,6 +5,7 @@
 #include <float.h>
 #include <stdint.h>
 
+#include "kernels/exponent.h"
 #include "ops/util.h"
 #include "ops/vecmath.h"
 
@@ -32,28 +33,6 @@ typedef int32_t bits __attribute__((vector_size(LANES * sizeof(int32_t))));
 /* Every lane becomes the sum, or the largest, of all. */
 #define SUM_LANES(v) OTHER_HALVES(v, SUM)
 #define LARGEST_LANE(v) OTHER_HALVES(v, LARGER)
-
-/* exp(x), -88 < x <= 0, within 2 ulp: 2^n times a minimax fit of 2^r made for this project. n comes from the low bits of the sum with
- * magic, with the exponent's bias already there. NaN gives NaN. */
-static inline __attribute__((always_inline)) float exp_near(float x)
-{
-    const float magic = 12582912.0f + 127.0f;
-    float t = FUSED(x, 1.442695022e+00f, magic), n = t - magic;
-    float r = FUSED(x, 1.925963034e-08f, FUSED(x, 1.442695022e+00f, -n));
-    float p = FUSED(1.326472731e-03f, r, 9.671512991e-03f);
-    p = FUSED(p, r, 5.550733581e-02f);
-    p = FUSED(p, r, 2.402224243e-01f);
-    p = FUSED(p, r, 6.931470037e-01f);
-    p = FUSED(p, r, 1.0f);
-    return p * clq_vec_from(clq_vec_bits(t) << 23);
-}
-
-/* exp(x) for x <= 0; below -80 the result is 0: subnormal numbers would take hundreds of cycles each. */
-static inline __attribute__((always_inline)) float exp_down(float x)
-{
-    float p = exp_near(x < -80.0f ? -80.0f : x);
-    return x < -80.0f ? 0.0f : p;
-}
 
 /* y = x * scale + mask; returns the largest. */
 static inline __attribute__((always_inline)) float scores(float *y, const float *x, const float *mask, size_t n, float scale)
@@ -97,7 +76,7 @@ FUSED_CLONES static void softmax_rows(float *y, const float *x, const float *con
         float *row = y + r * n;
         const float most = top[r];
         CLQ_IVDEP
-        for (size_t i = 0; i < n; i++) row[i] = exp_down(row[i] - most);
+        for (size_t i = 0; i < n; i++) row[i] = clq_exp_down(row[i] - most);
     }
     for (size_t r = 0; r < rows; r++) by[r] = 1.0f / sum_of(y + r * n, n);
     for (size_t r = 0; r < rows; r++) {
@@ -120,7 +99,7 @@ CLQ_CLONES static void multiply(float *y, size_t n, float by)
 
 /* 2^(a * q) is erfc(a / sqrt 2) for a polynomial q, so gelu(x) = max(x, 0) - |x| / 2 * 2^(|x| * q) needs neither a branch nor a
  * division. q is a minimax fit made for this project, weighted by what an error of q means for the result, up to 5.94: beyond,
- * erfc's part stays at 9e-9. 2^r is the fit of exp_near, times -1 / 2. NaN is in the maximum. */
+ * erfc's part stays at 9e-9. 2^r is the fit of clq_exp_near, times -1 / 2. NaN is in the maximum. */
 static inline __attribute__((always_inline)) float gelu(float x)
 {
     const float magic = 12582912.0f + 127.0f;
