@@ -74,6 +74,7 @@ static const char *kernel_of(const struct clq_program *p, const struct clq_step 
     case CLQ_STEP_QCONV: return k->variant.conv_u8s8;
     case CLQ_STEP_QGEMM: return k->variant.gemm_u8s8;
     case CLQ_STEP_Q4GEMM: return s->n_in > 1 ? k->variant.gemm_s8u4 : k->variant.gemm_f32u4;
+    case CLQ_STEP_ATTENTION: return k->variant.attention_f32;
     case CLQ_STEP_QUANTIZE:
     case CLQ_STEP_QUANTIZE_ROWS: return k->variant.quantize_f32_u8;
     case CLQ_STEP_DEQUANTIZE: return k->variant.dequantize_u8_f32;
@@ -92,6 +93,7 @@ static const char *op_of(const struct clq_step *s)
 {
     switch (s->kind) {
     case CLQ_STEP_SOFTMAX: return "Softmax";
+    case CLQ_STEP_ATTENTION: return "Attention";
     case CLQ_STEP_LAYERNORM: return "LayerNormalization";
     case CLQ_STEP_QUANTIZE: return "QuantizeLinear";
     case CLQ_STEP_DEQUANTIZE: return "DequantizeLinear";
@@ -132,6 +134,9 @@ static double macs_of(const struct clq_program *p, const struct clq_step *s)
         return channels > 0 ? elements(p, s->transposed ? s->in[0] : s->out[0]) * elements(p, s->weight) / (double)channels : 0;
     }
     case CLQ_STEP_MATMUL: return elements(p, s->out[0]) * (double)x->shape[x->rank - (s->transpose_a ? 2 : 1)];
+    case CLQ_STEP_ATTENTION:
+        return (double)s->attention.batch * (double)s->attention.heads * (double)s->attention.rows * (double)s->attention.keys *
+               (double)(s->attention.size + s->attention.size_v);
     case CLQ_STEP_QCONV:
         return (double)s->conv.batch * (double)(s->conv.oh * s->conv.ow) * (double)s->conv.co * (double)(s->conv.kh * s->conv.kw) *
                (double)(s->conv.ci / s->conv.groups);

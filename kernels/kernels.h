@@ -217,7 +217,9 @@ struct clq_strides {
  *   s[t] = fma(chain of fma(q[d], k[t][d]) from +0, scale, m[t])       top = the largest of s that is no NaN, from -inf
  *   p[t] = clq_exp_down(s[t] - top)                                    total = sum of p, from +0
  *   y[d] = RN32((chain of fma(p[t], v[t][d]) from +0) * RN32(1 / total)); a NaN is the quiet one without a sign
- * A row of which every score is -inf gives NaN. Arrays are aligned as floats; y overlaps nothing. All sizes are positive. */
+ * A row of which every score is -inf gives NaN. Arrays are aligned as floats; y overlaps nothing. All sizes are positive.
+ * With u = 2^-24 and d the largest (size + 2) u (|scale| sum |q k| + |m|) of a row's scores, y is within
+ * (2.1 d + (2 keys + 16) u) max |v| of real arithmetic, as long as (keys + 1) max |v| is finite. */
 struct clq_attention_args {
     size_t batch, heads, rows, keys; /* queries per head, and what they attend to */
     size_t size, size_v;             /* of a head's rows in q and k, and in v and y */

@@ -14,6 +14,7 @@ endfunction()
 
 clq_pipeline_test(test_graph)
 clq_pipeline_test(test_stages)
+clq_pipeline_test(test_graph_attention)
 clq_pipeline_test(test_graph_patterns)
 clq_pipeline_test(test_graph_rows)
 clq_pipeline_test(test_graph_expand)

@@ -206,6 +206,44 @@ static void minmax_named(const struct clq_kernels *k, struct clq_rng *rng)
     assert_true(nothing.min == INFINITY && nothing.max == -INFINITY);
 }
 
+/* Within (2.1 d + (2 keys + 16) u) max |v| of real arithmetic, with u = 2^-24 and d the largest of (size + 2) u (|scale| sum |q k| + |m|)
+ * of a row's scores. */
+static void attention_bound(const struct clq_kernels *k, struct clq_rng *rng)
+{
+    enum { MOST = 40 };
+    const size_t keys = 1 + clq_rng_below(rng, MOST), size = 1 + clq_rng_below(rng, MOST), v_size = 3;
+    float q[MOST], key[MOST * MOST], v[MOST * 3], mask[MOST], y[3];
+    unsigned char scratch[8 * MOST * MOST * sizeof(float)] __attribute__((aligned(64)));
+    for (size_t i = 0; i < size; i++) q[i] = (clq_rng_unit(rng) - 0.5f) * 8;
+    for (size_t i = 0; i < keys * size; i++) key[i] = (clq_rng_unit(rng) - 0.5f) * 4;
+    for (size_t i = 0; i < keys * v_size; i++) v[i] = clq_rng_unit(rng) - 0.5f;
+    for (size_t i = 0; i < keys; i++) mask[i] = clq_rng_below(rng, 3) ? 0 : -4 * clq_rng_unit(rng);
+    struct clq_attention_args a = {.batch = 1, .heads = 1, .rows = 1, .keys = keys, .size = size, .size_v = v_size, .q = q, .k = key, .v = v, .y = y,
+                                   .of_q = {0, 0, size}, .of_k = {0, 0, size}, .of_v = {0, 0, v_size}, .of_y = {0, 0, v_size}, .k_step = 1,
+                                   .mask = mask, .scale = 0.3f, .scratch = scratch};
+    k->attention_f32_plan(&a);
+    assert_true(a.scratch_bytes <= sizeof scratch);
+    a.unit_end = a.units;
+    k->attention_f32(&a);
+    const double u = 0x1p-24;
+    double d = 0, total = 0, exact[3] = {0}, most = 0;
+    for (size_t t = 0; t < keys; t++) {
+        double s = 0, magnitude = 0;
+        for (size_t i = 0; i < size; i++) {
+            s += (double)q[i] * (double)key[t * size + i];
+            magnitude += fabs((double)q[i] * (double)key[t * size + i]);
+        }
+        d = fmax(d, (double)(size + 2) * u * (magnitude * (double)a.scale + fabs((double)mask[t])));
+        const double p = exp(s * (double)a.scale + (double)mask[t]);
+        total += p;
+        for (size_t i = 0; i < v_size; i++) {
+            exact[i] += p * (double)v[t * v_size + i];
+            most = fmax(most, fabs((double)v[t * v_size + i]));
+        }
+    }
+    for (size_t i = 0; i < v_size; i++) assert_true(fabs((double)y[i] - exact[i] / total) <= (2.1 * d + (double)(2 * keys + 16) * u) * most);
+}
+
 #define PROPERTY(name)                                                                                                 \
     static void test_##name(void **state)                                                                              \
     {                                                                                                                  \
@@ -219,6 +257,7 @@ PROPERTY(named_values)
 PROPERTY(histogram_splits)
 PROPERTY(histogram_edges)
 PROPERTY(minmax_named)
+PROPERTY(attention_bound)
 
 int main(void)
 {
@@ -226,7 +265,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_monotone),
         cmocka_unit_test(test_common_power_of_two), cmocka_unit_test(test_named_values),
         cmocka_unit_test(test_histogram_splits), cmocka_unit_test(test_histogram_edges),
-        cmocka_unit_test(test_minmax_named),
+        cmocka_unit_test(test_minmax_named),  cmocka_unit_test(test_attention_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,7 +65,7 @@ static void test_variants(void **state)
     (void)state;
     static const char *const elementwise[] = {"quantize_f32_u8", "quantize_f32_s8", "dequantize_u8_f32",
                                               "dequantize_s8_f32", "minmax_f32", "histogram_f32", "add_u8", "mul_u8",
-                                              "maxpool_u8", "avgpool_u8"};
+                                              "maxpool_u8", "avgpool_u8", "attention_f32"};
     static const char *const tables[] = {"lut_u8", "copy_rows_u8"}, *const moves[] = {"transpose_u8", "transpose_u32"};
     static const char *const products[] = {"gemm_u8s8", "gemm_s8s8", "conv_u8s8"};
     /* Of this architecture: level, elementwise operations there, products there. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Float patterns of several nodes as exporters spell them out: layer normalization, GELU (erf and tanh), SiLU, and the
- * softmax of scaled and masked scores. Each becomes one step in the slot of its last node. A value inside a pattern must
+ * softmax of scaled and masked scores, which fuse_attention.c looks for. Each becomes one step in the slot of its last node. A value inside a pattern must
  * have no other reader. Results differ from the spelled-out form by float rounding alone. */
 #include <math.h>
 #include <string.h>
 
-#include "graph/integer.h"
+#include "graph/patterns.h"
 
-/* The step that produces a float value, if its type is given and nothing beyond `readers` reads of it; else NULL. */
-static struct clq_step *source(const struct clq_program *p, int value, const char *type, int readers)
+struct clq_step *clq_pattern_source(const struct clq_program *p, int value, const char *type, int readers)
 {
     if (value < 0 || p->values[value].producer < 0 || p->values[value].is_output || p->values[value].uses > readers) return NULL;
     struct clq_step *s = &p->steps[p->values[value].producer];
@@ -36,7 +35,7 @@ static size_t elements(const clq_tensor *t)
 }
 
 /* A scalar of many axes gives its result more of them than the other operand has. */
-static bool same_shape(const struct clq_program *p, int a, int b)
+bool clq_pattern_same_shape(const struct clq_program *p, int a, int b)
 {
     const clq_tensor *x = &p->values[a].t, *y = &p->values[b].t;
     return x->rank == y->rank && memcmp(x->shape, y->shape, (size_t)x->rank * sizeof *x->shape) == 0;
@@ -77,8 +76,8 @@ static bool is_row_mean(const struct clq_program *p, const struct clq_step *s)
 /* x of x - mean(x), where the difference has this many readers. */
 static int centered(const struct clq_program *p, int value, int readers)
 {
-    const struct clq_step *sub = source(p, value, "Sub", readers);
-    const struct clq_step *mean = sub ? source(p, sub->in[1], "ReduceMean", 2) : NULL;
+    const struct clq_step *sub = clq_pattern_source(p, value, "Sub", readers);
+    const struct clq_step *mean = sub ? clq_pattern_source(p, sub->in[1], "ReduceMean", 2) : NULL;
     return mean && is_row_mean(p, mean) && mean->in[0] == sub->in[0] ? sub->in[0] : -1;
 }
 
@@ -86,21 +85,21 @@ static int centered(const struct clq_program *p, int value, int readers)
 static int variance_of(const struct clq_program *p, int value)
 {
     float two;
-    const struct clq_step *mean = source(p, value, "ReduceMean", 1);
+    const struct clq_step *mean = clq_pattern_source(p, value, "ReduceMean", 1);
     if (!mean || !is_row_mean(p, mean)) return -1;
-    const struct clq_step *square = source(p, mean->in[0], "Pow", 1);
+    const struct clq_step *square = clq_pattern_source(p, mean->in[0], "Pow", 1);
     if (square) return clq_value_scalar_f32(p, square->in[1], &two) && two == 2 ? centered(p, square->in[0], 2) : -1;
-    square = source(p, mean->in[0], "Mul", 1);
+    square = clq_pattern_source(p, mean->in[0], "Mul", 1);
     return square && square->in[0] == square->in[1] ? centered(p, square->in[0], 3) : -1;
 }
 
 /* (x - mean) / sqrt(variance + epsilon) */
 static int normalized(const struct clq_program *p, int value, float *epsilon)
 {
-    const struct clq_step *div = source(p, value, "Div", 1);
+    const struct clq_step *div = clq_pattern_source(p, value, "Div", 1);
     int x = div ? centered(p, div->in[0], 3) : -1;
-    const struct clq_step *root = x >= 0 ? source(p, div->in[1], "Sqrt", 1) : NULL;
-    const struct clq_step *add = root ? source(p, root->in[0], "Add", 1) : NULL;
+    const struct clq_step *root = x >= 0 ? clq_pattern_source(p, div->in[1], "Sqrt", 1) : NULL;
+    const struct clq_step *add = root ? clq_pattern_source(p, root->in[0], "Add", 1) : NULL;
     int variance = add ? beside_scalar(p, add, epsilon) : -1;
     return variance >= 0 && variance_of(p, variance) == x ? x : -1;
 }
@@ -110,7 +109,7 @@ static void make_layernorm(struct clq_program *p, struct clq_step *s)
     int shift = -1, scale = -1;
     float epsilon;
     if (!clq_op_is(s, "Add") || s->n_in != 2) return;
-    const struct clq_step *gain = source(p, beside_vector(p, s, &shift), "Mul", 1);
+    const struct clq_step *gain = clq_pattern_source(p, beside_vector(p, s, &shift), "Mul", 1);
     int x = gain ? normalized(p, beside_vector(p, gain, &scale), &epsilon) : -1;
     if (x < 0 || elements(&p->values[x].t) == 0 || !(epsilon >= 0)) return;
     s->kind = CLQ_STEP_LAYERNORM;
@@ -135,7 +134,7 @@ static bool collect(const struct clq_program *p, const struct clq_step *root, st
     while (n > 0) {
         int v = stack[--n];
         float c;
-        const struct clq_step *mul = source(p, v, "Mul", 1), *div = source(p, v, "Div", 1);
+        const struct clq_step *mul = clq_pattern_source(p, v, "Mul", 1), *div = clq_pattern_source(p, v, "Div", 1);
         if (clq_value_scalar_f32(p, v, &c)) f->constant *= (double)c;
         else if (mul && n <= 5) {
             stack[n++] = mul->in[0];
@@ -149,10 +148,9 @@ static bool collect(const struct clq_program *p, const struct clq_step *root, st
     return true;
 }
 
-/* What a value is a constant multiple of, and the constant. */
-static int multiple_of(const struct clq_program *p, int value, double *constant)
+int clq_pattern_multiple(const struct clq_program *p, int value, double *constant)
 {
-    struct clq_step *s = source(p, value, "Mul", 1);
+    struct clq_step *s = clq_pattern_source(p, value, "Mul", 1);
     float c;
     *constant = 1;
     if (s) {
@@ -160,8 +158,8 @@ static int multiple_of(const struct clq_program *p, int value, double *constant)
         *constant = (double)c;
         return x;
     }
-    s = source(p, value, "Div", 1);
-    if (!s || !clq_value_scalar_f32(p, s->in[1], &c) || c == 0 || !same_shape(p, s->in[0], value)) return -1;
+    s = clq_pattern_source(p, value, "Div", 1);
+    if (!s || !clq_value_scalar_f32(p, s->in[1], &c) || c == 0 || !clq_pattern_same_shape(p, s->in[0], value)) return -1;
     *constant = 1 / (double)c;
     return s->in[0];
 }
@@ -171,12 +169,12 @@ static bool is_tanh_argument(const struct clq_program *p, int value, int x)
 {
     double c;
     struct factors f;
-    const struct clq_step *add = source(p, multiple_of(p, value, &c), "Add", 1);
+    const struct clq_step *add = clq_pattern_source(p, clq_pattern_multiple(p, value, &c), "Add", 1);
     if (!add || fabs(c - 0.7978845608) > 1e-5 || (add->in[0] != x && add->in[1] != x)) return false;
-    const struct clq_step *cube = source(p, add->in[0] == x ? add->in[1] : add->in[0], "Mul", 1);
+    const struct clq_step *cube = clq_pattern_source(p, add->in[0] == x ? add->in[1] : add->in[0], "Mul", 1);
     if (!cube || !collect(p, cube, &f) || fabs(f.constant - 0.044715) > 1e-6) return false;
     if (f.n == 1) {
-        const struct clq_step *pow = source(p, f.value[0], "Pow", 1);
+        const struct clq_step *pow = clq_pattern_source(p, f.value[0], "Pow", 1);
         float three;
         return pow && pow->in[0] == x && clq_value_scalar_f32(p, pow->in[1], &three) && three == 3;
     }
@@ -188,11 +186,11 @@ static int gelu_gate(const struct clq_program *p, int value, int x)
 {
     float one;
     double c;
-    const struct clq_step *add = source(p, value, "Add", 1);
+    const struct clq_step *add = clq_pattern_source(p, value, "Add", 1);
     int inner = add ? beside_scalar(p, add, &one) : -1;
     if (inner < 0 || one != 1) return 0;
-    const struct clq_step *erf = source(p, inner, "Erf", 1), *tanh = source(p, inner, "Tanh", 1);
-    if (erf && multiple_of(p, erf->in[0], &c) == x && close_to((float)c, 0.7071067811865476)) return 1;
+    const struct clq_step *erf = clq_pattern_source(p, inner, "Erf", 1), *tanh = clq_pattern_source(p, inner, "Tanh", 1);
+    if (erf && clq_pattern_multiple(p, erf->in[0], &c) == x && close_to((float)c, 0.7071067811865476)) return 1;
     return tanh && is_tanh_argument(p, tanh->in[0], x) ? 2 : 0;
 }
 
@@ -222,8 +220,8 @@ static clq_status make_activation(struct clq_program *p, struct clq_step *s, boo
     if (!clq_op_is(s, "Mul") || s->n_in != 2 || p->values[s->out[0]].t.dtype != CLQ_DTYPE_F32 || !collect(p, s, &f) || f.n != 2) return CLQ_OK;
     for (int k = 0; k < 2; k++) {
         int x = f.value[k], gate = f.value[1 - k];
-        if (!same_shape(p, x, s->out[0])) continue;
-        const struct clq_step *sigmoid = source(p, gate, "Sigmoid", 1);
+        if (!clq_pattern_same_shape(p, x, s->out[0])) continue;
+        const struct clq_step *sigmoid = clq_pattern_source(p, gate, "Sigmoid", 1);
         if (!observable && sigmoid && sigmoid->in[0] == x && f.constant == 1) return become(p, s, "Swish", 24, false, x, err);
         int form = gelu_gate(p, gate, x);
         if (form && close_to((float)f.constant, 0.5)) return become(p, s, "Gelu", 20, form == 2, x, err);
@@ -242,12 +240,18 @@ static bool fits_as_mask(const clq_tensor *mask, const clq_tensor *x)
     return true;
 }
 
+bool clq_pattern_rows(const struct clq_program *p, const struct clq_step *softmax)
+{
+    const int rank = p->values[softmax->out[0]].t.rank;
+    const int64_t axis = clq_node_int(softmax->node, "axis", softmax->opset < 13 ? 1 : -1);
+    return axis == -1 || axis == rank - 1;
+}
+
 static void make_masked_softmax(struct clq_program *p, struct clq_step *s)
 {
     const clq_tensor *y = &p->values[s->out[0]].t;
-    int64_t axis = clq_node_int(s->node, "axis", s->opset < 13 ? 1 : -1);
-    if (!clq_op_is(s, "Softmax") || y->dtype != CLQ_DTYPE_F32 || y->rank < 2 || (axis != -1 && axis != y->rank - 1) || elements(y) == 0) return;
-    const struct clq_step *add = source(p, s->in[0], "Add", 1);
+    if (!clq_op_is(s, "Softmax") || y->dtype != CLQ_DTYPE_F32 || y->rank < 2 || !clq_pattern_rows(p, s) || elements(y) == 0) return;
+    const struct clq_step *add = clq_pattern_source(p, s->in[0], "Add", 1);
     int x = s->in[0], mask = -1;
     for (int side = 0; add && side < 2 && mask < 0; side++) {
         const clq_tensor *a = &p->values[add->in[side]].t, *m = &p->values[add->in[1 - side]].t;
@@ -256,8 +260,8 @@ static void make_masked_softmax(struct clq_program *p, struct clq_step *s)
         mask = add->in[1 - side];
     }
     double scale;
-    int inner = multiple_of(p, x, &scale);
-    if (inner >= 0 && isnormal((float)scale) && same_shape(p, inner, s->out[0])) x = inner;
+    int inner = clq_pattern_multiple(p, x, &scale);
+    if (inner >= 0 && isnormal((float)scale) && clq_pattern_same_shape(p, inner, s->out[0])) x = inner;
     else scale = 1;
     if (mask < 0 && scale == 1) return;
     if (s->n_in < 2) { /* its list of inputs is one long in the node */
@@ -280,6 +284,7 @@ clq_status clq_pass_patterns(struct clq_program *p, bool observable, struct clq_
         make_layernorm(p, s);
         if (s->kind == CLQ_STEP_OP) CLQ_TRY(make_activation(p, s, observable, err));
         if (s->kind == CLQ_STEP_OP) make_masked_softmax(p, s);
+        if (s->kind == CLQ_STEP_OP && !observable) clq_pattern_attention(p, i);
     }
     for (int v = 0; v < p->n_values; v++) p->values[v].hidden = p->values[v].producer >= 0; /* until the next line */
     clq_program_count_uses(p);

@@ -224,6 +224,19 @@ static clq_status prepare_q4gemm(struct clq_program *p, struct clq_step *s, stru
     return CLQ_OK;
 }
 
+static clq_status prepare_attention(struct clq_program *p, struct clq_step *s, struct clq_error *err)
+{
+    struct clq_attention_args *a = &s->attention;
+    size_t most;
+    /* No version keeps more than so many rows, nor cuts more units than there are rows. */
+    bool fits = clq_size_add(&most, a->size, a->size_v) && clq_size_add(&most, most, a->keys) && clq_size_mul(&most, most, 64 * sizeof(float)) &&
+                clq_size_mul(&most, a->batch, a->heads) && clq_size_mul(&most, most, a->rows);
+    if (!fits) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "node '%s': the size of its scratch overflows", s->node->name);
+    p->ctx->kernels.attention_f32_plan(a);
+    need_scratch(p, a->scratch_bytes);
+    return CLQ_OK;
+}
+
 static bool wanted_on_device(const struct clq_program *p, const struct clq_step *s, const struct clq_program_options *o)
 {
     if (!p->ctx->cl || !s->node) return false;
@@ -238,6 +251,7 @@ static clq_status prepare_step(struct clq_program *p, struct clq_step *s, struct
     case CLQ_STEP_MATMUL: return prepare_matmul(p, s, err);
     case CLQ_STEP_POOL: return prepare_pool(p, s, err);
     case CLQ_STEP_SOFTMAX: return prepare_softmax(p, s, err);
+    case CLQ_STEP_ATTENTION: return prepare_attention(p, s, err);
     case CLQ_STEP_QCONV: return prepare_qconv(p, s, err);
     case CLQ_STEP_QGEMM: return prepare_qgemm(p, s, err);
     case CLQ_STEP_Q4GEMM: return prepare_q4gemm(p, s, err);

@@ -41,6 +41,7 @@ enum clq_step_kind {
     CLQ_STEP_MATMUL,   /* float, oneDNN */
     CLQ_STEP_POOL,     /* float, oneDNN */
     CLQ_STEP_SOFTMAX,    /* of in[0], or of alpha * in[0] + in[1] over the last axis */
+    CLQ_STEP_ATTENTION,  /* of in[0], queries, in[1], keys, in[2], values, and in[3], the mask, if there is one: as attention says */
     CLQ_STEP_LAYERNORM,  /* act_a: epsilon */
     CLQ_STEP_QUANTIZE,   /* float -> u8, per tensor */
     CLQ_STEP_DEQUANTIZE, /* u8 -> float, per tensor */
@@ -94,6 +95,7 @@ struct clq_step {
     struct clq_conv_args conv;   /* prepared */
     struct clq_gemm_args gemm;
     struct clq_gemm_u4_args gemm4;
+    struct clq_attention_args attention;
     void *cl_object;             /* prepared on the OpenCL device, or NULL */
     bool on_device;              /* planned for the OpenCL device */
     double seconds;              /* summed over timed runs */

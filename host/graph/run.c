@@ -317,6 +317,7 @@ clq_status clq_step_run(struct clq_program *p, struct clq_step *s, struct clq_er
         clq_pool_for(p->ctx->pool, threads_for(p, product_work(s)), s->gemm4.units, gemm4_units, &j);
         clq_step_finish(p, s, NULL, NULL);
         return CLQ_OK;
+    case CLQ_STEP_ATTENTION: clq_step_attention(p, s); return CLQ_OK;
     case CLQ_STEP_LAYERNORM: clq_step_layernorm(p, s); return CLQ_OK;
     case CLQ_STEP_QUANTIZE_ROWS: clq_step_quantize_rows(p, s); return CLQ_OK;
     case CLQ_STEP_QMAXPOOL:

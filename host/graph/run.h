@@ -31,6 +31,7 @@ static inline int threads_for(const struct clq_program *p, double work)
 
 /* Steps on rows (run_rows.c). */
 void clq_step_scores(struct clq_program *p, struct clq_step *s);
+void clq_step_attention(struct clq_program *p, struct clq_step *s);
 void clq_step_layernorm(struct clq_program *p, struct clq_step *s);
 void clq_step_quantize_rows(struct clq_program *p, struct clq_step *s);
 /* What the kernels leave to do behind an integer product with float results. */

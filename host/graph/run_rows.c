@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Steps that go by rows: softmax of scores, layer normalization, rows with scales of their own, and what follows an integer product. */
+ * Steps that go by rows: softmax of scores, attention, layer normalization, rows with scales of their own, and what follows an integer product. */
 #include "graph/run.h"
 #include "ops/rows.h"
 
@@ -55,6 +55,30 @@ void clq_step_scores(struct clq_program *p, struct clq_step *s)
     }
     size_t rows = count(j.x) / (size_t)j.x->shape[j.x->rank - 1];
     clq_pool_for(p->ctx->pool, threads_for(p, (double)count(j.x)), rows, score_rows, &j);
+}
+
+/* ---- Attention ---- */
+static void attention_units(void *state, size_t begin, size_t end, int thread)
+{
+    struct job *j = state;
+    struct clq_attention_args a = j->s->attention;
+    a.unit_begin = begin;
+    a.unit_end = end;
+    a.scratch = (char *)j->p->scratch + (size_t)thread * j->p->scratch_bytes;
+    j->p->ctx->kernels.attention_f32(&a);
+}
+
+void clq_step_attention(struct clq_program *p, struct clq_step *s)
+{
+    struct job j = {.p = p, .s = s};
+    struct clq_attention_args *a = &s->attention;
+    a->q = data(p, s->in[0]);
+    a->k = data(p, s->in[1]);
+    a->v = data(p, s->in[2]);
+    a->mask = s->n_in > 3 ? data(p, s->in[3]) : NULL;
+    a->y = data(p, s->out[0]);
+    const double scores = (double)a->batch * (double)a->heads * (double)a->rows * (double)a->keys;
+    clq_pool_for(p->ctx->pool, threads_for(p, scores * (double)(a->size + a->size_v) / 8), a->units, attention_units, &j);
 }
 
 /* ---- Layer normalization ---- */
