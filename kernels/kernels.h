@@ -211,8 +211,8 @@ struct clq_strides {
     size_t batch, head, row;
 };
 
-/* Attention: y = softmax(q k^T * scale + mask) v of every head, in two calls on the same struct: plan reads the sizes and writes
- * scratch_bytes and units; run computes units unit_begin..unit_end-1, which are cut and may run as those of clq_gemm_args. Per row,
+/* Attention: y = softmax(q k^T * scale + mask) v of every head, in two calls on the same struct: plan reads the sizes and strides and
+ * writes scratch_bytes and units; run computes units unit_begin..unit_end-1, which are cut and may run as those of clq_gemm_args. Per row,
  * with every sum in ascending order, one rounding each, and m = 0 without a mask:
  *   s[t] = fma(chain of fma(q[d], k[t][d]) from +0, scale, m[t])       top = the largest of s that is no NaN, from -inf
  *   p[t] = clq_exp_down(s[t] - top)                                    total = sum of p, from +0

@@ -227,10 +227,11 @@ static clq_status prepare_q4gemm(struct clq_program *p, struct clq_step *s, stru
 static clq_status prepare_attention(struct clq_program *p, struct clq_step *s, struct clq_error *err)
 {
     struct clq_attention_args *a = &s->attention;
-    size_t most;
-    /* No version keeps more than so many rows, nor cuts more units than there are rows. */
-    bool fits = clq_size_add(&most, a->size, a->size_v) && clq_size_add(&most, most, a->keys) && clq_size_mul(&most, most, 64 * sizeof(float)) &&
-                clq_size_mul(&most, a->batch, a->heads) && clq_size_mul(&most, most, a->rows);
+    size_t sizes, rows, copies, units;
+    /* No version keeps more than 64 rows of each, and one head's keys and values, nor cuts more units than there are rows. */
+    bool fits = clq_size_add(&sizes, a->size, a->size_v) && clq_size_add(&rows, sizes, a->keys) && clq_size_mul(&rows, rows, 64) &&
+                clq_size_mul(&copies, sizes, a->keys) && clq_size_add(&copies, copies, rows) && clq_size_mul(&copies, copies, sizeof(float)) &&
+                clq_size_mul(&units, a->batch, a->heads) && clq_size_mul(&units, units, a->rows);
     if (!fits) return clq_fail(err, CLQ_ERR_UNSUPPORTED, "node '%s': the size of its scratch overflows", s->node->name);
     p->ctx->kernels.attention_f32_plan(a);
     need_scratch(p, a->scratch_bytes);

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "kernels/exponent.h"
+#include "kernels/functions.h"
 
 enum { LANES = 8, TILE = 6 };
 typedef __m256 vector;
@@ -25,8 +26,7 @@ static inline vector settled(vector x)
 static inline vector exp_down(vector x)
 {
     const vector least = all(CLQ_EXP_LEAST), magic = all(CLQ_EXP_MAGIC), log2e = all(CLQ_EXP_LOG2E);
-    const vector kept = _mm256_cmp_ps(x, least, _CMP_NLT_UQ);
-    x = _mm256_max_ps(least, x); /* NaN stays */
+    const vector kept = _mm256_cmp_ps(x, least, _CMP_NLT_UQ); /* NaN too; the others may become anything */
     const vector t = fused(x, log2e, magic), n = minus(t, magic);
     const vector r = fused(x, all(CLQ_EXP_LOG2E_REST), _mm256_fmsub_ps(x, log2e, n));
     vector p = fused(all(CLQ_EXP_C5), r, all(CLQ_EXP_C4));
@@ -36,6 +36,8 @@ static inline vector exp_down(vector x)
     p = fused(p, r, all(1.0f));
     return _mm256_and_ps(kept, times(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23))));
 }
+
+static inline void turn(struct clq_transpose_args *t) { clq_transpose_u32_avx2(t); }
 
 #include "kernels/attention_run.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Cases of attention_f32: all remainders of rows, keys and sizes, heads side by side in rows or one behind the other, keys as columns,
- * every kind of mask, chunks of keys, and rows with infinities and NaN. Tests run the units out of order and on two scratch buffers. */
+ * every kind of mask, chunks of keys, keys 2 KiB apart, and rows with infinities and NaN. Tests run the units out of order and on two
+ * scratch buffers. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,10 +12,17 @@ struct sizes {
     size_t batch, heads, rows, keys, size, size_v;
 };
 
+/* What a test adds to the argument struct, which comes first. */
+struct heads {
+    struct clq_attention_args a;
+    bool split;
+};
+
 enum mask { NO_MASK, KEYS, KEYS_OF_IMAGE, OF_HEAD, FULL, MASKS };
 
 static const struct sizes large[] = {
     {1, 2, 33, 129, 32, 32}, {2, 1, 17, 300, 64, 64}, {1, 1, 70, 257, 5, 90}, {3, 2, 1, 128, 32, 16}, {1, 3, 64, 140, 40, 24}, {2, 2, 31, 1, 1, 1},
+    {1, 8, 260, 15, 64, 8},
 };
 enum { N_SWEEP = 3 * 50, N_LARGE = MASKS * (sizeof large / sizeof *large) };
 
@@ -61,7 +69,9 @@ static void describe(struct clq_case *c, struct sizes s, enum mask kind, size_t 
     static const char *const names[] = {"no mask", "keys masked", "keys of images masked", "keys of heads masked", "scores masked"};
     static const enum clq_fill fills[] = {CLQ_FILL_UNIFORM, CLQ_FILL_UNIFORM, CLQ_FILL_SPARSE, CLQ_FILL_SPECIAL, CLQ_FILL_UNIFORM, CLQ_FILL_OUTLIER, CLQ_FILL_SUBNORMAL};
     const enum clq_fill fill = fills[variation % (sizeof fills / sizeof *fills)];
-    struct clq_attention_args *a = clq_case_args(c, sizeof *a);
+    struct heads *args = clq_case_args(c, sizeof *args);
+    struct clq_attention_args *a = &args->a;
+    args->split = true;
     const bool side = variation % 2 == 0, columns = variation % 5 == 3;
     *a = (struct clq_attention_args){.batch = s.batch, .heads = s.heads, .rows = s.rows, .keys = s.keys, .size = s.size, .size_v = s.size_v,
                                      .k_step = 1, .scale = variation % 4 == 3 ? 1.0f : 0.17f};
@@ -103,20 +113,22 @@ static void prepare_bench(struct clq_case *c, size_t index)
 {
     static const struct sizes benches[] = {{1, 12, 128, 128, 32, 32}, {1, 12, 128, 128, 64, 64}, {1, 12, 512, 512, 64, 64}, {1, 8, 77, 77, 64, 64}};
     describe(c, benches[index], KEYS, 0);
+    ((struct heads *)c->args)->split = false;
 }
 
 static void setup(struct clq_case *c, const struct clq_kernels *k)
 {
-    struct clq_attention_args *a = c->args;
+    struct clq_attention_args *a = &((struct heads *)c->args)->a;
     k->attention_f32_plan(a);
     for (size_t i = 0; i < 2; i++) clq_case_work(c, i, a->scratch_bytes);
 }
 
-/* Three units a call, the later calls first, on alternating scratch; benches take all at once. */
+/* Split: three units a call, the later calls first, on alternating scratch. */
 static void run(struct clq_case *c, const struct clq_kernels *k)
 {
-    struct clq_attention_args a = *(struct clq_attention_args *)c->args;
-    const size_t most = a.batch * a.heads * a.rows > 600 ? a.units : 3;
+    const struct heads *args = c->args;
+    struct clq_attention_args a = args->a;
+    const size_t most = args->split ? 3 : a.units;
     for (size_t end = a.units, call = 0; end > 0; end = a.unit_begin, call++) {
         a.unit_end = end;
         a.unit_begin = end < most ? 0 : end - most;
@@ -127,7 +139,7 @@ static void run(struct clq_case *c, const struct clq_kernels *k)
 
 static void explain(const struct clq_case *c, size_t operand, size_t at, char *text, size_t bytes)
 {
-    const struct clq_attention_args *a = c->args;
+    const struct clq_attention_args *a = &((const struct heads *)c->args)->a;
     snprintf(text, bytes, "element %zu of operand %zu, scale %g", at, operand, (double)a->scale);
 }
 
