@@ -88,7 +88,7 @@ static char *place(const struct clq_proof_request *q, struct clq_error *err)
     char *text = NULL;
     size_t bytes;
     FILE *f = open_memstream(&text, &bytes);
-    if (f) fprintf(f, "%zu pairs %s, inputs", q->pairs, q->worker ? "in fresh processes" : q->rounds == 1 ? "in one session" : "in one process");
+    if (f) fprintf(f, "%zu pairs in %d %s, inputs", q->pairs, clq_proof_rounds(q), q->worker ? "fresh processes" : "sessions");
     for (int i = 0; f && i < q->reference->graph.n_inputs; i++) {
         fprintf(f, "(");
         for (int d = 0; d < q->inputs[i].rank; d++) fprintf(f, "%s%lld", d ? "x" : "", (long long)q->inputs[i].shape[d]);

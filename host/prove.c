@@ -77,7 +77,8 @@ static clq_status run_worker(const struct folder *f, const struct clq_proof_requ
     clq_context_device_spec(device, ctx);
     char *argv[] = {(char *)(uintptr_t)q->worker, "bench", "model", (char *)(uintptr_t)f->candidate, "--reference", (char *)(uintptr_t)f->reference, "--data",
                     (char *)(uintptr_t)f->sample, "--pairs", count, "--threads", threads, "--raw", "--json", "--quiet", "--measure",
-                    (char *)(uintptr_t)clq_context_runtime_spec(ctx), "--device", device, NULL};
+                    (char *)(uintptr_t)clq_context_runtime_spec(ctx), "--device", device,
+                    ctx->cl ? "--require-device" : NULL, NULL}; /* times of the CPU are no verdict on a device */
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status;
@@ -138,7 +139,7 @@ static clq_status in_process(struct collected *c, size_t each, int process, stru
     return st;
 }
 
-static int rounds_of(const struct clq_proof_request *q)
+int clq_proof_rounds(const struct clq_proof_request *q)
 {
     return q->rounds ? q->rounds : PROCESSES;
 }
@@ -146,7 +147,7 @@ static int rounds_of(const struct clq_proof_request *q)
 static clq_status collect(struct collected *c, size_t each, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
     struct folder f = {.made = false};
-    int rounds = rounds_of(q);
+    int rounds = clq_proof_rounds(q);
     clq_status st = q->worker ? make_folder(&f, q, err) : CLQ_OK;
     for (int k = 0; k < rounds && st == CLQ_OK; k++) {
         if (!clq_context_progress(ctx, q->phase, (double)k / rounds)) st = clq_fail(err, CLQ_ERR_INVALID_ARGUMENT, "canceled");
@@ -171,7 +172,7 @@ static void tell(struct clq_accept_verdict *v, struct clq_context *ctx, const st
 
 clq_status clq_prove_speed(struct clq_accept_verdict *out, struct clq_context *ctx, const struct clq_proof_request *q, struct clq_error *err)
 {
-    size_t rounds = (size_t)rounds_of(q), each = (q->pairs + rounds - 1) / rounds;
+    size_t rounds = (size_t)clq_proof_rounds(q), each = (q->pairs + rounds - 1) / rounds;
     if (each < 2) each = 2;
     struct collected c = {.pairs = calloc(each * rounds, sizeof *c.pairs), .capacity = each * rounds};
     if (!c.pairs) return clq_fail(err, CLQ_ERR_OUT_OF_MEMORY, "out of memory");

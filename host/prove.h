@@ -18,6 +18,8 @@ struct clq_proof_request {
     const char *key;           /* what the profile knows the two models by; NULL: their bytes */
 };
 
+/* How often the request has the pairs timed anew. */
+int clq_proof_rounds(const struct clq_proof_request *request);
 clq_status clq_prove_speed(struct clq_accept_verdict *out, struct clq_context *ctx, const struct clq_proof_request *request, struct clq_error *err);
 
 #endif

@@ -374,6 +374,11 @@ clq_status clq_search_time_plans(struct clq_accept_verdict *out, struct clq_sear
                                       .rounds = plans->rounds ? plans->rounds : 1, .worker = plans->apart ? s->worker : NULL, .phase = "timing plans", .key = plans->key};
         s->ctx->progress = NULL;
         st = clq_profile_prove(out, s->profile, &q, err);
+        if (st != CLQ_OK && q.worker && clq_context_progress(s->ctx, q.phase, 0)) { /* a race is no reason to lose a search */
+            clq_context_log(s->ctx, "%s; timed in this process", err ? err->text : "a timing process failed");
+            q.worker = NULL;
+            st = clq_profile_prove(out, s->profile, &q, err);
+        }
         s->ctx->progress = progress;
         if (rewritten) clq_model_release(&b);
     }

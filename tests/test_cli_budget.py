@@ -56,7 +56,7 @@ class Budget(Quantizing):
         profile = json.loads(content(path))
         proofs = 0
         for e in profile["environments"][0]["entries"]:
-            final = e["signature"].startswith("proof") and e["place"].startswith("20 pairs in fresh")
+            final = e["signature"].startswith("proof") and e["place"].startswith("20 pairs in 5 fresh")
             scale = {"ratio": 1000, "ratio low": 1000, "ratio high": 1000, "candidate us": 1000, "speedup": 0.001}.get(e["scheme"], 1) if final else 1
             e["time_us"] *= scale
             proofs += final

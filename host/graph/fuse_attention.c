@@ -29,12 +29,12 @@ static struct operand operand(int value, int rank, bool turned)
     return o;
 }
 
-/* perm[d]: the input's axis that becomes the output's axis d. */
+/* perm[d]: the input's axis that becomes the output's axis d; shape inference has proven the range. */
 static bool read_perm(const struct clq_step *s, int rank, int perm[CLQ_MAX_RANK])
 {
     const struct clq_attr *a = clq_node_attr(s->node, "perm");
     if (a && (a->type != CLQ_ATTR_INTS || a->n != (size_t)rank)) return false;
-    for (int d = 0; d < rank; d++) perm[d] = a ? (int)a->ints[d] : rank - 1 - d;
+    for (int d = 0; d < rank; d++) perm[d] = !a ? rank - 1 - d : (int)(a->ints[d] < 0 ? a->ints[d] + rank : a->ints[d]);
     return true;
 }
 
@@ -120,6 +120,14 @@ static int turned_result(const struct clq_program *p, const struct clq_step *s, 
     return c;
 }
 
+/* Query rows lie in lanes, 32 at a time: few rows, or few in the last block, are left to oneDNN. So are products with constants, which
+ * it packs once, and CPUs without a version of their own: the plain-C one computes a score after the other. */
+static bool worth_it(const struct clq_program *p, int keys, int values, size_t rows)
+{
+    const size_t block = 32, lanes = (rows + block - 1) / block * block;
+    return rows >= lanes / 4 * 3 && !p->values[keys].constant && !p->values[values].constant && strcmp(p->ctx->kernels.variant.attention_f32, "ref") != 0;
+}
+
 void clq_pattern_attention(struct clq_program *p, int i)
 {
     struct clq_step *s = &p->steps[i];
@@ -132,6 +140,7 @@ void clq_pattern_attention(struct clq_program *p, int i)
     const size_t batch = rank > 3 ? (size_t)out->shape[rank - 4] : 1, heads = rank > 2 ? (size_t)out->shape[rank - 3] : 1;
     const size_t rows = (size_t)left->shape[rank - 2], size = (size_t)left->shape[rank - 1], keys = (size_t)right->shape[rank - 1];
     const size_t size_v = (size_t)out->shape[rank - 1];
+    if (!worth_it(p, m->in[1], s->in[1], rows)) return;
     struct clq_attention_args a = {.batch = batch, .heads = heads, .rows = rows, .keys = keys, .size = size, .size_v = size_v};
     struct operand q = operand(m->in[0], rank, false), k = operand(m->in[1], rank, true), v = operand(s->in[1], rank, false);
     struct operand y = operand(s->out[0], rank, false);

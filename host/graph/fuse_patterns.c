@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Float patterns of several nodes as exporters spell them out: layer normalization, GELU (erf and tanh), SiLU, and the
  * softmax of scaled and masked scores, which fuse_attention.c looks for. Each becomes one step in the slot of its last node. A value inside a pattern must
- * have no other reader. Results differ from the spelled-out form by float rounding alone. */
+ * have no other reader. Results differ from the spelled-out form by float rounding alone, as long
+ * as nothing comes near the largest float: a scale that moves behind a product, or a division behind a sum, may come too late. */
 #include <math.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Writes a plan into a model: QuantizeLinear and DequantizeLinear around the units that work on codes, placed so that
- * onnxruntime fuses every one of them (formats.md 4). The written file is the arithmetic: running it is running the plan. */
+ * onnxruntime fuses every one of them (formats.md 4). The written file is the arithmetic: running it is running the plan. The exception
+ * are 4-bit weights of products that quantize their rows when they run (README.md). */
 #ifndef CLQ_GRAPH_QDQ_H
 #define CLQ_GRAPH_QDQ_H
 
