@@ -8,7 +8,8 @@
 #include "scheduler/policies.h"
 #include "search_runtime.h"
 
-enum { PAIRS = 40, CLOSE_PAIRS = 100, CLOSE_ROUNDS = 5, SOLVES = 3 };
+enum { PAIRS = 40, CLOSE_PAIRS = 100, MOST_CLOSE_PAIRS = 5000, CLOSE_ROUNDS = 5, SOLVES = 3 };
+static const double CLOSE_SECONDS = 0.5; /* more pairs of what is so fast, or the median of each round is noise */
 static const double CLOSE = 0.03;       /* so well predicted a plan is not solved for again */
 static const double CLOSE_RACE = 0.05;  /* so close a race is run again */
 static const double LEAST_GAIN = 0.995; /* for less no plan is given up for another */
@@ -21,12 +22,14 @@ static bool same(const struct clq_search *s, const struct clq_choice *a, const s
     return memcmp(a->mode, b->mode, n) == 0 && memcmp(a->on_device, b->on_device, n * sizeof *a->on_device) == 0;
 }
 
-/* best NULL: beside the float model. */
+/* best NULL: beside the float model. close: again, v has the times so far. */
 static clq_status time_pair(struct clq_accept_verdict *v, struct clq_search *s, const struct clq_choice *other, const struct clq_choice *best, const clq_tensor *in,
                             bool close, struct clq_error *err)
 {
+    const double fit = close ? CLOSE_SECONDS / fmax(v->candidate + v->reference, 1e-9) : 0;
+    const size_t pairs = !close ? PAIRS : (size_t)fmin(MOST_CLOSE_PAIRS, fmax(CLOSE_PAIRS, fit));
     const struct clq_timed_plans q = {.mode = other->mode, .on_device = other->on_device, .base = best ? best->mode : NULL, .base_on_device = best ? best->on_device : NULL,
-                                      .inputs = in, .pairs = close ? CLOSE_PAIRS : PAIRS, .rounds = close ? CLOSE_ROUNDS : 1, .apart = close};
+                                      .inputs = in, .pairs = pairs, .rounds = close ? CLOSE_ROUNDS : 1, .apart = close};
     return clq_search_time_plans(v, s, &q, err);
 }
 
