@@ -3,7 +3,7 @@
  *   struct binary, constants(args, up)   what a call's arguments become; up: 128 for codes of int8, which are those of uint8 with
  *                                        the top bit flipped
  *   CLQ_BINARY_CODES, block()            so many codes; turn flips the top bit of what is read and written
- *   rest()                               fewer codes than that */
+ *   rest()                               fewer codes than that; binary_rest.h has one */
 #ifndef CLQ_KERNELS_BINARY_RUN_H
 #define CLQ_KERNELS_BINARY_RUN_H
 

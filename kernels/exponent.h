@@ -4,8 +4,7 @@
 #ifndef CLQ_KERNELS_EXPONENT_H
 #define CLQ_KERNELS_EXPONENT_H
 
-#include <stdint.h>
-#include <string.h>
+#include "kernels/float_bits.h"
 
 /* n comes from the low bits of a sum with this number, with the exponent's bias already there. */
 #define CLQ_EXP_MAGIC (12582912.0f + 127.0f)
@@ -21,20 +20,6 @@
 /* Below, softmax's exp is 0: subnormal numbers would take hundreds of cycles each. */
 #define CLQ_EXP_LEAST -80.0f
 
-static inline __attribute__((always_inline)) uint32_t clq_exp_bits(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static inline __attribute__((always_inline)) float clq_exp_from(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
 /* exp(x), -88 < x <= 0, within 2 ulp. NaN gives NaN. Where instructions fuse multiply and add, these do; elsewhere a function does. */
 static inline __attribute__((always_inline)) float clq_exp_near(float x)
 {
@@ -45,7 +30,7 @@ static inline __attribute__((always_inline)) float clq_exp_near(float x)
     p = __builtin_fmaf(p, r, CLQ_EXP_C2);
     p = __builtin_fmaf(p, r, CLQ_EXP_C1);
     p = __builtin_fmaf(p, r, 1.0f);
-    return p * clq_exp_from(clq_exp_bits(t) << 23);
+    return p * clq_float_from(clq_float_bits(t) << 23);
 }
 
 /* exp(x) for x <= 0, and 0 below CLQ_EXP_LEAST. */

@@ -34,7 +34,7 @@ static void check(const char *name, float (*f)(float), double (*exact)(double), 
     double worst = 0.0;
     float at = 0.0f;
     for (uint64_t u = 0; u < (1ull << 32); u += stride) {
-        float x = clq_vec_from((uint32_t)u);
+        float x = clq_float_from((uint32_t)u);
         double d = ulps(f(x), exact((double)x));
         if (d > worst) {
             worst = d;
@@ -90,7 +90,7 @@ static void same_bits(const char *type, float (*f)(float))
     uint32_t seed = 12345;
     for (int i = 0; i < N; i++) {
         seed = seed * 1664525u + 1013904223u;
-        x[i] = i % 3 ? ((float)(seed >> 8) / 8388608.0f - 1.0f) * 20.0f : clq_vec_from(seed);
+        x[i] = i % 3 ? ((float)(seed >> 8) / 8388608.0f - 1.0f) * 20.0f : clq_float_from(seed);
     }
     for (int threads = 1; threads <= 3; threads += 2) {
         struct op_test t;
@@ -100,7 +100,7 @@ static void same_bits(const char *type, float (*f)(float))
         assert_int_equal(op_run(&t), CLQ_OK);
         for (int i = 0; i < N - threads; i++) {
             float got = ((float *)t.out[0].data)[i], want = f(x[i + threads]);
-            if (isnan(want) ? !isnan(got) : clq_vec_bits(got) != clq_vec_bits(want))
+            if (isnan(want) ? !isnan(got) : clq_float_bits(got) != clq_float_bits(want))
                 fail_msg("%s(%a) is %a in the loop, %a alone", type, (double)x[i + threads], (double)got, (double)want);
         }
         op_end(&t);

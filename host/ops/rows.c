@@ -103,8 +103,8 @@ CLQ_CLONES static void multiply(float *y, size_t n, float by)
 static inline __attribute__((always_inline)) float gelu(float x)
 {
     const float magic = 12582912.0f + 127.0f;
-    const int32_t size = (int32_t)(clq_vec_bits(x) & 0x7fffffffu), most = 0x40be147b; /* 5.94: numbers without a sign compare as integers */
-    const float a = clq_vec_from((uint32_t)(size < most ? size : most));
+    const int32_t size = (int32_t)(clq_float_bits(x) & 0x7fffffffu), most = 0x40be147b; /* 5.94: numbers without a sign compare as integers */
+    const float a = clq_float_from((uint32_t)(size < most ? size : most));
     float q = FUSED(2.99241994e-05f, a, -7.39874313e-04f);
     q = FUSED(q, a, 7.97746298e-03f);
     q = FUSED(q, a, -5.32381869e-02f);
@@ -116,7 +116,7 @@ static inline __attribute__((always_inline)) float gelu(float x)
     p = FUSED(p, r, -1.201112121e-01f);
     p = FUSED(p, r, -3.465735018e-01f);
     p = FUSED(p, r, -0.5f);
-    return FUSED(a, p * clq_vec_from(clq_vec_bits(t) << 23), 0.0f > x ? 0.0f : x);
+    return FUSED(a, p * clq_float_from(clq_float_bits(t) << 23), 0.0f > x ? 0.0f : x);
 }
 
 FUSED_CLONES static void apply_gelu(float *y, size_t n)

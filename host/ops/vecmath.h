@@ -7,22 +7,8 @@
 #define CLQ_OPS_VECMATH_H
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-static inline __attribute__((always_inline)) uint32_t clq_vec_bits(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static inline __attribute__((always_inline)) float clq_vec_from(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
+#include "kernels/float_bits.h"
 
 /* 2^n * p with |r| <= ln2 / 2; n comes from the low bits of x * log2(e) + 1.5 * 2^23. The factor 2^n is applied in two
  * halves, so results may be subnormal or infinite. */
@@ -39,8 +25,8 @@ static inline __attribute__((always_inline)) float clq_vec_exp(float x)
     p = p * r + 1.666651964e-01f;
     p = p * r + 4.999999404e-01f;
     p = p * (r * r) + r + 1.0f;
-    int32_t i = (int32_t)(clq_vec_bits(t) - clq_vec_bits(magic)), half = i >> 1;
-    float a = clq_vec_from(((uint32_t)half + 127u) << 23), b = clq_vec_from(((uint32_t)(i - half) + 127u) << 23);
+    int32_t i = (int32_t)(clq_float_bits(t) - clq_float_bits(magic)), half = i >> 1;
+    float a = clq_float_from(((uint32_t)half + 127u) << 23), b = clq_float_from(((uint32_t)(i - half) + 127u) << 23);
     return p * a * b;
 }
 

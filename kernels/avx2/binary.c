@@ -65,16 +65,7 @@ static inline struct binary constants(const struct clq_binary_u8_args *v, int up
     };
 }
 
-static inline __attribute__((always_inline)) void rest(const uint8_t *at_a, const uint8_t *at_b, uint8_t *at_y, size_t n,
-                                                       const struct binary *p, bool multiply, bool turn)
-{
-    uint8_t a[CLQ_BINARY_CODES] = {0}, b[CLQ_BINARY_CODES] = {0}, y[CLQ_BINARY_CODES];
-    memcpy(a, at_a, n);
-    memcpy(b, at_b, n);
-    block(a, b, y, p, multiply, turn);
-    memcpy(at_y, y, n);
-}
-
+#include "kernels/binary_rest.h"
 #include "kernels/binary_run.h"
 
 void clq_add_u8_avx2(struct clq_binary_u8_args *v)
